@@ -1,0 +1,94 @@
+"""Checks of the numbers that a user hands to a transform or an initializer.
+
+Only concrete numbers (Python or NumPy scalars) are looked at: a JAX array may be traced and have no
+value yet, a schedule (any callable) has many, so both pass. Each check returns None or raises a
+`ValueError` that names the argument, the value and what is allowed.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def number(name: str, value: Any) -> None:
+    """Refuses what is not one finite number.
+
+    Args:
+        name: the argument, as the user wrote it.
+        value: what was given; JAX arrays and callables pass unchecked.
+
+    Raises:
+        ValueError: if `value` is a bool, not a number, NaN or infinite.
+
+    >>> number("learning_rate", "fast")
+    Traceback (most recent call last):
+    ValueError: learning_rate must be a number, got 'fast'
+    """
+    _check(name, value, lambda _: True, "a finite number")
+
+
+def positive(name: str, value: Any) -> None:
+    """Refuses what is not a finite number above 0; arguments and errors as for `number`.
+
+    >>> positive("eps", 0.0)
+    Traceback (most recent call last):
+    ValueError: eps must be a finite number above 0, got 0.0
+    """
+    _check(name, value, lambda x: x > 0, "a finite number above 0")
+
+
+def non_negative(name: str, value: Any) -> None:
+    """Refuses what is not a finite number of at least 0; arguments and errors as for `number`.
+
+    >>> non_negative("learning_rate", -0.1)
+    Traceback (most recent call last):
+    ValueError: learning_rate must be a finite number of at least 0, got -0.1
+    """
+    _check(name, value, lambda x: x >= 0, "a finite number of at least 0")
+
+
+def fraction(name: str, value: Any) -> None:
+    """Refuses what is not in `0 <= value < 1`; arguments and errors as for `number`.
+
+    >>> fraction("decay", 1.0)
+    Traceback (most recent call last):
+    ValueError: decay must be at least 0 and below 1, got 1.0
+    """
+    _check(name, value, lambda x: 0 <= x < 1, "at least 0 and below 1")
+
+
+def in_range(name: str, value: Any, low: float, high: float) -> None:
+    """Refuses what is not in `low <= value <= high`; other arguments and errors as for `number`.
+
+    >>> in_range("sparsity", 1.5, low=0, high=1)
+    Traceback (most recent call last):
+    ValueError: sparsity must be between 0 and 1 (both allowed), got 1.5
+    """
+    meaning = f"between {low:g} and {high:g} (both allowed)"
+    _check(name, value, lambda x: low <= x <= high, meaning)
+
+
+def flag(name: str, value: Any) -> None:
+    """Refuses what is not a concrete true or false: flags choose structure and are never traced.
+
+    >>> flag("centered", "no")
+    Traceback (most recent call last):
+    ValueError: centered must be True or False, got 'no'
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def _check(name: str, value: Any, allowed: Callable[[Any], bool], meaning: str) -> None:
+    if isinstance(value, jax.Array) or callable(value):
+        return
+    concrete = value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    # Python's bool is an int; NumPy's is none of these types.
+    is_number = isinstance(concrete, int | float | np.integer | np.floating)
+    if isinstance(concrete, bool) or not is_number:
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    if not (math.isfinite(concrete) and allowed(concrete)):
+        raise ValueError(f"{name} must be {meaning}, got {concrete}")

@@ -1,0 +1,139 @@
+"""The command `initopt`. JAX and everything behind it are imported when a command runs."""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from initopt_jax.errors import CheckFailed, ConfigError, Interrupted, StudyError
+
+app = typer.Typer(
+    help="Study how initialization and optimization shape what a neural network learns.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(help="YAML file of the study.", show_default=False)]
+FolderArgument = Annotated[Path, typer.Argument(help="Folder of a study.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a config value, e.g. seeds=3."),
+]
+DevicesOption = Annotated[
+    int | None, typer.Option(min=1, help="Devices to use; default all, on CPU one per core.")
+]
+
+
+def main() -> None:
+    """Run the command line; every error that is the user's to mend is one line and exit code 2."""
+    try:
+        app()
+    except Interrupted as error:
+        _fail(str(error), 3)
+    except CheckFailed as error:
+        _fail(str(error), 1)
+    except (ConfigError, StudyError) as error:
+        _fail(str(error), 2)
+
+
+def _fail(message: str, code: int) -> None:
+    kind = {1: "failed", 2: "error", 3: "stopped"}[code]
+    typer.echo(f"{kind}: {message}", err=True)
+    sys.exit(code)
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/<name>.")] = None,
+    devices: DevicesOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
+) -> None:
+    """Run a study; again on the same folder: resume it."""
+    from initopt_jax import preview, show, study
+
+    if dry_run:
+        show.plan(preview.plan(config, set_ or [], devices=devices))
+        return
+    with _stopping() as stop, show.progress() as progress:
+        finished = study.run(
+            config, out, overrides=set_ or [], devices=devices, progress=progress, stop=stop
+        )
+    show.summary(finished)
+
+
+@app.command()
+def report(folder: FolderArgument) -> None:
+    """Rebuild summary.csv, figures/ and report.html from a study's results."""
+    from initopt_jax import show, study
+
+    opened = study.open_study(folder)
+    opened.report()
+    show.summary(opened)
+
+
+@app.command()
+def verify(
+    folder: FolderArgument,
+    sample: Annotated[int | None, typer.Option(min=1, help="So many lanes; default all.")] = None,
+    lane: Annotated[list[int] | None, typer.Option(help="This lane; may be repeated.")] = None,
+    devices: DevicesOption = None,
+) -> None:
+    """Re-run lanes from their seeds and compare bits: exit 0 same, 1 differs, 2 cannot check."""
+    from initopt_jax import show
+    from initopt_jax import verify as verification
+
+    outcome = verification.verify(folder, sample=sample, lanes=lane or [], devices=devices)
+    show.verification(outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def audit(config: ConfigArgument, set_: SetOption = None) -> None:
+    """Show every parameter leaf, what it was asked to be and what it is, without training."""
+    from initopt_jax import preview, show
+
+    rows = preview.audit(config, set_ or [])
+    show.audit(rows)
+    raise typer.Exit(int(any(row.verdict == "fails" for row in rows)))
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="initializers, transforms, models, tasks, datasets or probes."),
+    ] = None,
+) -> None:
+    """List what a config may name, with formula and reference."""
+    from initopt_jax import show
+
+    show.catalogue(kind)
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM stop at the next segment; a second Ctrl-C stops at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    previous: dict[signal.Signals, Callable[..., Any] | int | None] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

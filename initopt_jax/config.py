@@ -1,0 +1,369 @@
+"""The config: its schema, YAML in, JSON out, `--set` overrides, and errors a person can act on.
+
+A config says *what* to study; `resolve` turns its names into functions and its lists into lanes.
+"""
+
+import copy
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from initopt_jax.errors import ConfigError, nearest
+
+MAX_SEED = 1_000_000  # reported seeds lie below, tuning seeds start here: they never meet
+Count = Annotated[int, Field(ge=1, strict=True)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Open(BaseModel):
+    """An entry whose further keys are options of what it names; `resolve` checks them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: Name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that the schema does not know: options or hyperparameters by name."""
+        return dict(self.model_extra or {})
+
+
+class SplitConfig(_Strict):
+    """Shares of the data held out, and the seed of the permutation that picks them."""
+
+    val: float = Field(default=0.2, gt=0, lt=1)
+    test: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, strict=True)
+
+    @model_validator(mode="after")
+    def _something_left(self) -> "SplitConfig":
+        if self.val + self.test >= 1:
+            raise ValueError(f"val + test must stay below 1, got {self.val + self.test:g}")
+        return self
+
+
+class DatasetConfig(_Open):
+    """A data set by name (`digits`, `tfds:mnist`, `module:function`) and its options."""
+
+
+class TaskConfig(_Strict):
+    """What is learned: a loss with metrics, on a data set, in batches of one size."""
+
+    name: Name
+    dataset: DatasetConfig
+    batch_size: Count | Literal["full"] = 64
+    split: SplitConfig = SplitConfig()
+
+
+class ModelConfig(_Open):
+    """A model by name (`mlp`, `linear`, `module:function`) and its options."""
+
+
+class InitializerConfig(_Open):
+    """An initializer for weights, with its swept hyperparameters, and what other leaves get.
+
+    Attributes:
+        label: the name in tables; by default the name with the values of its hyperparameters.
+        bias: initializer of leaves named `bias`.
+        rules: path pattern to initializer, tried before the default rules.
+    """
+
+    label: Name | None = None
+    bias: "InitializerConfig | None" = None
+    rules: dict[str, "InitializerConfig"] = {}
+
+
+class OptimizerConfig(_Open):
+    """A gradient transformation with its swept hyperparameters.
+
+    Attributes:
+        label: the name in tables; by default the name with its static options.
+        batch_size: overrides the task's; `full` is the whole training set.
+        steps, eval_every: override the study's.
+        static: options that change the transform's structure and so are never swept.
+    """
+
+    label: Name | None = None
+    batch_size: Count | Literal["full"] | None = None
+    steps: Count | None = None
+    eval_every: Count | None = None
+    static: dict[str, Any] = {}
+
+
+class SeedsConfig(_Strict):
+    """Seeds of the three streams. `all` ties them; otherwise every init seed meets every data seed."""
+
+    all: Count | None = None
+    init: Count | None = None
+    data: Count | None = None
+    first: int = Field(default=0, ge=0, lt=MAX_SEED, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        return {"all": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "SeedsConfig":
+        crossed = self.init is not None or self.data is not None
+        if (self.all is not None) == crossed:
+            raise ValueError("give a number (tied seeds) or {init: n, data: m} (crossed), not both")
+        if crossed and (self.init is None or self.data is None):
+            raise ValueError("a crossed design needs both: {init: n, data: m}")
+        most = max(self.all or 0, self.init or 0, self.data or 0)
+        if self.first + most > MAX_SEED:
+            raise ValueError(f"first + number of seeds must stay within {MAX_SEED}")
+        return self
+
+
+class TuningConfig(_Strict):
+    """How the best hyperparameters are chosen: on these many seeds of their own, on validation data."""
+
+    seeds: int = Field(default=3, ge=0, strict=True)
+    metric: str = "val_loss"
+
+
+class TargetConfig(_Strict):
+    """What "fast" means: the first evaluation at which the metric is good enough."""
+
+    metric: str = "val_accuracy"
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "TargetConfig":
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("give exactly one of at_least and at_most")
+        return self
+
+
+class Config(_Strict):
+    """A study.
+
+    Attributes:
+        name: names the default folder, `runs/<name>`.
+        seeds: number of reported seeds, or a crossed design.
+        steps: optimizer steps of every lane.
+        eval_every: steps between evaluations; divides `steps`. Default: a tenth of the steps.
+        eval_train: `train_*` is measured on at most so many training examples.
+        target: what counts as reached.
+        probes: measurements at every evaluation.
+        tile_width: lanes per compiled program; by default a rule of model and platform.
+        checkpoint_every: seconds between checkpoints of one tile.
+        audit: check every parameter leaf's distribution before training.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    task: TaskConfig
+    model: ModelConfig
+    initializers: list[InitializerConfig] = Field(min_length=1)
+    optimizers: list[OptimizerConfig] = Field(min_length=1)
+    seeds: SeedsConfig = SeedsConfig(all=10)
+    tuning: TuningConfig = TuningConfig()
+    steps: Count = 300
+    eval_every: Count | None = None
+    eval_train: Count = 10_000
+    target: TargetConfig | None = None
+    probes: list[Name] = ["weight_norm"]
+    tile_width: Count | None = None
+    checkpoint_every: float = Field(default=30.0, gt=0)
+    audit: bool = True
+
+    @field_validator("probes")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("each probe may be named once")
+        return value
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole config, defaults included, as plain JSON values."""
+        return self.model_dump(mode="json")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: `1e-3` is a number, a key given twice is an error."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in mapping:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} is given twice", key_node.start_mark
+            )
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
+
+
+def parse_yaml(text: str, source: str = "config") -> Any:
+    """YAML text as plain values. Raises ConfigError with line and column."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader subclass
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{source} is not valid YAML{place}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {error}") from None
+
+
+def read_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """A validated config from a YAML file or a mapping, with `key=value` overrides applied.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or breaks the schema.
+    """
+    if isinstance(source, Mapping):
+        raw: Any = copy.deepcopy(dict(source))
+    else:
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigError(f"cannot read the config {str(source)!r}: {reason}") from None
+        raw = parse_yaml(text, str(source))
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            "a config is a mapping with the keys name, task, model, initializers, ..."
+        )
+    for override in overrides:
+        apply_override(raw, override)
+    return validate(raw)
+
+
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set one value in place: `steps=100`, `tuning.seeds=1`, `optimizers.0.learning_rate=[0.1]`."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted.strip():
+        raise ConfigError(f"--set takes key=value, got {override!r}")
+    value = parse_yaml(text, f"the value in --set {override}")
+    place: Any = raw
+    *parents, last = dotted.strip().split(".")
+    for part in parents:
+        if isinstance(place, dict) and not isinstance(place.get(part), dict | list):
+            shorthand = place.get(part)
+            place[part] = {"name": shorthand} if isinstance(shorthand, str) else {}
+        place = _child(place, part, override)
+    if isinstance(place, list):
+        place[_position(place, last, override)] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise ConfigError(f"--set {override}: {dotted!r} has no keys of its own")
+
+
+def _child(place: Any, part: str, override: str) -> Any:
+    if isinstance(place, list):
+        index = _position(place, part, override)
+        if isinstance(place[index], str):  # the short form of an entry: its name alone
+            place[index] = {"name": place[index]}
+        return place[index]
+    return place[part] if isinstance(place, dict) else None
+
+
+def _position(place: list[Any], part: str, override: str) -> int:
+    if part.isdigit() and int(part) < len(place):
+        return int(part)
+    raise ConfigError(f"--set {override}: {part!r} must be a number from 0 to {len(place) - 1}")
+
+
+def validate(raw: Mapping[str, Any]) -> Config:
+    """The config of plain values. Raises ConfigError listing every problem, one line each."""
+    try:
+        config = Config.model_validate(raw)
+    except pydantic.ValidationError as error:
+        lines = [_explain(item, raw) for item in error.errors()]
+        raise ConfigError("; ".join(dict.fromkeys(lines))) from None
+    _refuse_non_finite(config.to_json(), "")
+    return config
+
+
+def _refuse_non_finite(value: Any, place: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{place} must be a finite number, got {value}")
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, item in items:
+        _refuse_non_finite(item, f"{place}.{key}" if place else str(key))
+
+
+def _explain(item: Any, raw: Mapping[str, Any]) -> str:
+    location = [str(part) for part in item["loc"]]
+    place = ".".join(location) or "config"
+    if item["type"] == "extra_forbidden":
+        model = _schema_at(location[:-1])
+        allowed = sorted(model.model_fields) if model else []
+        close = nearest(location[-1], allowed)
+        hint = f"; did you mean {close!r}?" if close else ""
+        return f"unknown key {place!r}{hint} Allowed: {', '.join(allowed)}"
+    if item["type"] == "missing":
+        return f"{place} is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(item["input"], dict) else f" (got {item['input']!r})"
+    return f"{place}: {message[0].lower()}{message[1:]}{shown}"
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "task": TaskConfig,
+    "split": SplitConfig,
+    "seeds": SeedsConfig,
+    "tuning": TuningConfig,
+    "target": TargetConfig,
+}
+
+
+def _schema_at(location: Sequence[str]) -> type[BaseModel] | None:
+    return _SECTIONS.get(location[-1]) if location else Config
+
+
+def differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """Every place where two JSON values differ, as `place: old -> new`.
+
+    >>> differences({"steps": 100, "seeds": {"all": 3}}, {"steps": 100, "seeds": {"all": 5}})
+    ['seeds.all: 3 -> 5']
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in dict.fromkeys([*old, *new]):
+            inner = f"{place}.{key}" if place else str(key)
+            found += differences(old.get(key), new.get(key), inner)
+        return found
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            line
+            for index, (a, b) in enumerate(zip(old, new, strict=True))
+            for line in differences(a, b, f"{place}.{index}")
+        ]
+    return [] if old == new else [f"{place}: {old!r} -> {new!r}"]

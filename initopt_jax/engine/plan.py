@@ -1,0 +1,115 @@
+"""Lanes, programs and tiles: what is compiled, what runs together, and how wide."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from initopt_jax.engine.segment import MakeTransform
+
+CPU_WIDTH = 16
+ACCELERATOR_WIDTH = 512
+CPU_TILE_BYTES = 8 * 2**20  # a tile's weights, gradients and accumulators should stay in cache
+ACCELERATOR_TILE_BYTES = 2**31
+SEGMENT_INDEX_BYTES = 8 * 2**20  # example numbers sent to a device at once
+SEGMENT_FLOPS = (
+    10**11
+)  # a segment stays within seconds, so that little is lost when it is cut short
+
+
+@dataclass(frozen=True)
+class Program:
+    """One compiled training program: every lane of it differs in arrays only.
+
+    Attributes:
+        label: optimizer and batch size, for people.
+        make_transform: hyperparameters (traced scalars) to an Optax transform.
+        hyperparameters: the names of its arrays.
+        batch_size: examples of a step; None is the whole training split.
+        eval_every: steps between evaluations.
+        segment_steps: steps of one device call; divides `eval_every`.
+        width: W, lanes of a tile.
+    """
+
+    index: int
+    label: str
+    make_transform: MakeTransform
+    hyperparameters: tuple[str, ...]
+    batch_size: int | None
+    eval_every: int
+    segment_steps: int
+    width: int
+
+
+@dataclass(frozen=True)
+class LaneTable:
+    """All lanes as columns [L]; `hyperparameters` holds NaN where a lane's program has no such name."""
+
+    program: np.ndarray
+    steps: np.ndarray
+    weights: np.ndarray
+    init_seed: np.ndarray
+    data_seed: np.ndarray
+    noise_seed: np.ndarray
+    hyperparameters: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.program)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Up to W lanes of one program that train together for the same number of steps."""
+
+    index: int
+    program: int
+    steps: int
+    lanes: np.ndarray
+
+    def padded(self, width: int) -> np.ndarray:
+        """Lane numbers [W]; the last lane is repeated where the tile is not full."""
+        return np.pad(self.lanes, (0, width - len(self.lanes)), mode="edge")
+
+
+def tile_width(platform: str, parameters: int) -> int:
+    """The tile width by rule, from platform and model size alone, never by timing.
+
+    The largest power of two, up to 16 on CPU and 512 elsewhere, for which four copies of the
+    float32 weights (weights, gradients, two accumulators) of all lanes stay within 8 MiB on CPU
+    and 2 GiB elsewhere.
+
+    >>> tile_width("cpu", 9_000), tile_width("cpu", 266_610), tile_width("gpu", 9_000)
+    (16, 1, 512)
+    """
+    cpu = platform == "cpu"
+    most, budget = (
+        (CPU_WIDTH, CPU_TILE_BYTES) if cpu else (ACCELERATOR_WIDTH, ACCELERATOR_TILE_BYTES)
+    )
+    fitting = budget // (16 * max(parameters, 1))
+    return max(1, min(most, 2 ** int(math.log2(max(fitting, 1)))))
+
+
+def segment_steps(eval_every: int, width: int, batch: int, parameters: int) -> int:
+    """The longest segment that divides `eval_every` and stays within memory and work bounds.
+
+    >>> segment_steps(30, width=16, batch=64, parameters=9_000)
+    30
+    """
+    by_memory = SEGMENT_INDEX_BYTES // (4 * width * batch)
+    by_work = SEGMENT_FLOPS // (6 * width * batch * max(parameters, 1))
+    most = max(1, min(eval_every, by_memory, by_work))
+    return next(steps for steps in range(most, 0, -1) if eval_every % steps == 0)
+
+
+def cut_tiles(programs: Sequence[Program], lanes: LaneTable, chosen: np.ndarray) -> list[Tile]:
+    """Tiles of the chosen lanes, in the order of their programs, lengths and numbers."""
+    tiles: list[Tile] = []
+    for program in programs:
+        of_program = chosen[lanes.program[chosen] == program.index]
+        for steps in np.unique(lanes.steps[of_program]):
+            group = of_program[lanes.steps[of_program] == steps]
+            for first in range(0, len(group), program.width):
+                part = group[first : first + program.width]
+                tiles.append(Tile(len(tiles), program.index, int(steps), part))
+    return tiles

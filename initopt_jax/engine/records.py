@@ -1,0 +1,96 @@
+"""What is recorded of a lane: the variables, their dimensions, and those that follow from others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from initopt_jax.types import Direction
+
+LANE = ("lane",)
+CURVE = ("lane", "eval")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Dimensions (the first is `lane`) and dtype of one recorded variable."""
+
+    dims: tuple[str, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The first evaluation at which `metric` passes `bound` counts as reached."""
+
+    metric: str
+    bound: float
+    direction: Direction
+
+    def reached(self, values: np.ndarray) -> np.ndarray:
+        """Where values are good enough; NaN never is."""
+        with np.errstate(invalid="ignore"):
+            return values >= self.bound if self.direction == "max" else values <= self.bound
+
+
+def variables(
+    metrics: Sequence[str], probes: Mapping[str, Sequence[str]], target: Target | None
+) -> dict[str, Variable]:
+    """Every variable of a study's results. `probes` maps a probe to its dimensions after `lane`."""
+    curves = [f"{split}_{metric}" for split in ("train", "val") for metric in metrics]
+    table = {
+        "step": Variable(CURVE, "float64"),
+        "examples_seen": Variable(CURVE, "float64"),
+        "batch_loss": Variable(CURVE),
+        **{name: Variable(CURVE) for name in curves},
+        **{f"test_{metric}": Variable(LANE) for metric in metrics},
+        "diverged": Variable(LANE, "bool"),
+        "diverged_step": Variable(LANE, "float64"),
+        "flops_per_step": Variable(LANE, "float64"),
+        **{name: Variable((*CURVE, *dims)) for name, dims in probes.items()},
+    }
+    if target:
+        table |= {
+            f"{unit}_to_target": Variable(LANE, "float64")
+            for unit in ("steps", "examples", "flops")
+        }
+    return table
+
+
+def complete(
+    raw: Mapping[str, np.ndarray],
+    *,
+    steps_between: int,
+    batch: int,
+    flops_per_step: float,
+    target: Target | None,
+) -> dict[str, np.ndarray]:
+    """All variables of a tile's lanes [w, ...] from what its programs measured.
+
+    Args:
+        raw: curves [w, E], test metrics [w], probes [w, E, ...] and `diverged_step` [w] (-1: never).
+        steps_between: optimizer steps between evaluations.
+        batch: examples of one step.
+        flops_per_step: floating-point operations of one lane's step.
+        target: what counts as reached; `*_to_target` is NaN for a lane that never reached it.
+    """
+    lanes, evals = raw["val_loss"].shape
+    step = np.broadcast_to(np.arange(evals, dtype=np.float64) * steps_between, (lanes, evals))
+    diverged = raw["diverged_step"] >= 0
+    record = {
+        **raw,
+        "step": step,
+        "examples_seen": step * batch,
+        "diverged": diverged,
+        "diverged_step": np.where(diverged, raw["diverged_step"], np.nan).astype(np.float64),
+        "flops_per_step": np.full(lanes, flops_per_step, np.float64),
+    }
+    if target:
+        good = target.reached(raw[target.metric])
+        first = np.where(good.any(axis=1), step[0][np.argmax(good, axis=1)], np.nan)
+        record |= {
+            "steps_to_target": first,
+            "examples_to_target": first * batch,
+            "flops_to_target": first * flops_per_step,
+        }
+    return record

@@ -1,0 +1,138 @@
+"""The one definition of a training step, and what is compiled from it.
+
+Everything here is pure. A lane's step is written for one network; `vmap` makes it a tile's, `scan`
+makes it a segment's. Hyperparameters are arrays: the transform is built inside the traced function.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from initopt_jax.types import Array, Model, PyTree, Split, Task
+
+MakeTransform = Callable[[Mapping[str, Array]], optax.GradientTransformation]
+EVALUATION_CHUNK = 2048  # examples of one forward pass; bounds the memory of an evaluation
+
+
+class LaneState(NamedTuple):
+    """What one lane carries from step to step; every array gains a leading W in a tile.
+
+    step: int32, steps done. diverged_step: int32, the first step whose loss was not finite, or -1.
+    """
+
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+    step: Array
+    diverged_step: Array
+
+
+class LaneInputs(NamedTuple):
+    """What distinguishes a lane besides its first weights: hyperparameters [W], noise key [W]."""
+
+    hyperparameters: dict[str, Array]
+    noise_key: Array
+
+
+def make_start(make_transform: MakeTransform) -> Callable[..., LaneState]:
+    """`start(params, model_state, inputs) -> LaneState` for a tile, at step 0."""
+
+    def start_lane(params: PyTree, model_state: PyTree, inputs: LaneInputs) -> LaneState:
+        opt_state = make_transform(inputs.hyperparameters).init(params)
+        return LaneState(params, model_state, opt_state, jnp.int32(0), jnp.int32(-1))
+
+    return jax.vmap(start_lane)
+
+
+def make_lane_step(model: Model, task: Task, make_transform: MakeTransform) -> Callable[..., Any]:
+    """`step(state, inputs, examples [B, ...], targets [B]) -> (state, loss)` for one lane."""
+
+    def step(
+        state: LaneState, inputs: LaneInputs, examples: Array, targets: Array
+    ) -> tuple[LaneState, Array]:
+        key = jax.random.fold_in(inputs.noise_key, state.step)
+        model_key, transform_key = jax.random.split(key)
+
+        def cost(params: PyTree) -> tuple[Array, PyTree]:
+            outputs, model_state = model.apply(
+                params, state.model_state, examples, key=model_key, train=True
+            )
+            return jnp.mean(task.loss(outputs, targets)), model_state
+
+        (loss, model_state), grads = jax.value_and_grad(cost, has_aux=True)(state.params)
+        transform = optax.with_extra_args_support(make_transform(inputs.hyperparameters))
+        updates, opt_state = transform.update(
+            grads,
+            state.opt_state,
+            state.params,
+            value=loss,
+            grad=grads,
+            value_fn=lambda params: cost(params)[0],
+            key=transform_key,
+        )
+        params = optax.apply_updates(state.params, updates)
+        first_bad = (state.diverged_step < 0) & ~jnp.isfinite(loss)
+        diverged_step = jnp.where(first_bad, state.step, state.diverged_step)
+        return LaneState(params, model_state, opt_state, state.step + 1, diverged_step), loss
+
+    return step
+
+
+def make_segment(
+    model: Model, task: Task, make_transform: MakeTransform, *, full_batch: bool
+) -> Callable[..., tuple[LaneState, Array]]:
+    """`segment(state, inputs, data, batches) -> (state, mean loss [W])`: k steps of a tile.
+
+    `batches` is int32 [k, W, B], example numbers in the training split `data`; with `full_batch`
+    it is int32 [k], only counts the steps, and every step sees the whole split.
+    """
+    step = make_lane_step(model, task, make_transform)
+
+    def segment(
+        state: LaneState, inputs: LaneInputs, data: Split, batches: Array
+    ) -> tuple[LaneState, Array]:
+        def one_step(state: LaneState, batch: Array) -> tuple[LaneState, Array]:
+            if full_batch:
+                lanes = jax.vmap(step, in_axes=(0, 0, None, None))
+                return lanes(state, inputs, data.inputs, data.targets)
+            return jax.vmap(step)(state, inputs, data.inputs[batch], data.targets[batch])
+
+        state, losses = jax.lax.scan(one_step, state, batches)
+        return state, jnp.mean(losses, axis=0)
+
+    return segment
+
+
+class Chunks(NamedTuple):
+    """A split cut in equal chunks: inputs [C, n, ...], targets [C, n, ...], weights [C, n] (0: padding)."""
+
+    inputs: Any
+    targets: Any
+    weights: Any
+
+
+def make_evaluate(model: Model, task: Task) -> Callable[..., dict[str, Array]]:
+    """`evaluate(params, model_state, splits) -> {"val_loss": [W], ...}` over named splits in chunks."""
+
+    def measure_split(params: PyTree, model_state: PyTree, chunks: Chunks) -> dict[str, Array]:
+        def measure(chunk: Chunks) -> dict[str, Array]:
+            outputs, _ = model.apply(params, model_state, chunk.inputs, train=False)
+            return task.measure(outputs, chunk.targets, chunk.weights)
+
+        sums = jax.lax.map(measure, chunks)
+        return task.summarize(jax.tree.map(lambda value: jnp.sum(value, axis=0), sums))
+
+    def evaluate(
+        params: PyTree, model_state: PyTree, splits: dict[str, Chunks]
+    ) -> dict[str, Array]:
+        lanes = jax.vmap(measure_split, in_axes=(0, 0, None))
+        return {
+            f"{split}_{metric}": value
+            for split, chunks in splits.items()
+            for metric, value in lanes(params, model_state, chunks).items()
+        }
+
+    return evaluate

@@ -1,0 +1,38 @@
+"""Errors that are the user's to mend, and the one way their messages are worded."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """The config, a command-line value or an argument is wrong. The CLI exits with 2."""
+
+
+class StudyError(RuntimeError):
+    """A study folder cannot be used as asked (not one, changed, locked, damaged). Exit code 2."""
+
+
+class CheckFailed(ValueError):
+    """A check that the project makes did not pass (the audit of first weights). Exit code 1."""
+
+
+class Interrupted(RuntimeError):
+    """A run stopped before its last tile, and can be resumed. The CLI exits with 3."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name closest to `name`, or None where nothing is near."""
+    matches = difflib.get_close_matches(str(name).lower(), list(allowed), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str], also: str = "") -> str:
+    """The message for a name that no registry holds: the value, a near match, what is allowed.
+
+    >>> unknown_name("initializer", "he_norml", ["he_normal", "zeros"])
+    "unknown initializer 'he_norml'; did you mean 'he_normal'? Allowed: he_normal, zeros"
+    """
+    allowed = sorted(allowed)
+    close = nearest(name, allowed)
+    hint = f"; did you mean {close!r}?" if close else "."
+    return f"unknown {kind} {name!r}{hint} Allowed: {', '.join(allowed)}{also}"

@@ -1,0 +1,111 @@
+"""Weights that are all alike: the starting points that never break the symmetry between units."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from initopt_jax import checks
+from initopt_jax.initializers.base import working_dtype
+from initopt_jax.types import Array, Law, Shape
+
+
+def zeros(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
+    """Every weight is 0.
+
+    `W = 0`
+
+    Args:
+        key: not used.
+        shape: of the leaf.
+        dtype: of the leaf, floating.
+
+    Returns:
+        The leaf.
+
+    Raises:
+        ValueError: if `dtype` is not a real floating dtype.
+
+    Reference:
+        Rumelhart, Hinton and Williams (1986), Learning representations by back-propagating errors:
+        equal weights cannot become different, hence random ones.
+
+    >>> import jax
+    >>> zeros(jax.random.key(0), (2,)).tolist()
+    [0.0, 0.0]
+    """
+    return constant(key, shape, dtype, value=0.0)
+
+
+def zeros_law(shape: Shape) -> Law:
+    """The law of `zeros`."""
+    return constant_law(shape, value=0.0)
+
+
+def ones(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
+    """Every weight is 1.
+
+    `W = 1`
+
+    Args:
+        key: not used.
+        shape: of the leaf.
+        dtype: of the leaf, floating.
+
+    Returns:
+        The leaf.
+
+    Raises:
+        ValueError: if `dtype` is not a real floating dtype.
+
+    Reference:
+        Ioffe and Szegedy (2015), Batch normalization: the usual start of a layer's scale.
+
+    >>> import jax
+    >>> ones(jax.random.key(0), (2,)).tolist()
+    [1.0, 1.0]
+    """
+    return constant(key, shape, dtype, value=1.0)
+
+
+def ones_law(shape: Shape) -> Law:
+    """The law of `ones`."""
+    return constant_law(shape, value=1.0)
+
+
+def constant(
+    key: Array, shape: Shape, dtype: Any = jnp.float32, *, value: ArrayLike = 0.1
+) -> Array:
+    """Every weight is `value`.
+
+    `W = value`
+
+    Args:
+        key: not used.
+        shape: of the leaf.
+        dtype: of the leaf, floating.
+        value: any finite number, concrete or traced.
+
+    Returns:
+        The leaf.
+
+    Raises:
+        ValueError: if `dtype` is not a real floating dtype, or a concrete `value` is not finite.
+
+    Reference:
+        Rumelhart, Hinton and Williams (1986), as for `zeros`.
+
+    >>> import jax
+    >>> constant(jax.random.key(0), (2,), value=0.5).tolist()
+    [0.5, 0.5]
+    """
+    del key
+    checks.number("value", value)
+    return jnp.full(shape, jnp.asarray(value, working_dtype(dtype))).astype(dtype)
+
+
+def constant_law(shape: Shape, *, value: float = 0.1) -> Law:
+    """The law of `constant`."""
+    del shape
+    checks.number("value", value)
+    return Law("constant", mean=value, low=value, high=value)

@@ -1,0 +1,136 @@
+"""Orthogonal weights, without a call to LAPACK.
+
+A batched QR factorization under `vmap` may wait for ever on CPU when two device threads ask for it.
+Here the reflections are drawn directly and multiplied by matrix products alone.
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from initopt_jax import checks
+from initopt_jax.initializers.base import working_dtype
+from initopt_jax.types import Array, Law, Shape
+
+# Reflections multiplied at a time: on CPU 16 takes as long as 32, and `_block_factor` rounds less.
+BLOCK = 16
+# The default precision of a GPU's products would leave errors of 1e-3.
+_product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
+def orthogonal(
+    key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayLike = 1.0
+) -> Array:
+    """Uniformly (Haar) distributed orthogonal weights.
+
+    `W^T W = gain^2 I` for at least as many rows as columns, else `W W^T = gain^2 I`
+
+    Args:
+        key: of this leaf.
+        shape: of the leaf, at least two dimensions; taken as the matrix
+            `(prod(shape[:-1]), shape[-1])`.
+        dtype: of the leaf, floating.
+        gain: the common singular value, above 0, concrete or traced.
+
+    Returns:
+        The leaf; in float32 the equation above holds within `1e-5 * gain^2` up to 1,000 rows.
+
+    Raises:
+        ValueError: if `shape` has fewer than two dimensions or an empty one, `dtype` is not a real
+            floating dtype, or a concrete `gain` is not above 0.
+
+    Reference:
+        Saxe, McClelland and Ganguli (2014), Exact solutions to the nonlinear dynamics of learning
+        in deep linear neural networks, section 3. Stewart (1980), The efficient generation of
+        random orthogonal matrices, section 3: the product of random reflections.
+
+    Deviations:
+        Convolutions are flattened as above, as `jax.nn.initializers.orthogonal` does; the paper has
+        none.
+
+    >>> import jax
+    >>> weights = orthogonal(jax.random.key(0), (5, 3), gain=2.0)
+    >>> bool(abs(weights.T @ weights - 4 * jax.numpy.eye(3)).max() < 1e-5)
+    True
+    """
+    checks.positive("gain", gain)
+    rows, columns = _matrix_shape(shape)
+    working = working_dtype(dtype)
+    tall = max(rows, columns), min(rows, columns)
+    matrix = _reflect(jax.random.normal(key, tall, working))
+    matrix = matrix if rows >= columns else matrix.T
+    return (jnp.asarray(gain, working) * matrix).reshape(shape).astype(dtype)
+
+
+def orthogonal_law(shape: Shape, *, gain: float = 1.0) -> Law:
+    """The law of `orthogonal`."""
+    checks.positive("gain", gain)
+    std = gain / math.sqrt(max(_matrix_shape(shape)))
+    return Law("orthogonal", std=std, low=-gain, high=gain, gain=gain)
+
+
+def _matrix_shape(shape: Shape) -> tuple[int, int]:
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(
+            f"shape must have at least two dimensions, none empty, to be orthogonal; got {shape}"
+        )
+    return math.prod(shape[:-1]), shape[-1]
+
+
+# Compiled as one: outside of `jit` a scan with a new body would be compiled at every call.
+@jax.jit
+def _reflect(normals: Array) -> Array:
+    """The Haar-distributed matrix [m, n] that a matrix [m, n] of normals stands for, m >= n.
+
+    Its column `k`, entries `k` and below, is a random direction `x` of dimension `m - k`. The
+    reflection `H_k` that takes `x` to the axis `e_k` and a sign make column `k` of
+    `H_1 H_2 ... H_n` random in what the columns before it left over (Stewart, theorem 3.3).
+    """
+    m, n = normals.shape
+    vectors, signs = _householder_vectors(normals)
+    vectors = jnp.pad(vectors, ((0, 0), (0, -n % BLOCK)))  # a zero vector reflects nothing
+    blocks = vectors.reshape(m, -1, BLOCK).transpose(1, 0, 2)
+
+    def apply_block(matrix: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
+        left, right = block
+        return matrix - _product(left, _product(right.T, matrix)), None
+
+    factors = (_product(blocks, _block_factor(blocks)), blocks)
+    identity = jnp.eye(m, n, dtype=normals.dtype)
+    matrix, _ = jax.lax.scan(apply_block, identity, factors, reverse=True)
+    return matrix * signs
+
+
+def _householder_vectors(normals: Array) -> tuple[Array, Array]:
+    """Vectors `v` [m, n] of reflections `I - v v^T`, `|v|^2 = 2`, and the columns' signs [1, n].
+
+    `v = x + sign(x_1) |x| e_1` does not cancel; its reflection gives `-sign(x_1) x / |x|`.
+    """
+    m, n = normals.shape
+    x = jnp.tril(normals)
+    first = jnp.diagonal(x)[None, :]
+    signs = jnp.where(first < 0, 1, -1).astype(x.dtype)
+    length = jnp.sqrt(jnp.sum(x * x, axis=0, keepdims=True))
+    v = x - signs * length * jnp.eye(m, n, dtype=x.dtype)
+    norm = jnp.sqrt(jnp.sum(v * v, axis=0, keepdims=True))
+    # The norm is 0 where a last, single normal is exactly 0: then the sign alone is the draw.
+    return v * (math.sqrt(2) / jnp.where(norm == 0, 1, norm)), signs
+
+
+def _block_factor(blocks: Array) -> Array:
+    """The `T` of `H_1 ... H_b = I - V T V^T` for blocks V [k, m, b].
+
+    `T^-1 = I + N` with `N` the strict upper triangle of `V^T V` (Joffrain et al. 2006, Accumulating
+    Householder transformations, revisited, for `|v|^2 = 2`). `N^b = 0`, hence
+    `T = (I - N) (I + N^2) (I + N^4) ...`.
+    """
+    power = jnp.triu(_product(jnp.swapaxes(blocks, -1, -2), blocks), 1)
+    factor = jnp.broadcast_to(jnp.eye(BLOCK, dtype=blocks.dtype), power.shape) - power
+    for _ in range(int(math.log2(BLOCK)) - 1):
+        power = _product(power, power)
+        factor = factor + _product(factor, power)
+    return factor

@@ -1,0 +1,179 @@
+"""Which initializer draws which leaf: rules over parameter paths that must cover the whole tree."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from initopt_jax.errors import unknown_name
+from initopt_jax.initializers.registry import REGISTRY
+from initopt_jax.keys import named_key
+from initopt_jax.tree import first_match, named_leaves
+from initopt_jax.types import Array, PyTree, Shape
+
+Draw = Callable[..., Array]
+Rules = Mapping[str, str | Draw] | Sequence[tuple[str, str | Draw]]
+DEFAULT_PATTERNS = ("*bias", "*scale", "*")
+
+
+@dataclass(frozen=True)
+class LeafRule:
+    """A leaf and the rule that draws it.
+
+    Attributes:
+        path: of the leaf, such as `dense_0/kernel`.
+        shape: of the leaf.
+        dtype: of the leaf.
+        pattern: of the first rule that matches the path.
+        draw: that rule's initializer, `(key, shape, dtype) -> Array`.
+    """
+
+    path: str
+    shape: Shape
+    dtype: Any
+    pattern: str
+    draw: Draw
+
+
+def default_rules(
+    weights: str | Draw, bias: str | Draw = "zeros", scale: str | Draw = "ones"
+) -> list[tuple[str, str | Draw]]:
+    """One initializer for all weights, and the usual ones for biases and scales.
+
+    Args:
+        weights: for every leaf that is neither of the others.
+        bias: for leaves whose path ends in `bias`.
+        scale: for leaves whose path ends in `scale`, as those of normalization layers.
+
+    Returns:
+        Rules for `initialize`, to be used alone or after one's own. A network without biases or
+        scales is fine: the three patterns of this function, in its order and at the end of the
+        rules, may match nothing.
+
+    >>> default_rules("he_normal")
+    [('*bias', 'zeros'), ('*scale', 'ones'), ('*', 'he_normal')]
+    """
+    return list(zip(DEFAULT_PATTERNS, (bias, scale, weights), strict=True))
+
+
+def match_rules(params_or_shapes: PyTree, rules: Rules) -> list[LeafRule]:
+    """The rule of every leaf: the first whose pattern matches the path.
+
+    A rule that never applies is a mistake that would go unseen (a misspelt path, or an earlier rule
+    that takes all of its leaves), so it is refused. Only a closing `*`, which takes what is left,
+    and the closing rules of `default_rules` may find nothing to do.
+
+    Args:
+        params_or_shapes: tree of arrays or of `jax.ShapeDtypeStruct`.
+        rules: `{pattern: initializer}` or `(pattern, initializer)` pairs, in order. Patterns are
+            shell-style and match the whole path; `*` also crosses `/`. An initializer is a name
+            from `REGISTRY` or a callable `(key, shape, dtype) -> Array`.
+
+    Returns:
+        One entry per leaf, in the order of `jax.tree.leaves`.
+
+    Raises:
+        ValueError: if a leaf is not covered or not an array, a rule never applies, or an
+            initializer is unknown.
+
+    >>> shapes = {"dense": {"bias": jnp.zeros(3), "kernel": jnp.zeros((2, 3))}}
+    >>> [(leaf.path, leaf.pattern) for leaf in match_rules(shapes, default_rules("he_normal"))]
+    [('dense/bias', '*bias'), ('dense/kernel', '*')]
+    """
+    pairs = list(rules.items()) if isinstance(rules, Mapping) else list(rules)
+    draws = [(pattern, _as_draw(pattern, initializer)) for pattern, initializer in pairs]
+    leaves = named_leaves(params_or_shapes)
+    matched: list[LeafRule] = []
+    uncovered: list[str] = []
+    for path, leaf in leaves:
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+            raise ValueError(f"leaf {path!r} must have a shape and a dtype, got {leaf!r}")
+        match = first_match(path, draws)
+        if match is None:
+            uncovered.append(path)
+        else:
+            matched.append(LeafRule(path, tuple(leaf.shape), leaf.dtype, *match))
+    if uncovered:
+        raise ValueError(
+            f"no rule matches {_listing(uncovered)}; add a pattern for each, or close the rules "
+            f"with '*'. Patterns given: {_listing([pattern for pattern, _ in draws])}"
+        )
+    _refuse_idle_rules([pattern for pattern, _ in draws], [path for path, _ in leaves])
+    return matched
+
+
+def initialize(key: Array, params_or_shapes: PyTree, rules: Rules) -> PyTree:
+    """First weights for a whole network.
+
+    The key of a leaf is `keys.named_key(key, path)`: adding, removing or renaming a layer leaves
+    all other leaves as they were, bit for bit.
+
+    Args:
+        key: of the network.
+        params_or_shapes: tree of arrays (their values are not looked at) or of
+            `jax.ShapeDtypeStruct`, as `jax.eval_shape` gives.
+        rules: see `match_rules`; all leaves must be covered.
+
+    Returns:
+        The tree with every leaf drawn, in its shape and dtype.
+
+    Raises:
+        ValueError: as `match_rules`, or if an initializer returns another shape or dtype.
+
+    >>> shapes = {"bias": jax.ShapeDtypeStruct((3,), "float32")}
+    >>> initialize(jax.random.key(0), shapes, {"bias": "ones"})["bias"].tolist()
+    [1.0, 1.0, 1.0]
+    """
+    drawn = [_draw(key, leaf) for leaf in match_rules(params_or_shapes, rules)]
+    return jax.tree.unflatten(jax.tree.structure(params_or_shapes), drawn)
+
+
+def _draw(key: Array, leaf: LeafRule) -> Array:
+    value = leaf.draw(named_key(key, leaf.path), leaf.shape, leaf.dtype)
+    if jnp.shape(value) != leaf.shape or jnp.result_type(value) != leaf.dtype:
+        raise ValueError(
+            f"the initializer of rule {leaf.pattern!r} must return {leaf.shape} "
+            f"{jnp.dtype(leaf.dtype).name} for leaf {leaf.path!r}, got {jnp.shape(value)} "
+            f"{jnp.result_type(value).name}"
+        )
+    return value
+
+
+def _as_draw(pattern: str, initializer: str | Draw) -> Draw:
+    if callable(initializer):
+        return initializer
+    if not isinstance(initializer, str):
+        raise ValueError(
+            f"the initializer of rule {pattern!r} must be a name or a callable, got {initializer!r}"
+        )
+    if initializer not in REGISTRY:
+        raise ValueError(unknown_name("initializer", initializer, REGISTRY))
+    return REGISTRY[initializer].draw
+
+
+def _refuse_idle_rules(patterns: list[str], paths: list[str]) -> None:
+    """Raises where a rule applies to no leaf, except for the closing defaults."""
+    closing = 0
+    if tuple(patterns[-len(DEFAULT_PATTERNS) :]) == DEFAULT_PATTERNS:
+        closing = len(DEFAULT_PATTERNS)
+    elif patterns[-1:] == ["*"]:
+        closing = 1
+    for index, pattern in enumerate(patterns[: len(patterns) - closing]):
+        own = [path for path in paths if fnmatchcase(path, pattern)]
+        if not own:
+            raise ValueError(f"rule {pattern!r} matches no leaf; there are {_listing(paths)}")
+        earlier = patterns[:index]
+        if all(any(fnmatchcase(path, other) for other in earlier) for path in own):
+            raise ValueError(
+                f"rule {pattern!r} never applies: earlier rules ({_listing(earlier)}) take all of "
+                f"its leaves ({_listing(own)}); put it before them"
+            )
+
+
+def _listing(names: Sequence[str]) -> str:
+    """The names in quotes, the first twenty of them."""
+    shown = ", ".join(repr(name) for name in names[:20]) or "none"
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,0 +1,101 @@
+"""From a Flax Linen module to a `Model`: two pure functions, plain nested dicts between them."""
+
+import inspect
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from initopt_jax.errors import ConfigError
+from initopt_jax.types import Array, Model, PyTree
+
+
+def from_linen(module: nn.Module) -> Model:
+    """Any Linen module as a model.
+
+    `params` is the module's collection of that name; every other collection (such as
+    `batch_stats`) is part of `model_state`, which a forward pass returns updated with `train=True`
+    and unchanged otherwise. `train` is handed on only to modules whose `__call__` takes it; `key`
+    serves the module's `dropout` stream.
+
+    Args:
+        module: an instance; its `__call__` takes a batch [B, ...] and returns outputs [B, K].
+
+    Returns:
+        `init(key, inputs) -> (params, model_state)` and
+        `apply(params, model_state, inputs, *, key=None, train=False) -> (outputs, model_state)`.
+
+    >>> import jax.numpy as jnp
+    >>> model = from_linen(nn.Dense(3))
+    >>> params, model_state = model.init(jax.random.key(0), jnp.ones((1, 2)))
+    >>> jax.tree.map(jnp.shape, params), model_state
+    ({'bias': (3,), 'kernel': (2, 3)}, {})
+    """
+    takes_train = "train" in inspect.signature(type(module).__call__).parameters
+
+    def init(key: Array, inputs: Array) -> tuple[PyTree, PyTree]:
+        options: dict[str, Any] = {"train": False} if takes_train else {}
+        variables: dict[str, Any] = dict(nn.unbox(module.init(key, inputs, **options)))
+        params = variables.pop("params", {})
+        return params, variables
+
+    def apply(
+        params: PyTree,
+        model_state: PyTree,
+        inputs: Array,
+        *,
+        key: Array | None = None,
+        train: bool = False,
+    ) -> tuple[Array, PyTree]:
+        options: dict[str, Any] = {"train": train} if takes_train else {}
+        if key is not None:
+            options["rngs"] = {"dropout": key}
+        variables = {"params": params, **model_state}
+        mutable = list(model_state) if train else []
+        outputs, updated = module.apply(variables, inputs, mutable=mutable, **options)
+        return outputs, {**model_state, **updated}
+
+    return Model(init, apply)
+
+
+def as_model(value: Any, name: str = "model") -> Model:
+    """What a user's own function returned, as a model.
+
+    Args:
+        value: a `Model`, or an instance of a Linen module.
+        name: how messages call it.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConfigError: `value` is neither.
+    """
+    if isinstance(value, Model):
+        return value
+    if isinstance(value, nn.Module):
+        return from_linen(value)
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        raise ConfigError(f"{name} must return an instance of {value.__name__}, got the class")
+    raise ConfigError(
+        f"{name} must return a Model or a flax.linen.Module, got {type(value).__name__}"
+    )
+
+
+def param_shapes(model: Model, inputs: jax.ShapeDtypeStruct | Array) -> PyTree:
+    """Shapes and dtypes of a model's parameters; nothing is computed.
+
+    Args:
+        model: the model.
+        inputs: shape and dtype of a batch [B, ...], or a batch.
+
+    Returns:
+        A tree like `params` with a `jax.ShapeDtypeStruct` for each leaf.
+
+    >>> import jax.numpy as jnp
+    >>> shapes = param_shapes(from_linen(nn.Dense(3)), jax.ShapeDtypeStruct((1, 2), jnp.float32))
+    >>> shapes["kernel"].shape
+    (2, 3)
+    """
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    return params

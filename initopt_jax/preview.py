@@ -1,0 +1,118 @@
+"""What a config would do: the audit of its first weights, and the plan of its programs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from initopt_jax.audit import LeafAudit, audit_params
+from initopt_jax.config import Config, read_config
+from initopt_jax.data import describe
+from initopt_jax.engine.cost import tile_bytes
+from initopt_jax.engine.devices import set_up_devices
+from initopt_jax.engine.initial import InitialWeights
+from initopt_jax.engine.plan import Tile, cut_tiles
+from initopt_jax.names import importable_from
+from initopt_jax.resolve import Experiment, resolve
+
+Source = str | Path | Mapping[str, Any] | Config
+
+
+def prepare(source: Source, overrides: Sequence[str] = ()) -> Experiment:
+    """A config, read and resolved; the user's own files are found beside it or where we stand."""
+    config = source if isinstance(source, Config) else read_config(source, overrides)
+    folders = [Path.cwd()]
+    if isinstance(source, str | Path):
+        folders.append(Path(source).resolve().parent)
+    with importable_from(*folders):
+        return resolve(config)
+
+
+def all_tiles(experiment: Experiment) -> list[Tile]:
+    """The tiles of a whole study."""
+    table = experiment.lane_table()
+    return cut_tiles(experiment.programs, table, np.arange(len(table)))
+
+
+def initial_weights(experiment: Experiment) -> InitialWeights:
+    """The first weights of every lane, by initializer cell and init seed."""
+    return InitialWeights(experiment.params, [cell.rules for cell in experiment.weights])
+
+
+def audit_experiment(experiment: Experiment, initial: InitialWeights) -> list[LeafAudit]:
+    """Every parameter leaf of every initializer cell, at the first reported seed."""
+    seed = experiment.config.seeds.first
+    rows: list[LeafAudit] = []
+    for index, cell in enumerate(experiment.weights):
+        rows += audit_params(initial(index, seed), cell.rules, laws=cell.laws, label=cell.label)
+    return rows
+
+
+def audit(source: Source, overrides: Sequence[str] = ()) -> list[LeafAudit]:
+    """The leaf table of a config, without training."""
+    experiment = prepare(source, overrides)
+    return audit_experiment(experiment, initial_weights(experiment))
+
+
+@dataclass(frozen=True)
+class ProgramPlan:
+    """One compiled program of a planned study. `bytes` is what a tile's state takes on a device."""
+
+    label: str
+    hyperparameters: tuple[str, ...]
+    lanes: int
+    tiles: int
+    steps: tuple[int, ...]
+    segment_steps: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study would do. `bytes` is rough: data, and the largest tile twice, per device."""
+
+    name: str
+    lanes: int
+    tiles: int
+    width: int
+    parameters: int
+    devices: int
+    dataset: dict[str, Any]
+    programs: tuple[ProgramPlan, ...]
+    bytes: int
+
+
+def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None = None) -> Plan:
+    """What a config would run, without running or creating anything."""
+    used = set_up_devices(devices)
+    experiment = prepare(source, overrides)
+    tiles = all_tiles(experiment)
+    rows = []
+    for program in experiment.programs:
+        own = [tile for tile in tiles if tile.program == program.index]
+        rows.append(
+            ProgramPlan(
+                label=program.label,
+                hyperparameters=program.hyperparameters,
+                lanes=sum(len(tile.lanes) for tile in own),
+                tiles=len(own),
+                steps=tuple(sorted({tile.steps for tile in own})),
+                segment_steps=program.segment_steps,
+                bytes=tile_bytes(program, experiment.params, experiment.model_state),
+            )
+        )
+    splits = (experiment.dataset.train, experiment.dataset.val, experiment.dataset.test)
+    data = sum(array.nbytes for split in splits for array in split)
+    return Plan(
+        name=experiment.config.name,
+        lanes=len(experiment.lanes),
+        tiles=len(tiles),
+        width=experiment.programs[0].width,
+        parameters=experiment.parameters,
+        devices=len(used),
+        dataset=describe(experiment.dataset),
+        programs=tuple(rows),
+        bytes=len(used) * (2 * data + 2 * max(row.bytes for row in rows)),
+    )

@@ -1,0 +1,26 @@
+"""Tables, figures and the HTML report of a study, as file contents; writing them is the store's."""
+
+import pandas as pd
+import xarray as xr
+
+from initopt_jax.stats import StudyInfo
+
+
+def build(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> dict[str, bytes]:
+    """Make every file of a study's report.
+
+    Plotting libraries are imported here rather than with the package: they are slow to load, and
+    training needs none of them.
+
+    Args:
+        dataset: the results, dims `lane`, `eval` and (for weight norms) `leaf`.
+        lanes: the lane table, index lane id.
+        info: the study in words.
+
+    Returns:
+        Relative path to contents: `summary.csv`, `figures/<name>.png` and `.pdf`, `report.html`.
+        Equal inputs give equal bytes.
+    """
+    from initopt_jax.report import assemble
+
+    return assemble.files(dataset, lanes, info)

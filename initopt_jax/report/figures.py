@@ -1,0 +1,313 @@
+"""Charts as PNG and PDF bytes, by Matplotlib's object interface: no pyplot, no global state."""
+
+import io
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from initopt_jax.report.canvas import (
+    INK,
+    LABEL,
+    LABEL_INCHES,
+    MISSING,
+    SMALL,
+    SOFT,
+    Frame,
+    dress,
+    legend,
+    panels_at,
+    ticks,
+)
+from initopt_jax.report.charts import (
+    Chart,
+    Floats,
+    HeatChart,
+    HeatPanel,
+    LineChart,
+    Panel,
+    PointChart,
+    PointPanel,
+    Series,
+    from_shortfall,
+    heat_colors,
+    placed,
+    shortfall,
+    text_color,
+    x_span,
+)
+from initopt_jax.report.palette import MARKERS
+
+PNG_DPI = 140
+
+
+def draw(chart: Chart) -> dict[str, bytes]:
+    """Draw a chart.
+
+    Args:
+        chart: what to show.
+
+    Returns:
+        `png` and `pdf` to their bytes; equal charts give equal bytes.
+    """
+    if isinstance(chart, HeatChart):
+        figure = _heat(chart)
+    elif isinstance(chart, LineChart):
+        figure = _lines(chart)
+    else:
+        figure = _scatter(chart)
+    png, pdf = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Producer": None})
+    return {"png": png.getvalue(), "pdf": pdf.getvalue()}
+
+
+# --- lines -------------------------------------------------------------------------------------
+
+
+def _lines(chart: LineChart) -> Figure:
+    rows, total = -(-len(chart.panels) // chart.columns), len(chart.panels)
+    narrow = chart.columns > 4
+    handles = {s.label: _handle(s) for panel in chart.panels for s in panel.series}
+    beside = 0.7 + LABEL_INCHES * max([len(name) for name in handles] or [0])
+    frame = Frame(
+        panel=(1.25 if narrow else 2.35 if total > 1 else 4.6, 1.7 if total > 1 else 3.0),
+        gap=(0.16, 0.3 if chart.row_labels else 0.45 if chart.share_x else 0.62),
+        left=0.85,
+        right=beside + 0.2,
+        top=0.95 if narrow else 0.75,
+        bottom=0.9,
+    )
+    figure, grid = panels_at(chart, rows, chart.columns, frame)
+    for place, axes in enumerate(grid):
+        if place >= total:
+            axes.set_visible(False)
+            continue
+        row, column = divmod(place, chart.columns)
+        panel = chart.panels[place]
+        heading = panel.title if row == 0 or not chart.row_labels else ""
+        _panel(axes, chart, panel, heading.replace("(", "\n(", 1) if narrow else heading)
+        # Columns may end early in the last row, so the lowest panel differs between columns.
+        last = place + chart.columns >= total
+        axes.tick_params(labelbottom=last or not chart.share_x, labelleft=column == 0)
+        if last:
+            axes.set_xlabel(chart.x_label, fontsize=LABEL, color=INK)
+        if column == 0:
+            name = f"{chart.row_labels[row]} {chart.y_label}" if chart.row_labels else chart.y_label
+            axes.set_ylabel(name, fontsize=LABEL, color=INK)
+    _share(chart, grid[:total])
+    right = figure.get_size_inches()[0] - beside
+    legend(figure, list(handles.values()), chart.legend, right, frame.top)
+    return figure
+
+
+def _share(chart: LineChart, grid: list[Axes]) -> None:
+    """Give panels the widest of their limits: y within a row if rows differ, else everywhere."""
+    by_row = bool(chart.row_labels)
+    rows = range(0, len(grid), chart.columns) if by_row else [0]
+    for start in rows:
+        row = grid[start : start + chart.columns] if by_row else grid
+        spans = np.array([axes.get_ylim() for axes in row])
+        low, high = float(spans[:, 0].min()), float(spans[:, 1].max())
+        if chart.y_scale == "linear":
+            low -= 0.03 * (high - low)  # a line along the bottom is seen in its full width
+        for axes in row:
+            axes.set_ylim(low, high)
+    groups = [chart.panels] * len(grid) if chart.share_x else [(panel,) for panel in chart.panels]
+    for axes, panels in zip(grid, groups, strict=True):
+        axes.set_xlim(*x_span(panels, chart.x_scale))
+        ticks(axes, "x", chart.x_scale, "", axes.get_xlim())
+        if chart.y_scale != "shortfall":
+            ticks(axes, "y", chart.y_scale, chart.metric, axes.get_ylim())
+
+
+def _handle(series: Series) -> Line2D:
+    marker = MARKERS[series.style.mark] if series.marks else "None"
+    return Line2D(
+        [], [], color=series.style.color, linestyle=series.style.dash, linewidth=2,
+        marker=marker, markersize=5, label=series.label,
+    )  # fmt: skip
+
+
+def _panel(axes: Axes, chart: LineChart, panel: Panel, heading: str) -> None:
+    dress(axes)
+    axes.set_title(heading, fontsize=LABEL, color=INK, loc="left")
+    for set_scale, scale in ((axes.set_xscale, chart.x_scale), (axes.set_yscale, chart.y_scale)):
+        if scale == "log":
+            set_scale("log")
+    for place, series in enumerate(panel.series):
+        _line(axes, chart, series, place)
+    axes.text(
+        0.5, 0.5, panel.note, transform=axes.transAxes, ha="center", va="center",
+        fontsize=SMALL, color=SOFT,
+    )  # fmt: skip
+    if chart.y_range is None:
+        return
+    low, high = (float(end) for end in placed(np.array(chart.y_range), chart.y_scale))
+    if chart.y_scale == "shortfall":
+        margin = 0.06 * (high - low) or 0.1
+        low, high = low - margin, high + margin
+        span = float(from_shortfall(low)), float(from_shortfall(high))
+        ticks(axes, "y", "shortfall", chart.metric, span)
+    axes.set_ylim(low, high)
+
+
+def _line(axes: Axes, chart: LineChart, series: Series, place: int) -> None:
+    color, x = series.style.color, series.x
+    y, low, high = (placed(v, chart.y_scale) for v in (series.y, series.low, series.high))
+    keep = (x > 0) | (chart.x_scale != "log")
+    keep &= (y > 0) | (chart.y_scale != "log")
+    x, y, low, high = x[keep], y[keep], low[keep], high[keep]
+    axes.plot(x, y, color=color, linestyle=series.style.dash, linewidth=1.5, solid_capstyle="round")
+    if series.marks:
+        _marks(axes, series, (x, y, low, high))
+    else:
+        floor = 1e-12 if chart.y_scale == "log" else -np.inf
+        band = np.isfinite(low) & np.isfinite(high)
+        axes.fill_between(
+            x[band], np.maximum(low, floor)[band], high[band], color=color, alpha=0.18, linewidth=0
+        )
+    if series.lost:
+        axes.plot(
+            series.lost,
+            [0.04 + 0.05 * (place % 8)] * len(series.lost),
+            linestyle="none", marker="x", color=color, markersize=5, markeredgewidth=1.5,
+            transform=axes.get_xaxis_transform(), clip_on=False,
+        )  # fmt: skip
+
+
+def _marks(axes: Axes, series: Series, found: tuple[Floats, Floats, Floats, Floats]) -> None:
+    x, y, low, high = found
+    color, marker = series.style.color, MARKERS[series.style.mark]
+    bars = np.isfinite(low) & np.isfinite(high)
+    axes.vlines(x[bars], low[bars], high[bars], color=color, linewidth=1.0)
+    opened = series.open_marks if len(series.open_marks) == len(x) else np.zeros(len(x), bool)
+    for which, face in ((~opened, color), (opened, "white")):
+        axes.plot(
+            x[which], y[which], linestyle="none", marker=marker, markersize=4.5,
+            markerfacecolor=face, markeredgecolor=color,
+        )  # fmt: skip
+
+
+# --- heat map ----------------------------------------------------------------------------------
+
+
+def _heat(chart: HeatChart) -> Figure:
+    rows, columns = len(chart.rows), len(chart.columns)
+    turned = max(len(name) for name in chart.columns) > 10
+    frame = Frame(
+        panel=(max(0.76 * columns, 4.2), 0.5 * rows),
+        gap=(0.3, 0.0),
+        left=0.3 + LABEL_INCHES * max(len(name) for name in chart.rows),
+        right=0.2,
+        top=1.8 if turned else 1.25,
+        bottom=0.5,
+    )
+    figure, grid = panels_at(chart, 1, len(chart.panels), frame)
+    for place, (axes, panel) in enumerate(zip(grid, chart.panels, strict=True)):
+        _matrix(axes, chart, panel, first=place == 0)
+        if turned:
+            axes.set_xticks(range(columns), chart.columns, rotation=30, ha="left")
+    return figure
+
+
+def _matrix(axes: Axes, chart: HeatChart, panel: HeatPanel, *, first: bool) -> None:
+    colors = heat_colors(panel)
+    shades = np.array([[to_rgb(color or MISSING) for color in row] for row in colors])
+    axes.imshow(shades, aspect="auto", interpolation="nearest")
+    for i, j in np.ndindex(*panel.values.shape):
+        _cell_text(axes, panel, (i, j), text_color(colors[i][j]))
+    axes.set_xticks(range(len(chart.columns)), chart.columns, fontsize=LABEL, color=INK)
+    axes.set_yticks(range(len(chart.rows)), chart.rows, fontsize=LABEL, color=INK)
+    axes.tick_params(length=0, labelleft=first, labeltop=True, labelbottom=False)
+    axes.set_title(panel.title, fontsize=LABEL + 0.5, color=INK, loc="left", pad=10)
+    axes.set_xticks(np.arange(len(chart.columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(chart.rows) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.6)
+    axes.tick_params(which="minor", length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _cell_text(axes: Axes, panel: HeatPanel, at: tuple[int, int], color: str) -> None:
+    i, j = at
+    text, small = panel.text[i][j], panel.small[i][j]
+    lines = small.count("\n") + 1 if small else 0
+    weight = "bold" if panel.strong[i, j] else "normal"
+    axes.text(
+        j, i - 0.13 * lines, text, ha="center", va="center", fontsize=LABEL,
+        color=color, fontweight=weight,
+    )  # fmt: skip
+    if small:
+        axes.text(
+            j, i + 0.26 if lines == 1 else i + 0.2, small, ha="center", va="center",
+            fontsize=7, color=color, linespacing=1.0,
+        )  # fmt: skip
+
+
+# --- scatter -----------------------------------------------------------------------------------
+
+
+def _scatter(chart: PointChart) -> Figure:
+    beside = 0.5 + LABEL_INCHES * max(
+        len(name) for name in [*(p.label for p in chart.panels[0].points), *dict(chart.marks)]
+    )
+    frame = Frame((4.3, 4.4), (0.25, 0.0), left=0.85, right=beside + 0.25, top=0.8, bottom=0.95)
+    figure, grid = panels_at(chart, 1, len(chart.panels), frame)
+    drawn = [(p.y, p.low, p.high) for p in chart.panels[0].points]
+    values = np.concatenate([part for parts in drawn for part in parts])
+    span = float(np.nanmin(values)), float(np.nanmax(values))
+    for place, (axes, panel) in enumerate(zip(grid, chart.panels, strict=True)):
+        _point_panel(axes, chart, panel, span)
+        axes.tick_params(labelleft=place == 0)
+    grid[0].set_ylabel(chart.y_label, fontsize=LABEL, color=INK)
+    colors = [_dot(p.label, 0, p.style.color) for p in chart.panels[0].points]
+    left = figure.get_size_inches()[0] - beside
+    below = legend(figure, colors, "optimizer", left, frame.top)
+    marks = [_dot(name, mark, SOFT) for name, mark in chart.marks]
+    legend(figure, marks, "initializer", left, below)
+    return figure
+
+
+def _dot(label: str, mark: int, color: str) -> Line2D:
+    return Line2D(
+        [], [], linestyle="none", marker=MARKERS[mark], color=color, markersize=7, label=label
+    )
+
+
+def _point_panel(
+    axes: Axes, chart: PointChart, panel: PointPanel, span: tuple[float, float]
+) -> None:
+    dress(axes)
+    axes.set_xscale("log")
+    axes.axvspan(*panel.strip, color="#f0f1f3", zorder=0)
+    middle = float(np.sqrt(panel.strip[0] * panel.strip[1]))
+    axes.text(
+        middle, 1.0, "not reached", transform=axes.get_xaxis_transform(), ha="center",
+        va="bottom", fontsize=SMALL, color=SOFT,
+    )  # fmt: skip
+    for points in panel.points:
+        y, low, high = (placed(v, chart.y_scale) for v in (points.y, points.low, points.high))
+        color = points.style.color
+        axes.vlines(points.x, low, high, color=color, linewidth=0.9, alpha=0.55)
+        axes.hlines(y, points.x_low, points.x_high, color=color, linewidth=0.9, alpha=0.55)
+        for x, height, mark in zip(points.x, y, points.marks, strict=True):
+            axes.plot(
+                x, height, linestyle="none", marker=MARKERS[mark], color=color, markersize=6.5,
+                markeredgecolor="white", markeredgewidth=0.6,
+            )  # fmt: skip
+    axes.set_xlim(*panel.x_range)
+    if chart.y_scale == "shortfall":
+        ends = shortfall(np.array(span))
+        margin = 0.05 * float(ends[1] - ends[0]) or 0.1
+        axes.set_ylim(float(ends[0]) - margin, float(ends[1]) + margin)
+    else:
+        axes.set_yscale(chart.y_scale)
+    if chart.y_scale == "shortfall":
+        bottom, top = from_shortfall(np.array(axes.get_ylim()))
+        span = float(bottom), float(top)
+    ticks(axes, "y", chart.y_scale, chart.metric, span)
+    ticks(axes, "x", "log", "", (panel.x_range[0], panel.strip[0]))
+    axes.set_xlabel(panel.x_label, fontsize=LABEL, color=INK)

@@ -1,0 +1,359 @@
+"""From results to charts; None where a study has nothing to show."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from initopt_jax.report.charts import (
+    Floats,
+    HeatChart,
+    HeatPanel,
+    LineChart,
+    Panel,
+    Series,
+    metric_scale,
+)
+from initopt_jax.report.numbers import count, is_share, margin, score
+from initopt_jax.report.palette import BOLD, MUTED, Style, styles
+from initopt_jax.stats import (
+    StudyInfo,
+    best_cells,
+    cell_columns,
+    cell_summary,
+    curve_bands,
+    final_frame,
+    headline_metric,
+    labels,
+    readable,
+)
+from initopt_jax.stats.cells import RATE
+
+SCORE_COLORS = ("#f3ead9", "#c9d9c0", "#8fc0b5", "#4c9aa8", "#22698e", "#12355f")
+TIME_COLORS = tuple(reversed(SCORE_COLORS))
+MOST_LEAVES = 4
+BAND_FOOT = (
+    "Lines: mean over the seeds that did not diverge; bands: 95% interval of the mean; a cross at "
+    "the foot: from there on every seed had diverged."
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study and the tables that every part of a report reads, computed once."""
+
+    dataset: xr.Dataset
+    lanes: pd.DataFrame
+    info: StudyInfo
+    finals: pd.DataFrame
+    summary: pd.DataFrame
+    best: pd.DataFrame
+    metric: str
+    initializers: list[str]
+    optimizers: list[str]
+
+    @property
+    def setting(self) -> str:
+        """What to call the chosen hyperparameters: tuned only if there was a choice."""
+        given = bool((self.best["chosen_on"] == "only cell").all())
+        return "given setting" if given else "tuned setting"
+
+    @property
+    def optimizer_styles(self) -> dict[str, Style]:
+        """Bold colours, by config order."""
+        return styles(self.optimizers, BOLD)
+
+    @property
+    def initializer_styles(self) -> dict[str, Style]:
+        """Muted colours, by config order."""
+        return styles(self.initializers, MUTED)
+
+
+def make_results(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> Results:
+    """Compute the tables of a report.
+
+    Args:
+        dataset: the results.
+        lanes: the lane table, index lane id.
+        info: the study in words.
+
+    Returns:
+        The study with its tables.
+    """
+    return Results(
+        dataset=dataset,
+        lanes=lanes,
+        info=info,
+        finals=final_frame(dataset, lanes, info),
+        summary=cell_summary(dataset, lanes, info),
+        best=best_cells(dataset, lanes, info),
+        metric=headline_metric(dataset, info),
+        initializers=labels(lanes, "initializer"),
+        optimizers=labels(lanes, "optimizer"),
+    )
+
+
+def _matrix(results: Results, column: str) -> Floats:
+    wide = results.best.pivot(index="initializer", columns="optimizer", values=column)
+    wide = wide.reindex(index=results.initializers, columns=results.optimizers)
+    return wide.to_numpy(np.float64, na_value=np.nan)
+
+
+def heat_chart(results: Results) -> HeatChart:
+    """Initializer x optimizer: final score at the tuned rate, and the time to the target."""
+    info, metric = results.info, results.metric
+    mean = _matrix(results, f"{metric}_mean")
+    low, high = (_matrix(results, f"{metric}_{part}") for part in ("low", "high"))
+    diverged, seeds = _matrix(results, "n_diverged"), _matrix(results, "n_seeds")
+    best = np.nanmax if info.direction(metric) == "max" else np.nanmin
+    tops = np.array([best(row) if np.isfinite(row).any() else np.nan for row in mean])
+    text, small = [], []
+    for i in range(len(mean)):
+        cells = list(zip(mean[i], low[i], high[i], diverged[i], seeds[i], strict=True))
+        text.append([_score_text(cell, metric) for cell in cells])
+        small.append([_score_small(cell, metric) for cell in cells])
+    panels = [
+        HeatPanel(
+            title=f"Final {readable(metric)}{' in %' if is_share(metric) else ''}"
+            "\n(mean; below: half of its 95% interval)",
+            values=mean,
+            text=text,
+            small=small,
+            strong=mean == tops[:, None],
+            scale=metric_scale(metric),
+            metric=metric,
+            colors=SCORE_COLORS if info.direction(metric) == "max" else TIME_COLORS,
+        )
+    ]
+    if "steps_to_target_median" in results.best:
+        panels.append(_time_panel(results))
+    return HeatChart(
+        title=f"Every initializer with every optimizer, each at its {results.setting}",
+        rows=tuple(results.initializers),
+        columns=tuple(results.optimizers),
+        panels=tuple(panels),
+        foot="Bold: the row's best. Grey: every seed diverged, or fewer than half of them reached "
+        "the target.",
+    )
+
+
+def _score_text(cell: tuple[float, ...], metric: str) -> str:
+    mean, _, _, diverged, seeds = cell
+    if not np.isfinite(seeds):
+        return ""
+    return "diverged" if diverged == seeds else score(mean, metric, unit=False)
+
+
+def _score_small(cell: tuple[float, ...], metric: str) -> str:
+    _, low, high, diverged, seeds = cell
+    if not np.isfinite(seeds):
+        return ""
+    half = (high - low) / 2
+    parts = [f"±{margin(half, metric)}"] if np.isfinite(half) else []
+    if 0 < diverged < seeds:
+        parts.append(f"{diverged:.0f}/{seeds:.0f} div.")
+    return "\n".join(parts)
+
+
+def _time_panel(results: Results) -> HeatPanel:
+    median, low, high = (
+        _matrix(results, f"steps_to_target_{part}") for part in ("median", "low", "high")
+    )
+    reached, seeds = _matrix(results, "n_reached"), _matrix(results, "n_seeds")
+    text, small = [], []
+    for i in range(len(median)):
+        text.append([count(x) if np.isfinite(x) else "–" for x in median[i]])
+        small.append(
+            [
+                f"{a:.0f}–{b:.0f}"
+                if np.isfinite(a) and np.isfinite(b)
+                else (f"{r:.0f}/{n:.0f}" if np.isfinite(n) else "")
+                for a, b, r, n in zip(low[i], high[i], reached[i], seeds[i], strict=True)
+            ]
+        )
+    tops = np.array([np.nanmin(row) if np.isfinite(row).any() else np.nan for row in median])
+    target = results.info.target
+    return HeatPanel(
+        title="Steps to "
+        + (target.text if target else "the target")
+        + "\n(median; below: 95% interval, or seeds that reached it)",
+        values=median,
+        text=text,
+        small=small,
+        strong=median == tops[:, None],
+        scale="log",
+        metric="steps_to_target",
+        colors=TIME_COLORS,
+    )
+
+
+def examples_chart(results: Results) -> LineChart | None:
+    """Learning curves against examples seen; None where that only rescales the steps."""
+    sizes = results.best["optimizer.batch_size"]
+    return curve_chart(results, "examples_seen") if sizes.nunique() > 1 else None
+
+
+def curve_chart(results: Results, x: str = "step") -> LineChart:
+    """Learning curves of the tuned cells: a panel per initializer, a line per optimizer."""
+    dataset, best = results.dataset, results.best
+    variable = "val_loss" if "val_loss" in dataset else "train_loss"
+    table = curve_bands(dataset, results.lanes, list(best["cell"]), variable)
+    by_cell = dict(list(table.groupby("cell")))
+    panels = []
+    for initializer in results.initializers:
+        rows = best[best["initializer"] == initializer]
+        series = [
+            _curve(by_cell[cell], optimizer, results.optimizer_styles[optimizer], x)
+            for cell, optimizer in zip(rows["cell"], rows["optimizer"], strict=True)
+            if cell in by_cell
+        ]
+        panels.append(Panel(initializer, tuple(series)))
+    start = table.loc[table["eval"] == table["eval"].min(), "mean"]
+    where = "against steps" if x == "step" else "against examples seen"
+    return LineChart(
+        title=f"Learning curves: {readable(variable)} {where}, each at its {results.setting}",
+        x_label="steps" if x == "step" else "examples seen",
+        y_label=readable(variable),
+        panels=tuple(panels),
+        columns=min(4, len(panels)),
+        # Full-batch methods see many times more examples per step than mini-batch ones.
+        x_scale="linear" if x == "step" else "log",
+        y_scale="log",
+        y_range=_loss_range(table, start),
+        metric=variable,
+        foot=BAND_FOOT,
+    )
+
+
+def _curve(table: pd.DataFrame, label: str, style: Style, x: str) -> Series:
+    along, lost = table[x].to_numpy(np.float64), bool(table["diverged"].any())
+    finite = np.isfinite(table["mean"].to_numpy(np.float64))
+    last = float(along[finite][-1]) if finite.any() else float(along[0])
+    return Series(
+        label=label,
+        style=style,
+        x=along,
+        y=table["mean"].to_numpy(np.float64),
+        low=table["low"].to_numpy(np.float64),
+        high=table["high"].to_numpy(np.float64),
+        lost=(last,) if lost else (),
+    )
+
+
+def _loss_range(table: pd.DataFrame, start: pd.Series) -> tuple[float, float] | None:
+    """From the least positive mean to twice the largest at the start: explosions leave it."""
+    means = table["mean"].to_numpy(np.float64)
+    means = means[np.isfinite(means) & (means > 0)]
+    if not means.size:
+        return None
+    ceiling = 2.0 * float(np.nanmax(start)) if np.isfinite(start).any() else float(means.max())
+    top = min(float(means.max()), ceiling)
+    return float(means.min()) / 1.25, max(top, float(means.min())) * 1.25
+
+
+def rate_chart(results: Results) -> LineChart | None:
+    """Final score against the learning rate: a panel per optimizer, a line per initializer."""
+    if RATE not in results.lanes:
+        return None
+    panels = []
+    for optimizer in results.optimizers:
+        lines = [_rate_line(results, optimizer, name) for name in results.initializers]
+        found = [line for line in lines if line is not None]
+        if found:
+            panels.append(Panel(optimizer, tuple(found)))
+    if not any(len(line.x) + len(line.lost) > 1 for panel in panels for line in panel.series):
+        return None
+    metric = results.metric
+    values = np.concatenate([line.y for panel in panels for line in panel.series] or [[np.nan]])
+    finite = values[np.isfinite(values)]
+    return LineChart(
+        title=f"Sensitivity to the learning rate: final {readable(metric)}",
+        x_label="learning rate",
+        y_label=f"final {readable(metric)}",
+        panels=tuple(panels),
+        columns=min(4, len(panels)),
+        x_scale="log",
+        y_scale=metric_scale(metric),
+        y_range=(float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.9),
+        metric=metric,
+        legend="initializer",
+        share_x=False,
+        foot="Bars: 95% interval of the mean over the seeds that did not diverge; open marks: some "
+        "seeds diverged; crosses at the foot: all did.",
+    )
+
+
+def _rate_line(results: Results, optimizer: str, initializer: str) -> Series | None:
+    """The swept rates of one pair; other hyperparameters as in its tuned cell."""
+    best, metric = results.best, results.metric
+    chosen = best[(best["optimizer"] == optimizer) & (best["initializer"] == initializer)]
+    if chosen.empty or not np.isfinite(chosen[RATE].iloc[0]):
+        return None
+    cells = results.summary
+    for column in cell_columns(results.lanes):
+        if column != RATE:
+            value = chosen[column].iloc[0]
+            cells = cells[cells[column].isna() if pd.isna(value) else cells[column] == value]
+    cells = cells.sort_values(RATE)
+    lost = cells[cells["n_finite"] == 0]
+    kept = cells[cells["n_finite"] > 0]
+    return Series(
+        label=initializer,
+        style=results.initializer_styles[initializer],
+        x=kept[RATE].to_numpy(np.float64),
+        y=kept[f"{metric}_mean"].to_numpy(np.float64),
+        low=kept[f"{metric}_low"].to_numpy(np.float64),
+        high=kept[f"{metric}_high"].to_numpy(np.float64),
+        marks=True,
+        open_marks=(kept["n_diverged"] > 0).to_numpy(bool),
+        lost=tuple(lost[RATE].to_list()),
+    )
+
+
+def norm_chart(results: Results) -> LineChart | None:
+    """Weight norms: a row per kernel, a column per initializer, a line per optimizer."""
+    dataset, best = results.dataset, results.best
+    if "weight_norm" not in dataset:
+        return None
+    leaves = shown_leaves([str(leaf) for leaf in dataset["leaf"].values])
+    table = curve_bands(dataset.sel(leaf=leaves), results.lanes, list(best["cell"]), "weight_norm")
+    groups = dict(list(table.groupby(["leaf", "cell"])))
+    panels = []
+    for leaf in leaves:
+        for initializer in results.initializers:
+            rows = best[best["initializer"] == initializer]
+            series = [
+                _curve(groups[leaf, cell], optimizer, results.optimizer_styles[optimizer], "step")
+                for cell, optimizer in zip(rows["cell"], rows["optimizer"], strict=True)
+                if (leaf, cell) in groups
+            ]
+            # A logarithmic axis has no zero: lines that never leave it are told in words.
+            drawn = np.concatenate([line.y for line in series] or [np.zeros(0)])
+            flat = drawn.size > 0 and np.nanmax(drawn, initial=0.0) == 0.0
+            panels.append(Panel(initializer, tuple(series), note="exactly zero" if flat else ""))
+    means = table["mean"].to_numpy(np.float64)
+    means = means[means > 0]
+    return LineChart(
+        title=f"Frobenius norms of the kernels during training, each at its {results.setting}",
+        x_label="steps",
+        y_label="norm",
+        panels=tuple(panels),
+        columns=len(results.initializers),
+        y_scale="log" if means.size else "linear",
+        y_range=(float(means.min()) / 1.3, float(means.max()) * 1.3) if means.size else None,
+        metric="weight_norm",
+        row_labels=tuple(leaves),
+        foot=BAND_FOOT,
+    )
+
+
+def shown_leaves(leaves: list[str]) -> list[str]:
+    """The kernels (every leaf where none is named so): at most four, evenly from first to last.
+
+    >>> shown_leaves(["dense_0/bias", "dense_0/kernel", "dense_1/kernel"])
+    ['dense_0/kernel', 'dense_1/kernel']
+    """
+    kernels = [leaf for leaf in leaves if leaf.endswith("kernel")] or leaves
+    places = np.linspace(0, len(kernels) - 1, min(MOST_LEAVES, len(kernels))).round().astype(int)
+    return [kernels[place] for place in places]

@@ -1,0 +1,105 @@
+"""Tables: every cell for machines, the tuned cells for readers."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from initopt_jax.report.numbers import count, rate, spread
+from initopt_jax.report.prepare import Results
+from initopt_jax.stats import StudyInfo, cell_columns, readable
+from initopt_jax.stats.cells import RATE
+
+
+class Entry(NamedTuple):
+    """One table cell: its text, and the number or text that sorting goes by."""
+
+    text: str
+    key: float | str
+
+
+class Table(NamedTuple):
+    """Column headings and rows of entries."""
+
+    headings: list[str]
+    rows: list[list[Entry]]
+
+
+def summary_frame(results: Results) -> pd.DataFrame:
+    """Every cell with its spread over the report seeds, for `summary.csv`.
+
+    Args:
+        results: of the study.
+
+    Returns:
+        A row per cell: `cell`, `tuned` (chosen for its initializer and optimizer), `at_edge`, then
+        the columns of `cell_summary`.
+    """
+    frame = results.summary.reset_index()
+    chosen = results.best.set_index("cell")["at_edge"]
+    frame.insert(1, "tuned", frame["cell"].isin(chosen.index))
+    frame.insert(2, "at_edge", frame["cell"].map(chosen).eq(True))
+    return frame
+
+
+def summary_csv(results: Results) -> bytes:
+    """`summary_frame` as CSV; nine digits hold every float32 exactly."""
+    text = summary_frame(results).to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    return text.encode("utf-8")
+
+
+def best_table(best: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo) -> Table:
+    """The tuned cells in words and numbers, for the console and the HTML report.
+
+    Args:
+        best: as given by `best_cells`.
+        lanes: the lane table; tells which hyperparameters were swept.
+        info: names the metric.
+
+    Returns:
+        Initializer, optimizer, chosen setting, final score, steps to target (with a target), share
+        diverged, and a mark where the learning rate is at the end of its axis.
+    """
+    metric = next(
+        name
+        for name in (f"{split}_{info.primary}" for split in ("test", "val", "train"))
+        if f"{name}_mean" in best
+    )
+    timed = "steps_to_target_median" in best
+    headings = ["initializer", "optimizer", "setting", readable(metric)]
+    headings += ["steps to target"] if timed else []
+    headings += ["diverged"]
+    rows = []
+    for row in best.to_dict("records"):
+        mean, low, high = (float(row[f"{metric}_{part}"]) for part in ("mean", "low", "high"))
+        lost = float(row["diverged_share"])
+        entries = [
+            Entry(str(row["initializer"]), str(row["initializer"])),
+            Entry(str(row["optimizer"]), str(row["optimizer"])),
+            Entry(_setting(row, lanes), float(row.get(RATE, np.nan))),
+            Entry(spread(mean, low, high, metric), mean),
+        ]
+        if timed:
+            median = float(row["steps_to_target_median"])
+            text = count(median) if np.isfinite(median) else "not reached"
+            entries.append(Entry(text, median))
+        seeds = f"{row['n_diverged']:.0f}/{row['n_seeds']:.0f}"
+        entries.append(Entry(seeds if np.isfinite(lost) else "n/a", lost))
+        rows.append(entries)
+    return Table(headings, rows)
+
+
+def _setting(row: dict[str, object], lanes: pd.DataFrame) -> str:
+    """The hyperparameters that were swept for this pair, and the learning rate in any case."""
+    own = (lanes["initializer"] == row["initializer"]) & (lanes["optimizer"] == row["optimizer"])
+    swept = lanes.loc[own, cell_columns(lanes)].nunique()
+    parts = []
+    for column, values in swept.items():
+        name = str(column)
+        if name == RATE or values > 1:
+            value = float(str(row[name]))
+            if np.isfinite(value):
+                short = "rate" if name == RATE else name.partition(".")[2]
+                parts.append(f"{short} {rate(value)}")
+    mark = " (end of its axis)" if row["at_edge"] else ""
+    return ", ".join(parts) + mark if parts else "as given"

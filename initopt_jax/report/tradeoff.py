@@ -1,0 +1,86 @@
+"""The chart of speed against accuracy: what a good score costs."""
+
+import numpy as np
+import pandas as pd
+
+from initopt_jax.report.charts import PointChart, PointPanel, Points, metric_scale
+from initopt_jax.report.prepare import Results
+from initopt_jax.stats import readable
+
+LABELS = {"steps_to_target": "steps", "flops_to_target": "floating-point operations"}
+# Width of the sideways shifts as a share of the axis.
+DODGE = 0.05
+
+
+def tradeoff_chart(results: Results) -> PointChart | None:
+    """Final score against the steps, and the operations, to the target; None without a target."""
+    info, best, metric = results.info, results.best, results.metric
+    times = [time for time in LABELS if f"{time}_median" in best]
+    if info.target is None or not times or not np.isfinite(best[f"{metric}_mean"]).any():
+        return None
+    return PointChart(
+        title=f"Speed against {readable(info.primary)}: final {readable(metric)}, "
+        f"and the cost of {info.target.text}",
+        y_label=f"final {readable(metric)}",
+        panels=tuple(_panel(results, time) for time in times),
+        y_scale=metric_scale(metric),
+        metric=metric,
+        marks=tuple((name, style.mark) for name, style in results.initializer_styles.items()),
+        foot=f"One point per initializer and optimizer at its {results.setting}; bars: 95% "
+        "intervals; optimizers are shifted a little sideways so that equal times do not overlap. "
+        "Grey strip: fewer than half of the seeds reached the target.",
+    )
+
+
+def _panel(results: Results, time: str) -> PointPanel:
+    best, info = results.best, results.info
+    median = best[f"{time}_median"].to_numpy(np.float64)
+    known = median[np.isfinite(median) & (median > 0)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 10.0)
+    reach = max(np.log10(high / low), 0.5)
+    edge = high * 10 ** (0.10 * reach)
+    end = edge * 10 ** (0.22 * reach)
+    points = [
+        _points(results, best[best["optimizer"] == name], name, time, (low, edge, end))
+        for name in results.optimizers
+    ]
+    target = info.target.text if info.target else "the target"
+    return PointPanel(
+        x_label=f"median {LABELS[time]} to {target}",
+        points=tuple(points),
+        x_range=(low * 10 ** (-0.08 * reach), end),
+        strip=(edge, end),
+    )
+
+
+def _points(
+    results: Results,
+    rows: pd.DataFrame,
+    optimizer: str,
+    time: str,
+    ends: tuple[float, float, float],
+) -> Points:
+    """Points of an optimizer; those that never arrived stand in its own column of the strip."""
+    rows = rows[np.isfinite(rows[f"{results.metric}_mean"])]
+    x = rows[f"{time}_median"].to_numpy(np.float64)
+    place = (results.optimizers.index(optimizer) + 1) / (len(results.optimizers) + 1)
+    start, edge, end = ends
+    parked = edge * (end / edge) ** place
+    shift = (edge / start) ** (DODGE * (place - 0.5))
+    low, high = (rows[f"{time}_{part}"].to_numpy(np.float64) for part in ("low", "high"))
+    reached = np.isfinite(x)
+    names = rows["initializer"].tolist()
+    mean, down, up = (rows[f"{results.metric}_{part}"] for part in ("mean", "low", "high"))
+    return Points(
+        label=optimizer,
+        style=results.optimizer_styles[optimizer],
+        x=np.where(reached, x * shift, parked),
+        # An unbounded interval is drawn to the strip's edge.
+        x_low=np.where(reached, low, np.nan),
+        x_high=np.where(reached & np.isfinite(low), np.minimum(high, edge), np.nan),
+        y=mean.to_numpy(np.float64),
+        low=down.to_numpy(np.float64),
+        high=up.to_numpy(np.float64),
+        marks=tuple(results.initializer_styles[name].mark for name in names),
+        names=tuple(names),
+    )

@@ -1,0 +1,184 @@
+"""From a config to an experiment: names become functions, lists become lanes.
+
+Everything that can be wrong with a config and needs JAX, data or the user's own code to find out
+is found here, before a study folder exists.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from initopt_jax import data, models, probes, tasks
+from initopt_jax.config import Config, DatasetConfig, TargetConfig
+from initopt_jax.engine.plan import LaneTable, Program, tile_width
+from initopt_jax.engine.records import Target
+from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.initializers import match_rules
+from initopt_jax.names import import_object, lookup
+from initopt_jax.options import call_with, check_options
+from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
+from initopt_jax.types import Dataset, Direction, Model, PyTree, Task
+
+LANE_INTS = ("cell", "program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config with every name resolved: what a study runs.
+
+    Attributes:
+        weights: the initializer cells.
+        programs: the compiled training programs.
+        lanes: a row per lane; see DESIGN "lanes.csv".
+        params: shapes of the parameters. model_state: the model's first mutable state.
+    """
+
+    config: Config
+    dataset: Dataset
+    task: Task
+    model: Model
+    params: PyTree
+    model_state: PyTree
+    weights: tuple[Weights, ...]
+    programs: tuple[Program, ...]
+    lanes: pd.DataFrame
+    probes: tuple[probes.Probe, ...]
+    target: Target | None
+    tuning: tuple[str, Direction]
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of one network."""
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.params))
+
+    def lane_table(self) -> LaneTable:
+        """The lanes as the engine takes them."""
+        prefix = "optimizer."
+        columns = {name: self.lanes[name].to_numpy(np.int64) for name in LANE_INTS}
+        del columns["cell"]
+        names = {name for program in self.programs for name in program.hyperparameters}
+        hyper = {name: self.lanes[prefix + name].to_numpy(np.float64) for name in sorted(names)}
+        return LaneTable(**columns, hyperparameters=hyper)
+
+
+def resolve(config: Config, *, platform: str | None = None) -> Experiment:
+    """Resolve a config's names and plan its lanes.
+
+    Args:
+        config: a validated config.
+        platform: where it will run (`cpu`, `gpu`, `tpu`); by default JAX's default backend.
+
+    Raises:
+        ConfigError: an unknown name or option, data that are not there, an impossible combination.
+    """
+    platform = platform or jax.default_backend()
+    task = find_task(config.task.name)
+    dataset = load_dataset(config.task.dataset, task, config)
+    model = build_model(config, dataset)
+    params, model_state = _model_shapes(config, model, dataset)
+    weights = expand_initializers(config.initializers)
+    for cell in weights:
+        rules = {"params_or_shapes": params, "rules": cell.rules}
+        call_with(f"initializer {cell.label!r}", match_rules, rules)
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    width = config.tile_width or tile_width(platform, count)
+    sweeps = expand_optimizers(config, len(dataset.train.inputs), width, count)
+    return Experiment(
+        config=config,
+        dataset=dataset,
+        task=task,
+        model=model,
+        params=params,
+        model_state=model_state,
+        weights=weights,
+        programs=sweeps.programs,
+        lanes=plan_lanes(config, weights, sweeps),
+        probes=tuple(lookup("probe", name, probes.REGISTRY, also="") for name in config.probes),
+        target=_target(config.target, task),
+        tuning=_tuning(config.tuning.metric, task),
+    )
+
+
+def find_task(name: str) -> Task:
+    """A task by registry name, or what `module:function` returns."""
+    if ":" not in name:
+        return lookup("task", name, tasks.REGISTRY)
+    made = call_with(f"task {name!r}", import_object("task", name), {})
+    if not isinstance(made, Task):
+        raise ConfigError(f"task {name!r} must return an initopt_jax.types.Task")
+    return made
+
+
+def load_dataset(spec: DatasetConfig, task: Task, config: Config) -> Dataset:
+    """The data set of a config: bundled, from TFDS, or the arrays of a user's function."""
+    split = data.SplitSpec(**config.task.split.model_dump())
+    if ":" in spec.name and not spec.name.startswith("tfds:"):
+        made = call_with(
+            f"dataset {spec.name!r}", import_object("dataset", spec.name), spec.options
+        )
+        return data.as_dataset(spec.name, made, kind=task.kind, split=split)
+    named = {"name": spec.name, **spec.options}
+    return data.load(named, kind=task.kind, split=split)
+
+
+def build_model(config: Config, dataset: Dataset) -> Model:
+    """The model of a config, with as many outputs as the data ask for."""
+    spec = config.model
+    if ":" in spec.name:
+        make = import_object("model", spec.name)
+    else:
+        make = lookup("model", spec.name, models.REGISTRY).make
+    check_options(f"model {spec.name!r}", make, spec.options, given=("outputs",))
+    options = {"outputs": dataset.outputs, **spec.options}
+    return models.as_model(call_with(f"model {spec.name!r}", make, options))
+
+
+def _model_shapes(config: Config, model: Model, dataset: Dataset) -> tuple[PyTree, PyTree]:
+    examples = jax.ShapeDtypeStruct((2, *dataset.train.inputs.shape[1:]), np.float32)
+
+    def forward(key: Any, inputs: Any) -> Any:
+        params, state = model.init(key, inputs)
+        return params, state, model.apply(params, state, inputs, train=False)[0]
+
+    try:
+        params, state, outputs = jax.eval_shape(forward, jax.random.key(0), examples)
+    except (TypeError, ValueError) as error:
+        shape = dataset.train.inputs.shape[1:]
+        raise ConfigError(
+            f"model {config.model.name!r} does not take inputs of shape {shape}: {error}"
+        ) from error
+    wanted = (2, dataset.outputs)
+    if outputs.shape != wanted:
+        raise ConfigError(
+            f"model {config.model.name!r} gives outputs of shape {outputs.shape} for 2 examples; "
+            f"task {config.task.name!r} on {dataset.name!r} needs {wanted}"
+        )
+    if jax.tree.leaves(state):
+        _, state = model.init(jax.random.key(0), np.zeros(examples.shape, np.float32))
+        state = jax.tree.map(np.asarray, state)
+    return params, state
+
+
+def _target(spec: TargetConfig | None, task: Task) -> Target | None:
+    if spec is None:
+        return None
+    allowed = [f"{split}_{metric}" for split in ("train", "val") for metric in task.metrics]
+    if spec.metric not in allowed:
+        raise ConfigError(unknown_name("target.metric", spec.metric, allowed))
+    direction = task.metrics[spec.metric.partition("_")[2]]
+    bound, key = (spec.at_least, "at_least") if direction == "max" else (spec.at_most, "at_most")
+    if bound is None:
+        better = "higher" if direction == "max" else "lower"
+        raise ConfigError(f"target: {spec.metric} is better when {better}; bound it with {key}")
+    return Target(spec.metric, bound, direction)
+
+
+def _tuning(metric: str, task: Task) -> tuple[str, Direction]:
+    allowed = [f"val_{name}" for name in task.metrics]
+    if metric not in allowed:
+        raise ConfigError(unknown_name("tuning.metric", metric, allowed))
+    return metric, task.metrics[metric.removeprefix("val_")]

@@ -1,0 +1,215 @@
+"""What the command line shows, in Rich: progress, tables, lists."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from initopt_jax.audit import LeafAudit
+from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.preview import Plan
+from initopt_jax.study import Study
+from initopt_jax.training import Tally
+from initopt_jax.verify import Verification
+
+WIDTH = 160  # columns, where there is no terminal to ask
+PLAIN_EVERY = 10.0  # seconds between progress lines where there is no terminal
+
+
+class _Rate(ProgressColumn):
+    """Lane-steps per second since the run began, so that a resumed run shows its own speed."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.fields['rate']:,.0f} lane-steps/s")
+
+
+def _console() -> Console:
+    """Standard output; wide enough for whole tables where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[Tally], None]]:
+    """A progress bar on a terminal, a line every ten seconds elsewhere."""
+    console = Console(stderr=True)
+    began = time.perf_counter()
+    if not console.is_terminal:
+        yield _plain_progress(console, began)
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[lanes]} lanes"),
+        _Rate(),
+        TextColumn("{task.fields[diverged]} diverged"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    fields = {"lanes": "0", "diverged": 0, "rate": 0.0}
+    shown = bar.add_task("compiling", total=None, **fields)
+
+    def update(tally: Tally) -> None:
+        bar.update(
+            shown,
+            description="training" if tally.began else "compiling",
+            total=tally.lane_steps,
+            completed=tally.lane_steps_done,
+            lanes=f"{tally.lanes_done:,}/{tally.lanes:,}",
+            diverged=tally.diverged,
+            rate=_rate(tally, began),
+        )
+
+    with bar:
+        yield update
+
+
+def _plain_progress(console: Console, began: float) -> Callable[[Tally], None]:
+    last = began
+
+    def update(tally: Tally) -> None:
+        nonlocal last
+        if time.perf_counter() - last < PLAIN_EVERY:
+            return
+        last = time.perf_counter()
+        rate = _rate(tally, began)
+        left = (tally.lane_steps - tally.lane_steps_done) / rate if rate else float("nan")
+        console.print(
+            f"{tally.lanes_done:,}/{tally.lanes:,} lanes, {rate:,.0f} lane-steps/s, "
+            f"{tally.diverged} diverged, about {left:.0f} s left",
+            highlight=False,
+        )
+
+    return update
+
+
+def _rate(tally: Tally, began: float) -> float:
+    return (tally.lane_steps_done - tally.resumed_steps) / max(time.perf_counter() - began, 1e-9)
+
+
+def plan(planned: Plan) -> None:
+    """The programs, lanes, tiles and rough memory of a study that was not run."""
+    table = Table(title=f"{planned.name}: what would run", title_justify="left")
+    for name in ("program", "swept", "lanes", "tiles", "steps", "segment", "tile state"):
+        table.add_column(name, justify="left" if name in ("program", "swept") else "right")
+    for row in planned.programs:
+        steps = ", ".join(map(str, row.steps))
+        table.add_row(
+            row.label,
+            ", ".join(row.hyperparameters),
+            f"{row.lanes:,}",
+            f"{row.tiles:,}",
+            steps,
+            str(row.segment_steps),
+            _size(row.bytes),
+        )
+    console = _console()
+    console.print(table)
+    data = planned.dataset
+    console.print(
+        f"{planned.lanes:,} lanes in {planned.tiles:,} tiles of {planned.width}, "
+        f"{planned.parameters:,} parameters each, on {planned.devices} device(s); "
+        f"data {data['name']} ({data['train']:,} train, {data['val']:,} val, {data['test']:,} "
+        f"test); about {_size(planned.bytes)} for data and states besides JAX itself",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
+
+
+def summary(study: Study) -> None:
+    """The table of tuned cells; the last line is where the report is."""
+    from initopt_jax.report.tables import best_table
+
+    made = best_table(study.summary(), study.lanes, study.info)
+    title = f"{study.info.name}: tuned on other seeds, measured on fresh ones"
+    table = Table(title=title, title_justify="left")
+    for position, name in enumerate(made.headings):
+        table.add_column(name, justify="left" if position < 3 else "right")
+    names = [row[0].text for row in made.rows]
+    for place, row in enumerate(made.rows):
+        again = place > 0 and names[place - 1] == names[place]
+        last = names[place + 1 : place + 2] != [names[place]]
+        texts = ["" if again else row[0].text, *(entry.text for entry in row[1:])]
+        table.add_row(*texts, end_section=last)
+    console = _console()
+    console.print(table)
+    console.print(str(study.dir / "report.html"), highlight=False, soft_wrap=True)
+
+
+def audit(rows: Sequence[LeafAudit]) -> None:
+    """A line per parameter leaf: what it was asked to be and what it is."""
+    table = Table(title="first weights, leaf by leaf", title_justify="left")
+    for name in ("initializer", "leaf", "rule", "shape", "fans", "asked", "measured", "verdict"):
+        table.add_column(name)
+    for row in rows:
+        asked = "" if row.law is None else f"{row.law} {row.asked_mean:.4g} ± {row.asked_std:.4g}"
+        verdict = row.verdict if not row.reason else f"{row.verdict}: {row.reason}"
+        table.add_row(
+            row.initializer,
+            row.path,
+            row.pattern,
+            "x".join(map(str, row.shape)),
+            f"{row.fan_in}, {row.fan_out}",
+            asked,
+            f"{row.mean:.4g} ± {row.std:.4g}",
+            verdict,
+        )
+    _console().print(table)
+
+
+def verification(outcome: Verification) -> None:
+    """What a verification found."""
+    console = _console()
+    total, bad = len(outcome.lanes), len(outcome.mismatches)
+    console.print(f"{total - bad} of {total} lanes: bit-identical", highlight=False)
+    for obstacle in outcome.obstacles:
+        console.print(f"run elsewhere: {obstacle}", highlight=False, soft_wrap=True)
+    for item in outcome.mismatches:
+        place = "" if item.step is None else f" at step {item.step:.0f}"
+        console.print(
+            f"lane {item.lane}: {item.variable} differs first{place}: stored {item.stored!r}, "
+            f"now {item.again!r}; largest distance {item.distance:.3g}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if outcome.mismatches and outcome.obstacles:
+        console.print("the same bits cannot be expected here, because of what differs above")
+
+
+def catalogue(kind: str | None) -> None:
+    """Names of one kind, or of all, with formula and reference."""
+    kinds = _kinds()
+    if kind is not None and kind not in kinds:
+        raise ConfigError(unknown_name("kind", kind, kinds))
+    console = _console()
+    for name in [kind] if kind else kinds:
+        table = Table(title=name, title_justify="left", show_lines=False)
+        for column in ("name", "formula", "reference"):
+            table.add_column(column, overflow="fold")
+        for row in kinds[name]:
+            table.add_row(*row)
+        console.print(table)
+
+
+def _kinds() -> dict[str, list[tuple[str, str, str]]]:
+    from initopt_jax import data, initializers, models, probes, tasks, transforms
+
+    def rows(registry: dict) -> list[tuple[str, str, str]]:
+        return [(entry.name, entry.formula, entry.reference) for entry in registry.values()]
+
+    return {
+        "initializers": rows(initializers.REGISTRY),
+        "transforms": rows(transforms.REGISTRY),
+        "models": rows(models.REGISTRY),
+        "tasks": rows(tasks.REGISTRY),
+        "datasets": [(e.name, e.description, e.reference) for e in data.REGISTRY.values()],
+        "probes": rows(probes.REGISTRY),
+    }

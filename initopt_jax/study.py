@@ -1,0 +1,181 @@
+"""Run, resume and open a study: the only module that knows the whole flow."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import pandas as pd
+import xarray as xr
+
+from initopt_jax import report, stats
+from initopt_jax.audit import check
+from initopt_jax.config import Config, differences, validate
+from initopt_jax.engine.devices import set_up_devices
+from initopt_jax.engine.plan import Tile
+from initopt_jax.errors import StudyError
+from initopt_jax.manifest import identity, new_manifest, study_info
+from initopt_jax.preview import (
+    Source,
+    all_tiles,
+    audit_experiment,
+    initial_weights,
+    prepare,
+)
+from initopt_jax.resolve import Experiment
+from initopt_jax.store import Store
+from initopt_jax.training import Tally, train, variables
+from initopt_jax.tree import named_leaves
+
+
+@dataclass(frozen=True)
+class Study:
+    """A config and everything it produced, in one folder."""
+
+    dir: Path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What ran, on what, how long: see DESIGN "Study folder"."""
+        return Store(self.dir).manifest()
+
+    @cached_property
+    def config(self) -> Config:
+        """The resolved config."""
+        return validate(self.manifest["config"])
+
+    @cached_property
+    def lanes(self) -> pd.DataFrame:
+        """A row per lane: initializer, optimizer, every hyperparameter, seeds."""
+        return Store(self.dir).lanes()
+
+    @cached_property
+    def dataset(self) -> xr.Dataset:
+        """The results, dims `lane`, `eval`, `leaf`; read lazily from disk."""
+        return Store(self.dir).dataset()
+
+    @cached_property
+    def info(self) -> stats.StudyInfo:
+        """Names and directions that statistics and reports need."""
+        return study_info(self.manifest)
+
+    def summary(self) -> pd.DataFrame:
+        """Per initializer and optimizer, the tuned cell on fresh seeds, with intervals."""
+        return stats.best_cells(self.dataset.load(), self.lanes, self.info)
+
+    def frame(self) -> pd.DataFrame:
+        """A row per lane and evaluation: the lane's columns beside its curves and final values."""
+        data = self.dataset
+        curves = [name for name in data.data_vars if data[name].dims == ("lane", "eval")]
+        finals = [name for name in data.data_vars if data[name].dims == ("lane",)]
+        rows = data[curves].to_dataframe().dropna(subset=["step"]).reset_index("eval")
+        lanes = self.lanes.join(data[finals].to_dataframe())
+        return lanes.join(rows).reset_index()
+
+    def report(self) -> list[Path]:
+        """Rebuild summary.csv, the figures and report.html from the results."""
+        store = Store(self.dir)
+        with store.locked():
+            return _write_report(store, self)
+
+
+def open_study(folder: str | Path) -> Study:
+    """Open a study folder. Raises StudyError where it is none."""
+    study = Study(Path(folder))
+    _ = study.manifest
+    return study
+
+
+def run(
+    config: Source,
+    out: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    devices: int | None = None,
+    progress: Callable[[Tally], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Study:
+    """Run a study to its end, or take one up where it was left.
+
+    Args:
+        config: path of a YAML file, a mapping, or a `Config`.
+        out: the study's folder; by default `runs/<name>`.
+        overrides: `key=value` changes to the config, as `--set` takes them.
+        devices: how many devices to use; by default all, on CPU one per core.
+        progress: called as lanes advance.
+        stop: set it to stop at the next segment.
+
+    Returns:
+        The finished study. Running it again on the same folder only checks that nothing is missing.
+
+    Raises:
+        ConfigError: the config is wrong; nothing was created.
+        AuditError: an initializer missed its distribution; nothing was created.
+        StudyError: the folder holds another study, or is in use.
+        Interrupted: it was stopped, or the disk is full; run again to resume.
+    """
+    used = set_up_devices(devices)
+    experiment = prepare(config, overrides)
+    store = Store(Path(out) if out else Path("runs") / experiment.config.name)
+    initial = initial_weights(experiment)
+    if experiment.config.audit:
+        check(audit_experiment(experiment, initial))
+    tiles = all_tiles(experiment)
+    store.refuse_foreign()
+    with store.locked():
+        if store.exists:
+            _refuse_changes(store.manifest(), experiment, used)
+        else:
+            _create(store, experiment, tiles, used)
+        trained = train(
+            store, experiment, initial, tiles, used, progress, stop or threading.Event()
+        )
+        study = Study(store.folder)
+        if trained or not store.has_report:
+            _write_report(store, study)
+    return study
+
+
+def _create(
+    store: Store, experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[jax.Device]
+) -> None:
+    evals = [tile.steps // experiment.programs[tile.program].eval_every for tile in tiles]
+    leaves = [name for name, _ in named_leaves(experiment.params)]
+    store.create(
+        new_manifest(experiment, tiles, devices),
+        experiment.lanes,
+        variables(experiment),
+        sizes={"lane": len(experiment.lanes), "eval": max(evals) + 1, "leaf": len(leaves)},
+        coordinates={"leaf": leaves},
+    )
+
+
+def _refuse_changes(
+    manifest: dict[str, Any], experiment: Experiment, devices: Sequence[jax.Device]
+) -> None:
+    """One study, one config, one platform: its lanes must be comparable bit for bit."""
+    changed = differences(manifest["config"], experiment.config.to_json())
+    if changed:
+        raise StudyError(
+            "the folder holds a study with another config; what differs: "
+            + "; ".join(changed)
+            + ". Choose another folder with --out, or remove this one"
+        )
+    now = identity(experiment, devices)
+    moved = differences({key: manifest.get(key) for key in now}, now)
+    if moved and manifest["status"] != "done":
+        raise StudyError(
+            "the study was begun elsewhere and cannot be taken up with the same bits; what differs: "
+            + "; ".join(moved)
+            + ". Choose another folder with --out to begin anew"
+        )
+
+
+def _write_report(store: Store, study: Study) -> list[Path]:
+    files = report.build(study.dataset.load(), study.lanes, study.info)
+    for name, content in files.items():
+        store.write_file(name, content)
+    return [store.folder / name for name in files]

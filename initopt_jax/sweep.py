@@ -1,0 +1,260 @@
+"""From lists to lanes: every initializer and optimizer at every value, with every seed."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from initopt_jax import initializers, transforms
+from initopt_jax.config import MAX_SEED, Config, InitializerConfig, OptimizerConfig, SeedsConfig
+from initopt_jax.engine.plan import Program, segment_steps
+from initopt_jax.errors import ConfigError
+from initopt_jax.names import find_initializer, find_transform
+from initopt_jax.options import call_with, grid, swept_axes
+from initopt_jax.types import Initializer, Transform, option_names
+
+Bound = tuple[Callable[..., Any], Callable[..., Any] | None]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One initializer cell: a label, its hyperparameters, and rules that cover the whole network.
+
+    Attributes:
+        rules: (path pattern, `(key, shape, dtype) -> Array`), first match wins.
+        laws: per pattern, `(shape) -> Law`, or None where the initializer states none.
+    """
+
+    label: str
+    hyperparameters: dict[str, float]
+    rules: tuple[tuple[str, Callable[..., Any]], ...]
+    laws: dict[str, Callable[..., Any] | None]
+
+
+def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ...]:
+    """Every initializer at every value of its swept hyperparameters."""
+    cells: list[Weights] = []
+    for spec in specs:
+        entry = find_initializer(spec.name, initializers.REGISTRY)
+        axes, static = swept_axes("initializer", spec.name, entry.draw, spec.options, skip=3)
+        for values in grid(axes):
+            shown = {key: value for key, value in (values | static).items()}
+            text = ", ".join(f"{key}={_short(value)}" for key, value in shown.items())
+            label = spec.label or spec.name + (f"({text})" if text else "")
+            if spec.label and len(list(grid(axes))) > 1:
+                label = f"{spec.label}({text})"
+            bound = _bound(entry, values | static)
+            cells.append(_covering(label, values, bound, spec))
+    labels = [cell.label for cell in cells]
+    if repeated := next((label for label in labels if labels.count(label) > 1), None):
+        raise ConfigError(f"initializer {repeated!r} is listed twice; give one of them a label")
+    return tuple(cells)
+
+
+def _bound(entry: Initializer, options: Mapping[str, Any]) -> Bound:
+    """Draw and law of an initializer with its options filled in."""
+    law = entry.law
+    call_with(f"initializer {entry.name!r}", _try_draw, {"draw": entry.draw, "options": options})
+
+    def draw(key: Any, shape: Any, dtype: Any) -> Any:
+        return entry.draw(key, shape, dtype, **options)
+
+    return draw, (lambda shape: law(shape, **options)) if law else None
+
+
+def _try_draw(draw: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    return jax.eval_shape(lambda key: draw(key, (4, 4), np.float32, **options), jax.random.key(0))
+
+
+def _covering(
+    label: str, hyperparameters: dict[str, float], bound: Bound, spec: InitializerConfig
+) -> Weights:
+    own = [(pattern, _single(rule)) for pattern, rule in spec.rules.items()]
+    bias = _single(spec.bias) if spec.bias else _single(InitializerConfig(name="zeros"))
+    ones = _single(InitializerConfig(name="ones"))
+    rules = [*own, ("*bias", bias), ("*scale", ones), ("*", bound)]
+    return Weights(
+        label,
+        hyperparameters,
+        rules=tuple((pattern, draw) for pattern, (draw, _) in rules),
+        laws={pattern: law for pattern, (_, law) in reversed(rules)},  # the first match counts
+    )
+
+
+def _single(spec: InitializerConfig) -> Bound:
+    """An initializer for biases or a rule: one value per option, nothing swept."""
+    entry = find_initializer(spec.name, initializers.REGISTRY)
+    axes, static = swept_axes("initializer", spec.name, entry.draw, spec.options, skip=3)
+    if any(len(values) > 1 for values in axes.values()):
+        raise ConfigError(f"initializer {spec.name!r} of a rule or bias takes one value per option")
+    return _bound(entry, {name: values[0] for name, values in axes.items()} | static)
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """The optimizers of a config: programs, and a row per optimizer cell."""
+
+    programs: tuple[Program, ...]
+    cells: tuple[dict[str, Any], ...]
+
+
+def expand_optimizers(config: Config, examples: int, width: int, parameters: int) -> Sweeps:
+    """Every optimizer at every value of its swept hyperparameters, grouped in programs.
+
+    Two entries share a program where only numbers tell them apart.
+    """
+    programs: dict[tuple[Any, ...], Program] = {}
+    cells: list[dict[str, Any]] = []
+    labels: list[str] = []
+    for spec in config.optimizers:
+        entry = find_transform(spec.name, transforms.REGISTRY)
+        ours = spec.name in transforms.REGISTRY
+        axes, static = swept_axes(
+            "optimizer", spec.name, entry.make, spec.options, static=spec.static
+        )
+        if ours:
+            axes = _with_defaults(entry, axes, static)
+        _try_transform(entry, axes, static)
+        batch = _batch_size(spec, entry, config, examples)
+        steps, every = _rhythm(spec, config)
+        labels.append(_optimizer_label(spec, static))
+        shared = (entry.make, tuple(sorted(static.items())), tuple(sorted(axes)), batch, every)
+        if shared not in programs:
+            seen = batch or examples
+            programs[shared] = Program(
+                index=len(programs),
+                label=f"{spec.name}, {'full batch' if batch is None else f'batch {batch}'}",
+                make_transform=_maker(entry, static),
+                hyperparameters=tuple(sorted(axes)),
+                batch_size=batch,
+                eval_every=every,
+                segment_steps=segment_steps(every, width, seen, parameters),
+                width=width,
+            )
+        for values in grid(axes):
+            row = {f"optimizer.{name}": value for name, value in values.items()}
+            row |= {"optimizer.batch_size": batch or examples, "optimizer.steps": steps}
+            cells.append({"optimizer": labels[-1], "program": programs[shared].index, **row})
+    if repeated := next((label for label in labels if labels.count(label) > 1), None):
+        raise ConfigError(f"optimizer {repeated!r} is listed twice; give one of them a label")
+    return Sweeps(tuple(programs.values()), tuple(cells))
+
+
+def _maker(entry: Transform, static: Mapping[str, Any]) -> Callable[..., Any]:
+    return lambda hyperparameters: entry.make(**hyperparameters, **static)
+
+
+def _with_defaults(
+    entry: Transform, axes: dict[str, list[float]], static: Mapping[str, Any]
+) -> dict[str, list[float]]:
+    """Our transforms' numbers are all traced, the defaults too: entries then share programs."""
+    defaults = {
+        name: [float(value)]
+        for name, value in option_names(entry.make).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return {name: axes.get(name, defaults.get(name, [])) for name in {**axes, **defaults}
+            if name not in static}  # fmt: skip
+
+
+def _try_transform(
+    entry: Transform, axes: Mapping[str, Sequence[float]], static: Mapping[str, Any]
+) -> None:
+    """Build the transform at every value, one axis at a time, and trace it with all of them."""
+    first = {name: values[0] for name, values in axes.items()}
+    what = f"optimizer {entry.name!r}"
+    for name, values in axes.items():
+        for value in values:
+            call_with(what, entry.make, first | {name: value} | dict(static))
+    params = {"w": jax.ShapeDtypeStruct((2, 2), np.float32)}
+    numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in axes}
+    try:
+        made = jax.eval_shape(lambda h, p: entry.make(**h, **static).init(p), numbers, params)
+    except jax.errors.ConcretizationTypeError as error:
+        raise ConfigError(
+            f"{what}: one of {', '.join(axes)} decides its structure and cannot be swept; move it "
+            "under 'static:'"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"{what} must return an optax.GradientTransformation") from error
+    del made
+
+
+def _batch_size(
+    spec: OptimizerConfig, entry: Transform, config: Config, examples: int
+) -> int | None:
+    default = "full" if entry.full_batch else config.task.batch_size
+    batch = spec.batch_size if spec.batch_size is not None else default
+    if batch == "full":
+        return None
+    if batch > examples:
+        raise ConfigError(
+            f"batch_size {batch} of optimizer {spec.name!r} exceeds the {examples} training examples; "
+            "use a smaller one, or 'full'"
+        )
+    return batch
+
+
+def _rhythm(spec: OptimizerConfig, config: Config) -> tuple[int, int]:
+    """Steps and steps between evaluations of one optimizer's lanes."""
+    steps = spec.steps or config.steps
+    every = spec.eval_every or (config.eval_every if spec.steps is None else None)
+    if every is None:
+        tenths = (max(1, steps // 10) - back for back in range(steps))
+        every = next(count for count in tenths if count and steps % count == 0)
+    if steps % every:
+        near = [value for value in (steps // every * every, (steps // every + 1) * every) if value]
+        raise ConfigError(
+            f"eval_every {every} must divide the steps of optimizer {spec.name!r}, {steps}; "
+            f"nearest: {' or '.join(map(str, near))} steps"
+        )
+    return steps, every
+
+
+def _optimizer_label(spec: OptimizerConfig, static: Mapping[str, Any]) -> str:
+    text = ", ".join(f"{name}={value}" for name, value in static.items())
+    return spec.label or spec.name + (f"({text})" if text else "")
+
+
+def plan_lanes(config: Config, weights: Sequence[Weights], sweeps: Sweeps) -> pd.DataFrame:
+    """A row per lane, program by program, within it seed by seed."""
+    seeds = _seed_table(config.seeds, config.tuning.seeds)
+    cells = pd.DataFrame(list(sweeps.cells))
+    cells["_optimizer_cell"] = np.arange(len(cells))
+    starts = pd.DataFrame(
+        [
+            {"initializer": cell.label, "weights": index}
+            | {f"initializer.{name}": value for name, value in cell.hyperparameters.items()}
+            for index, cell in enumerate(weights)
+        ]
+    )
+    lanes = seeds.merge(starts, how="cross").merge(cells, how="cross")
+    lanes = lanes.sort_values("program", kind="stable", ignore_index=True)
+    lanes["cell"] = lanes["weights"] * len(cells) + lanes.pop("_optimizer_cell")
+    lanes["steps"] = lanes["optimizer.steps"]
+    swept = [name for name in lanes if name.startswith("initializer.")]
+    swept += [name for name in lanes if name.startswith("optimizer.")]
+    first = ["cell", "role", "initializer", "optimizer"]
+    last = ["init_seed", "data_seed", "noise_seed", "program", "weights", "steps"]
+    lanes.index.name = "lane"
+    return lanes[first + swept + last]
+
+
+def _seed_table(seeds: SeedsConfig, tuning: int) -> pd.DataFrame:
+    """Seeds of the reported lanes, then of the tuning lanes; noise follows the data seed."""
+    if seeds.all:
+        pairs = [(number, number) for number in range(seeds.all)]
+    else:
+        pairs = list(itertools.product(range(seeds.init or 0), range(seeds.data or 0)))
+    reported = [("report", seeds.first + init, seeds.first + d) for init, d in pairs]
+    tuned = [("tuning", MAX_SEED + number, MAX_SEED + number) for number in range(tuning)]
+    table = pd.DataFrame(reported + tuned, columns=["role", "init_seed", "data_seed"])
+    return table.assign(noise_seed=table["data_seed"])
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,175 @@
+"""Train what a study still lacks, and write each tile down as it comes."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from initopt_jax.engine import records
+from initopt_jax.engine.cost import flops_per_step
+from initopt_jax.engine.execute import Compiled, Event, Finished, Progress, Saved, Work, run_tiles
+from initopt_jax.engine.initial import InitialWeights
+from initopt_jax.engine.plan import Tile
+from initopt_jax.errors import Interrupted
+from initopt_jax.resolve import Experiment
+from initopt_jax.store import Store
+
+
+@dataclass
+class Tally:
+    """Where a run is, for whoever shows it.
+
+    Attributes:
+        lanes: of the study. lane_steps: of all its lanes.
+        lanes_done: so far, those found finished included; lane_steps_done likewise.
+        resumed_steps: lane-steps that were there when the run began.
+        diverged: lanes finished in this run whose loss left the finite numbers.
+        began: whether a training step was made yet; before, programs compile.
+    """
+
+    lanes: int
+    lane_steps: int
+    lanes_done: int
+    lane_steps_done: int
+    resumed_steps: int
+    diverged: int = 0
+    began: bool = False
+
+
+def variables(experiment: Experiment) -> dict[str, records.Variable]:
+    """The variables of a study's results."""
+    probes = {probe.name: probe.dims for probe in experiment.probes}
+    return records.variables(list(experiment.task.metrics), probes, experiment.target)
+
+
+def make_work(experiment: Experiment, initial: InitialWeights) -> Work:
+    """The engine's view of an experiment."""
+    return Work(
+        model=experiment.model,
+        task=experiment.task,
+        dataset=experiment.dataset,
+        programs=experiment.programs,
+        lanes=experiment.lane_table(),
+        initial=initial,
+        model_state=experiment.model_state,
+        probes={probe.name: probe.measure for probe in experiment.probes},
+        eval_train=experiment.config.eval_train,
+        checkpoint_every=experiment.config.checkpoint_every,
+    )
+
+
+class Recorder:
+    """Completes the raw records of tiles: examples seen, flops per step, steps to target."""
+
+    def __init__(self, experiment: Experiment):
+        self._experiment = experiment
+        self._flops: dict[int, float] = {}
+
+    def flops(self, program: int) -> float:
+        """Floating-point operations of one step of a program's lane."""
+        if program not in self._flops:
+            known = self._experiment
+            self._flops[program] = flops_per_step(
+                known.programs[program],
+                known.model,
+                known.task,
+                known.dataset,
+                known.params,
+                known.model_state,
+            )
+        return self._flops[program]
+
+    def complete(self, tile: Tile, raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All variables of a tile's lanes."""
+        program = self._experiment.programs[tile.program]
+        return records.complete(
+            raw,
+            steps_between=program.eval_every,
+            batch=program.batch_size or len(self._experiment.dataset.train.inputs),
+            flops_per_step=self.flops(tile.program),
+            target=self._experiment.target,
+        )
+
+
+def train(
+    store: Store,
+    experiment: Experiment,
+    initial: InitialWeights,
+    tiles: Sequence[Tile],
+    devices: Sequence[jax.Device],
+    progress: Callable[[Tally], None] | None,
+    stop: threading.Event,
+) -> bool:
+    """Train the tiles that the store lacks. Returns whether there were any.
+
+    Raises:
+        Interrupted: `stop` was set, or the disk is full; what is finished is kept.
+    """
+    done = store.finished(tiles, list(variables(experiment)))
+    pending = [tile for tile in tiles if tile.index not in done]
+    manifest = store.manifest()
+    if not pending and manifest["status"] == "done":
+        return False
+    began = time.perf_counter()
+    tally = _tally(tiles, done)
+    recorder = Recorder(experiment)
+    store.write_manifest(manifest | {"status": "running"})
+    work = make_work(experiment, initial)
+    finished = 0
+    try:
+        with closing(run_tiles(work, pending, devices, stop, store.load_checkpoint)) as events:
+            for event in events:
+                _write_down(event, store, recorder, manifest, tally)
+                finished += isinstance(event, Finished)
+                if progress:
+                    progress(tally)
+    finally:
+        seconds = round(manifest["seconds"] + time.perf_counter() - began, 3)
+        status = "done" if finished == len(pending) else "stopped"
+        store.write_manifest(manifest | {"status": status, "seconds": seconds})
+    if finished < len(pending):
+        left = len(pending) - finished
+        raise Interrupted(
+            f"{left} of {len(tiles)} tiles are left; run the same command again to resume"
+        )
+    store.remove_checkpoints()
+    return True
+
+
+def _tally(tiles: Sequence[Tile], done: set[int]) -> Tally:
+    resumed = sum(len(tile.lanes) * tile.steps for tile in tiles if tile.index in done)
+    return Tally(
+        lanes=sum(len(tile.lanes) for tile in tiles),
+        lane_steps=sum(len(tile.lanes) * tile.steps for tile in tiles),
+        lanes_done=sum(len(tile.lanes) for tile in tiles if tile.index in done),
+        lane_steps_done=resumed,
+        resumed_steps=resumed,
+    )
+
+
+def _write_down(
+    event: Event, store: Store, recorder: Recorder, manifest: dict[str, Any], tally: Tally
+) -> None:
+    """Store what an event brings, and count it."""
+    if isinstance(event, Finished):
+        record = recorder.complete(event.tile, event.record)
+        store.write_tile(event.tile, record, event.seconds)
+        tally.lanes_done += len(event.tile.lanes)
+        tally.diverged += int(record["diverged"].sum())
+        entry = manifest["programs"][event.tile.program]
+        entry["run_seconds"] = round(entry["run_seconds"] + event.seconds, 3)
+        entry["flops_per_step"] = recorder.flops(event.tile.program)
+    elif isinstance(event, Saved):
+        store.save_checkpoint(event.tile, event.checkpoint)
+    elif isinstance(event, Compiled):
+        entry = manifest["programs"][event.program]
+        entry["compiled"] += 1
+        entry["compile_seconds"] = round(entry["compile_seconds"] + event.seconds, 3)
+    elif isinstance(event, Progress):
+        tally.lane_steps_done += event.lane_steps
+        tally.began = True

@@ -1,0 +1,117 @@
+"""What every registered initializer promises, whatever it draws."""
+
+import inspect
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from initopt_jax.initializers import REGISTRY
+from initopt_jax.types import Law, option_names
+
+ENTRIES = [pytest.param(entry, id=name) for name, entry in REGISTRY.items()]
+# Few shapes, shared with the other tests of initializers: each costs a compilation per family.
+SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)
+SKIP = ("key", "shape", "dtype")
+
+
+def options_of(entry):
+    return option_names(entry.draw, skip=SKIP)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_entry_describes_itself(entry):
+    assert REGISTRY[entry.name] is entry
+    assert entry.draw.__name__ == entry.name
+    assert entry.law.__name__ == f"{entry.name}_law"
+    assert entry.formula.startswith("W")
+    assert any(character.isdigit() for character in entry.reference)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_arguments(entry):
+    parameters = inspect.signature(entry.draw).parameters
+    assert tuple(parameters)[:3] == SKIP
+    assert parameters["dtype"].default is jnp.float32
+    for name, default in options_of(entry).items():
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+        assert isinstance(default, float)
+    assert option_names(entry.law, skip=("shape",)) == options_of(entry)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_shape_and_dtype(entry, dtype):
+    for shape in [SHAPE, CONVOLUTION]:
+        weights = entry.draw(jax.random.key(0), shape, dtype)
+        assert (weights.shape, weights.dtype) == (shape, dtype)
+        assert not weights.weak_type
+        assert bool(jnp.isfinite(weights).all())
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_same_key_same_weights_other_key_others(entry):
+    first, again, other = (entry.draw(jax.random.key(seed), SHAPE) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    if entry.law(SHAPE).kind != "constant":
+        assert (first != other).any()
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_jit_and_vmap_over_keys_and_options(entry):
+    traces = []
+
+    def draw(key, options):
+        traces.append(1)
+        return entry.draw(key, SHAPE, **options)
+
+    compiled = jax.jit(jax.vmap(draw))
+    for seed, values in [(3, [0.25, 1.0, 2.0]), (4, [0.5, 3.0, 0.7])]:
+        keys = jax.random.split(jax.random.key(seed), 3)
+        many = compiled(keys, dict.fromkeys(options_of(entry), jnp.array(values)))
+        for key, value, weights in zip(keys, values, many, strict=True):
+            # Last bits may differ between vmap widths: some 1e-7 of the largest weight.
+            one = entry.draw(key, SHAPE, **dict.fromkeys(options_of(entry), value))
+            np.testing.assert_allclose(weights, one, atol=1e-5 * float(jnp.abs(one).max()))
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if options_of(e.values[0])])
+def test_options_scale_the_draw(entry):
+    (name,) = options_of(entry)
+    one, four = (entry.draw(jax.random.key(4), SHAPE, **{name: value}) for value in (0.5, 2.0))
+    np.testing.assert_array_equal(4 * one, four)  # powers of two scale without rounding
+
+
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if options_of(e.values[0])])
+def test_wrong_options_are_named(entry):
+    (name,) = options_of(entry)
+    any_sign = () if name == "value" else (-1.0, 0.0)
+    for value in (math.nan, math.inf, "wide", True, *any_sign):
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            entry.draw(jax.random.key(0), SHAPE, **{name: value})
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            entry.law(SHAPE, **{name: value})
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_, jnp.complex64])
+def test_refuses_what_is_not_real(entry, dtype):
+    with pytest.raises(ValueError, match="dtype must be a real floating dtype"):
+        entry.draw(jax.random.key(0), SHAPE, dtype)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_law_states_what_is_drawn(entry):
+    law = entry.law(LARGE)
+    assert isinstance(law, Law)
+    weights = np.asarray(entry.draw(jax.random.key(5), LARGE), np.float64)
+    # Five standard errors of a mean, sigma / sqrt(n), and of a standard deviation, at most
+    # sigma / sqrt(2 n), plus float32 rounding of constants.
+    rounding = 1e-6 * abs(law.mean)
+    assert abs(weights.mean() - law.mean) <= 5 * law.std / math.sqrt(weights.size) + rounding
+    assert abs(weights.std() - law.std) <= 5 * law.std / math.sqrt(2 * weights.size) + rounding
+    assert weights.min() >= law.low - 1e-6 * abs(law.low)
+    assert weights.max() <= law.high + 1e-6 * abs(law.high)

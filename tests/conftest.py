@@ -1,0 +1,90 @@
+"""Strict numerics for every test, and the fixtures that all share.
+
+The two settings of JAX must come before its first use, hence at import time of this file.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import jax
+import matplotlib as mpl
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 2)
+mpl.use("Agg")
+
+# Many tests compile the same small programs: within one session each is compiled once. The folder
+# is fresh, so no session sees what another compiled.
+_CACHE = tempfile.TemporaryDirectory(prefix="initopt-tests-")
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# Examples are the same in every run; compiling inside an example makes any deadline a coin toss.
+hypothesis.settings.register_profile(
+    "initopt",
+    derandomize=True,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("initopt")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def study_dir(tmp_path: Path) -> Path:
+    """Where a test may put a study: a path that does not exist yet."""
+    return tmp_path / "study"
+
+
+@pytest.fixture
+def working_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory, for code that writes to `runs/` or imports the user's files."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def subprocess_environment() -> dict[str, str]:
+    """Variables for a child Python: it finds the checkout, and what this session compiled."""
+    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
+@pytest.fixture
+def small_config() -> dict:
+    """A study of a few seconds: two initializers, three optimizers, 30 lanes, 20 steps."""
+    return {
+        "name": "small",
+        "task": {"name": "classification", "dataset": "digits", "batch_size": 32},
+        "model": {"name": "mlp", "hidden": [8], "activation": "tanh"},
+        "initializers": ["glorot_uniform", {"name": "normal", "stddev": 0.1}],
+        "optimizers": [
+            {"name": "sgd", "learning_rate": [0.1, 1.0]},
+            {"name": "adam", "learning_rate": [0.01, 0.1]},
+            {"name": "gd", "learning_rate": 0.5, "steps": 4},
+        ],
+        "seeds": 2,
+        "tuning": {"seeds": 1},
+        "steps": 20,
+        "eval_every": 5,
+        "target": {"metric": "val_accuracy", "at_least": 0.8},
+        "tile_width": 4,
+    }

@@ -1,0 +1,48 @@
+"""Which examples a step sees."""
+
+import numpy as np
+import pytest
+
+from initopt_jax.engine.batches import batch_indices, epoch_order, tile_indices
+
+
+def test_epoch_visits_every_example_once():
+    order = epoch_order(3, 0, 101)
+    assert sorted(order.tolist()) == list(range(101))
+    assert not np.array_equal(order, epoch_order(3, 1, 101))
+    assert not np.array_equal(order, epoch_order(4, 0, 101))
+
+
+def test_order_is_fixed_for_all_time():
+    """Stored results depend on these numbers; they come from Philox as published."""
+    generator = np.random.Philox(
+        key=np.array([2918445923, 0], dtype=np.uint64), counter=[0, 0, 0, 0]
+    )
+    assert epoch_order(0, 0, 8).tolist() == np.argsort(generator.random_raw(8)).tolist()
+
+
+@pytest.mark.parametrize("cut", [1, 3, 7, 12])
+def test_steps_do_not_depend_on_how_they_are_cut(cut):
+    whole = batch_indices(1, 0, 24, examples=50, batch_size=8)
+    parts = [batch_indices(1, s, min(cut, 24 - s), 50, 8) for s in range(0, 24, cut)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    per_epoch = 50 // 8
+    for first in range(0, 24, per_epoch):
+        epoch = whole[first : first + per_epoch].ravel()
+        assert len(np.unique(epoch)) == per_epoch * 8
+
+
+def test_order_is_uniform():
+    """Each of 6 orders of 3 examples has probability 1/6: chi-squared with 5 degrees of freedom."""
+    orders = [tuple(epoch_order(seed, 0, 3).tolist()) for seed in range(3000)]
+    counts = np.array([orders.count(order) for order in set(orders)])
+    assert len(counts) == 6
+    assert ((counts - 500) ** 2 / 500).sum() < 30  # p = 1.5e-5
+
+
+def test_lanes_of_one_seed_share_their_batches():
+    indices = tile_indices(np.array([5, 2, 5]), 4, 3, examples=40, batch_size=10)
+    assert indices.shape == (3, 3, 10)
+    assert indices.dtype == np.int32
+    np.testing.assert_array_equal(indices[:, 0], indices[:, 2])
+    np.testing.assert_array_equal(indices[:, 1], batch_indices(2, 4, 3, 40, 10))

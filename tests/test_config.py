@@ -1,0 +1,138 @@
+"""The schema, YAML as people write it, overrides, and one clear message per mistake."""
+
+import pytest
+
+from initopt_jax.config import (
+    Config,
+    apply_override,
+    differences,
+    parse_yaml,
+    read_config,
+    validate,
+)
+from initopt_jax.errors import ConfigError
+
+MINIMAL = {
+    "name": "tiny",
+    "task": {"name": "classification", "dataset": "digits"},
+    "model": "mlp",
+    "initializers": ["zeros"],
+    "optimizers": [{"name": "sgd", "learning_rate": 0.1}],
+}
+
+
+def changed(**keys):
+    return {**MINIMAL, **keys}
+
+
+def test_defaults_fill_a_minimal_config():
+    config = validate(MINIMAL)
+    assert config.seeds.all == 10
+    assert config.task.dataset.name == "digits"
+    assert config.optimizers[0].options == {"learning_rate": 0.1}
+    assert config.tuning.metric == "val_loss"
+
+
+def test_json_form_reads_back_to_the_same_config():
+    config = validate(changed(seeds={"init": 2, "data": 3}, target={"at_least": 0.9}))
+    assert validate(config.to_json()) == config
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", ".1e-2", "0.001"])
+def test_yaml_reads_every_way_to_write_a_number(text):
+    assert parse_yaml(f"rate: {text}") == {"rate": 0.001}
+
+
+def test_yaml_keeps_words_words():
+    assert parse_yaml("a: e5\nb: fast\nc: 1e") == {"a": "e5", "b": "fast", "c": "1e"}
+
+
+def test_yaml_mistake_names_line_and_column():
+    with pytest.raises(ConfigError, match=r"line 2, column \d+"):
+        parse_yaml("name: x\n bad: [1, 2\n")
+
+
+def test_yaml_key_given_twice_is_refused():
+    with pytest.raises(ConfigError, match="'steps' is given twice"):
+        parse_yaml("steps: 1\nsteps: 2\n")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"stepz": 5}, r"unknown key 'stepz'; did you mean 'steps'\?"),
+        ({"seeds": 0}, "seeds"),
+        ({"seeds": {"init": 5}}, "crossed design needs both"),
+        ({"steps": "many"}, "steps.*'many'"),
+        ({"steps": 2.5}, "steps"),
+        ({"initializers": []}, "initializers"),
+        ({"task": {"name": "classification"}}, "task.dataset is missing"),
+        ({"task": {**MINIMAL["task"], "batchsize": 3}}, "did you mean 'batch_size'"),
+        ({"name": "../elsewhere"}, "name"),
+        ({"target": {"metric": "val_loss"}}, "exactly one of at_least and at_most"),
+        ({"target": {"at_least": float("nan")}}, "finite"),
+        ({"task": {**MINIMAL["task"], "split": {"val": 0.6, "test": 0.6}}}, "below 1"),
+        ({"probes": ["weight_norm", "weight_norm"]}, "once"),
+    ],
+)
+def test_mistakes_are_named(keys, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(changed(**keys))
+
+
+def test_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the config .*no_such"):
+        read_config(tmp_path / "no_such.yaml")
+
+
+def test_file_that_holds_no_mapping(tmp_path):
+    path = tmp_path / "list.yaml"
+    path.write_text("- 1\n- 2\n")
+    with pytest.raises(ConfigError, match="mapping"):
+        read_config(path)
+
+
+def test_override_reaches_every_depth():
+    config = read_config(
+        MINIMAL,
+        [
+            "steps=50",
+            "tuning.seeds=1",
+            "optimizers.0.learning_rate=[1e-1, 0.2]",
+            "initializers.0.bias=ones",
+            "model.hidden=[8]",
+        ],
+    )
+    assert config.steps == 50
+    assert config.tuning.seeds == 1
+    assert config.optimizers[0].options["learning_rate"] == [0.1, 0.2]
+    assert config.initializers[0].bias is not None
+    assert config.initializers[0].bias.name == "ones"
+    assert config.model.options == {"hidden": [8]}
+    assert "steps" not in MINIMAL, "the source must stay as it was"
+
+
+@pytest.mark.parametrize("override", ["steps", "=3", "optimizers.7.learning_rate=1"])
+def test_override_mistakes_are_named(override):
+    with pytest.raises(ConfigError, match="--set"):
+        apply_override({"optimizers": [{"name": "sgd"}]}, override)
+
+
+def test_override_of_an_unknown_key_is_refused():
+    with pytest.raises(ConfigError, match="did you mean 'steps'"):
+        read_config(MINIMAL, ["step=3"])
+
+
+def test_differences_name_each_place():
+    assert differences({"a": [1, 2], "b": 1}, {"a": [1, 3], "c": 2}) == [
+        "a.1: 2 -> 3",
+        "b: 1 -> None",
+        "c: None -> 2",
+    ]
+    assert differences({"a": 1}, {"a": 1}) == []
+
+
+def test_config_is_immutable():
+    config: Config = validate(MINIMAL)
+    with pytest.raises(ValueError, match="frozen"):
+        config.steps = 3
