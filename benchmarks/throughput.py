@@ -1,7 +1,7 @@
 """Training steps of one small network per second: the lane engine against the usual loops.
 
 Command:  make bench            (or, where torch and lightning are installed:
-          python benchmarks/throughput.py --rounds 5 --seconds 4)
+          python benchmarks/throughput.py --rounds 5 --seconds 5)
 
 All contenders train the digits MLP 64-64-64-10 (tanh) on batches of 64 with Adam at 1e-3, in this
 process, in turns: round after round, each round in the reverse order of the one before. See
@@ -418,10 +418,10 @@ def make_contenders(lanes: int, steps: int, details: list[dict[str, float]]) -> 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="times each contender runs")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each peer per round")
+    parser.add_argument("--rounds", type=int, default=3, help="times each contender runs")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each peer per round")
     parser.add_argument("--lanes", type=int, default=512, help="networks of the engine's study")
-    parser.add_argument("--steps", type=int, default=300, help="of each network")
+    parser.add_argument("--steps", type=int, default=1000, help="of each network")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a goal is missed")
     options = parser.parse_args()

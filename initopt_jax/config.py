@@ -105,7 +105,7 @@ class OptimizerConfig(_Open):
 
 
 class SeedsConfig(_Strict):
-    """Seeds of the three streams. `all` ties them; otherwise every init seed meets every data seed."""
+    """Seeds of the three streams: `all` ties them, else every init seed meets every data seed."""
 
     all: Count | None = None
     init: Count | None = None
@@ -131,7 +131,7 @@ class SeedsConfig(_Strict):
 
 
 class TuningConfig(_Strict):
-    """How the best hyperparameters are chosen: on these many seeds of their own, on validation data."""
+    """How hyperparameters are chosen: on this many seeds of their own, on validation data."""
 
     seeds: int = Field(default=3, ge=0, strict=True)
     metric: str = "val_loss"

@@ -5,19 +5,18 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import jax
-
 from initopt_jax import stats
 from initopt_jax.config import Config, validate
 from initopt_jax.data import describe
 from initopt_jax.engine.devices import MATMUL_PRECISION
 from initopt_jax.engine.plan import Tile
 from initopt_jax.resolve import Experiment
+from initopt_jax.types import Device
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "initopt-jax")
 
 
-def identity(experiment: Experiment, devices: Sequence[jax.Device]) -> dict[str, Any]:
+def identity(experiment: Experiment, devices: Sequence[Device]) -> dict[str, Any]:
     """What a lane's bits depend on besides the config: platform, versions, data, tile width."""
     return {
         "platform": devices[0].platform,
@@ -31,7 +30,7 @@ def identity(experiment: Experiment, devices: Sequence[jax.Device]) -> dict[str,
 
 
 def new_manifest(
-    experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[jax.Device]
+    experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device]
 ) -> dict[str, Any]:
     """The manifest of a study that begins now."""
     examples = len(experiment.dataset.train.inputs)

@@ -1,4 +1,4 @@
-"""From a name in a config to the thing it names: registries, Optax, JAX and the user's own files."""
+"""From a name in a config to what it names: registries, Optax, JAX, the user's own files."""
 
 import importlib
 import sys

@@ -75,4 +75,5 @@ def call_with(what: str, function: Callable[..., Any], options: Mapping[str, Any
 
 
 def grid(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    """Every combination of the axes' values; the last axis runs fastest."""
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]

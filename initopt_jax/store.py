@@ -6,6 +6,7 @@ behind is redone or overwritten, never read as a result.
 """
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -179,7 +180,7 @@ class Store:
                 rows = _padded(record[name], array.shape).astype(array.dtype)
                 for place, part in _runs(tile.lanes):
                     array[place] = rows[part]
-                checksum = zlib.crc32(np.ascontiguousarray(rows), checksum)
+                checksum = zlib.crc32(rows.tobytes(), checksum)
             line = {"tile": tile.index, "crc": checksum, "seconds": round(seconds, 3)}
             with (self.folder / JOURNAL).open("a", encoding="utf-8") as file:
                 file.write("\n" + json.dumps(line) + "\n")  # a line cut short cannot spoil this one
@@ -208,8 +209,8 @@ class Store:
             found = 0
             for name in names:
                 rows = [self._array(name)[place] for place, _ in _runs(tile.lanes)]
-                found = zlib.crc32(np.ascontiguousarray(np.concatenate(rows)), found)
-        except Exception:  # whatever a damaged array raises, its tile is redone
+                found = zlib.crc32(np.concatenate(rows).tobytes(), found)
+        except Exception:  # noqa: BLE001 - whatever a damaged array raises, its tile is redone
             return False
         return found == checksum
 
@@ -251,7 +252,7 @@ class Store:
                 with ocp.StandardCheckpointer() as loader:
                     saved = jax.tree.map(np.asarray, loader.restore(place / str(step)))
                 return Checkpoint(**saved | {"step": int(saved["step"])})
-            except Exception:  # damaged: an older one, or the tile's beginning, serves as well
+            except Exception:  # noqa: BLE001 - damaged: an older one, or the tile's beginning, serves as well
                 continue
         return None
 
@@ -273,7 +274,7 @@ def _runs(lanes: np.ndarray) -> list[tuple[slice, slice]]:
     edges = [0, *cuts.tolist(), len(lanes)]
     return [
         (slice(int(lanes[first]), int(lanes[last - 1]) + 1), slice(first, last))
-        for first, last in zip(edges[:-1], edges[1:], strict=True)
+        for first, last in itertools.pairwise(edges)
     ]
 
 

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax
 import pandas as pd
 import xarray as xr
 
@@ -29,6 +28,7 @@ from initopt_jax.resolve import Experiment
 from initopt_jax.store import Store
 from initopt_jax.training import Tally, train, variables
 from initopt_jax.tree import named_leaves
+from initopt_jax.types import Device
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def run(
 
 
 def _create(
-    store: Store, experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[jax.Device]
+    store: Store, experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device]
 ) -> None:
     evals = [tile.steps // experiment.programs[tile.program].eval_every for tile in tiles]
     leaves = [name for name, _ in named_leaves(experiment.params)]
@@ -154,7 +154,7 @@ def _create(
 
 
 def _refuse_changes(
-    manifest: dict[str, Any], experiment: Experiment, devices: Sequence[jax.Device]
+    manifest: dict[str, Any], experiment: Experiment, devices: Sequence[Device]
 ) -> None:
     """One study, one config, one platform: its lanes must be comparable bit for bit."""
     changed = differences(manifest["config"], experiment.config.to_json())
@@ -168,7 +168,7 @@ def _refuse_changes(
     moved = differences({key: manifest.get(key) for key in now}, now)
     if moved and manifest["status"] != "done":
         raise StudyError(
-            "the study was begun elsewhere and cannot be taken up with the same bits; what differs: "
+            "the study was begun elsewhere and cannot go on with the same bits; what differs: "
             + "; ".join(moved)
             + ". Choose another folder with --out to begin anew"
         )

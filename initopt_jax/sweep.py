@@ -42,7 +42,7 @@ def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ..
         entry = find_initializer(spec.name, initializers.REGISTRY)
         axes, static = swept_axes("initializer", spec.name, entry.draw, spec.options, skip=3)
         for values in grid(axes):
-            shown = {key: value for key, value in (values | static).items()}
+            shown = values | static
             text = ", ".join(f"{key}={_short(value)}" for key, value in shown.items())
             label = spec.label or spec.name + (f"({text})" if text else "")
             if spec.label and len(list(grid(axes))) > 1:
@@ -193,8 +193,8 @@ def _batch_size(
         return None
     if batch > examples:
         raise ConfigError(
-            f"batch_size {batch} of optimizer {spec.name!r} exceeds the {examples} training examples; "
-            "use a smaller one, or 'full'"
+            f"batch_size {batch} of optimizer {spec.name!r} exceeds the {examples} training "
+            "examples; use a smaller one, or 'full'"
         )
     return batch
 

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from initopt_jax.engine import records
@@ -18,6 +17,7 @@ from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import Interrupted
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import Store
+from initopt_jax.types import Device
 
 
 @dataclass
@@ -101,7 +101,7 @@ def train(
     experiment: Experiment,
     initial: InitialWeights,
     tiles: Sequence[Tile],
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
     progress: Callable[[Tally], None] | None,
     stop: threading.Event,
 ) -> bool:

@@ -1,4 +1,4 @@
-"""The shared words of the package: what a model, a task, a dataset, an initializer and a transform are.
+"""The shared words of the package: model, task, dataset, initializer, transform.
 
 Static descriptions are frozen dataclasses; what flows through compiled code are NamedTuples of
 arrays; callables are Protocols. Axis letters: L lanes, W tile width, B batch, T steps, D features.
@@ -7,13 +7,14 @@ arrays; callables are Protocols. Axis letters: L lanes, W tile width, B batch, T
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
 import optax
 
 Array = jax.Array
+Device: TypeAlias = Any  # jax.Device is no type to type checkers
 PyTree = Any
 Shape = tuple[int, ...]
 Direction = Literal["min", "max"]
@@ -22,7 +23,9 @@ Direction = Literal["min", "max"]
 class InitFn(Protocol):
     """Tensor-level initializer: options are keyword-only; usable as any Flax `kernel_init`."""
 
-    def __call__(self, key: Array, shape: Shape, dtype: Any = ..., **options: Any) -> Array: ...
+    def __call__(self, key: Array, shape: Shape, dtype: Any = ..., **options: Any) -> Array:
+        """The weights of one leaf."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Law:
     """The distribution that an initializer was asked to draw, for one shape and one set of options.
 
     Attributes:
-        kind: the family. For `orthogonal`, rows or columns (the fewer) are orthogonal with norm `gain`.
+        kind: the family. `orthogonal`: rows or columns (the fewer) are orthogonal, of norm `gain`.
         mean: of one weight.
         std: of one weight (for `orthogonal`: its root mean square).
         low: no weight lies below it.
@@ -89,7 +92,8 @@ class Model(NamedTuple):
 
     init: `(key, inputs [B, ...]) -> (params, model_state)`; `model_state` holds what a forward pass
         updates (batch statistics) and is `{}` where there is nothing.
-    apply: `(params, model_state, inputs [B, ...], *, key=None, train=False) -> (outputs [B, K], model_state)`.
+    apply: `(params, model_state, inputs [B, ...], *, key=None, train=False) ->
+        (outputs [B, K], model_state)`.
     """
 
     init: Callable[..., tuple[PyTree, PyTree]]
@@ -131,10 +135,10 @@ class Task:
     Attributes:
         name: as written in the config.
         kind: the kind of data set that fits.
-        loss: `(outputs [B, K], targets [B] or [B, K]) -> [B]`, the per-example cost that training minimizes
-            the mean of.
-        measure: `(outputs, targets, weights [B]) -> dict of scalars`: sums over examples that may be
-            added across chunks; `weights` is 1 for an example and 0 for padding.
+        loss: `(outputs [B, K], targets [B] or [B, K]) -> [B]`, the cost of each example; training
+            minimizes its mean.
+        measure: `(outputs, targets, weights [B]) -> dict of scalars`: sums over examples that may
+            be added across chunks; `weights` is 1 for an example and 0 for padding.
         summarize: `(sums) -> dict of scalars`, one per metric.
         metrics: metric name to the direction that is better; `loss` is always among them.
         primary: the metric that a study leads with.
@@ -157,7 +161,7 @@ class Task:
 
 
 def option_names(function: Callable[..., Any], skip: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Names and defaults of a function's options (`inspect.Parameter.empty` where there is none)."""
+    """Names of a function's options with their defaults (`inspect.Parameter.empty`: none)."""
     return {
         name: parameter.default
         for name, parameter in inspect.signature(function).parameters.items()

@@ -81,7 +81,7 @@ def test_mistakes_are_named(keys, message):
 
 
 def test_file_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read the config .*no_such"):
+    with pytest.raises(ConfigError, match=r"cannot read the config .*no_such"):
         read_config(tmp_path / "no_such.yaml")
 
 

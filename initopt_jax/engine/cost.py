@@ -1,6 +1,7 @@
 """What a training step costs in floating-point operations, by XLA's own count."""
 
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -45,7 +46,7 @@ def _tile_shapes(
     params, state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((width, *np.shape(leaf)), leaf.dtype), (params, state)
     )
-    scalar = jax.ShapeDtypeStruct((width,), np.float32)
+    scalar: Any = jax.ShapeDtypeStruct((width,), np.float32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), width))
-    inputs = LaneInputs(dict.fromkeys(program.hyperparameters, scalar), keys)
+    inputs = LaneInputs({name: scalar for name in program.hyperparameters}, keys)  # noqa: C420
     return jax.eval_shape(make_start(program.make_transform), params, state, inputs), inputs

@@ -1,13 +1,16 @@
 """The devices of this process."""
 
+import contextlib
 import os
 
 import jax
 
+from initopt_jax.types import Device
+
 MATMUL_PRECISION = "highest"  # float32 means float32 on every platform; never TF32 by accident
 
 
-def set_up_devices(count: int | None = None) -> list[jax.Device]:
+def set_up_devices(count: int | None = None) -> list[Device]:
     """The devices to run on: `count` of them, by default all.
 
     On CPU, JAX is told to make `count` devices, by default one per core that this process may use.
@@ -18,10 +21,8 @@ def set_up_devices(count: int | None = None) -> list[jax.Device]:
     """
     if count is not None and count < 1:
         raise ValueError(f"devices must be at least 1, got {count}")
-    try:
+    with contextlib.suppress(RuntimeError):  # JAX is already running
         jax.config.update("jax_num_cpu_devices", count or available_cores())
-    except RuntimeError:
-        pass  # JAX is already running
     devices = jax.local_devices()
     if count and count > len(devices):
         raise ValueError(

@@ -7,7 +7,7 @@ Workers never touch files. They put events in a bounded queue; whoever iterates 
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from initopt_jax.engine.segment import (
     make_start,
 )
 from initopt_jax.keys import stream_key
-from initopt_jax.types import Dataset, Model, PyTree, Split, Task
+from initopt_jax.types import Dataset, Device, Model, PyTree, Split, Task
 
 SAVE_ON_STOP = 1.0  # seconds of unsaved work from which a stopped tile is checkpointed
 Probe = Callable[[PyTree], jax.Array]
@@ -60,8 +60,8 @@ class Work:
 class Checkpoint(NamedTuple):
     """A tile in mid-run on the host: arrays only, so that it can be stored and taken up again.
 
-    leaves: of the LaneState, in order, without empty ones. curves: per variable [W, E, ...], filled up to the last
-    evaluation. interval_loss: [W], the sum of segment losses since then.
+    leaves: of the LaneState, in order, without empty ones. curves: per variable [W, E, ...], filled
+    up to the last evaluation. interval_loss: [W], the sum of segment losses since then.
     """
 
     step: int
@@ -145,7 +145,7 @@ class Worker:
         self,
         work: Work,
         programs: Programs,
-        device: jax.Device,
+        device: Device,
         emit: Callable[[Event], None],
         stop: threading.Event,
     ):
@@ -262,13 +262,17 @@ class Worker:
 def run_tiles(
     work: Work,
     tiles: Sequence[Tile],
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
     stop: threading.Event,
     checkpoints: Callable[[Tile], Checkpoint | None] = lambda tile: None,
-) -> Iterator[Event]:
-    """Train tiles on devices; yields events as they come, until all tiles are done or `stop` is set.
+) -> Generator[Event, None, None]:
+    """Train tiles on devices; events as they come, until all tiles are done or `stop` is set.
 
     Args:
+        work: what lanes need.
+        tiles: to train; their order changes when results come, never what they are.
+        devices: a worker thread each.
+        stop: set it to end at the next segment.
         checkpoints: where a tile was stored in mid-run, its checkpoint; called from worker threads.
 
     Raises:
@@ -278,7 +282,7 @@ def run_tiles(
     schedule = Schedule(work.programs, tiles, examples=len(work.dataset.train.inputs))
     programs = Programs(work)
 
-    def drive(device: jax.Device) -> None:
+    def drive(device: Device) -> None:
         try:
             worker = Worker(work, programs, device, events.put, stop)
             while not stop.is_set() and (tile := schedule.next_tile(set(worker.compiled))):
@@ -287,7 +291,7 @@ def run_tiles(
                 worker.run(tile, checkpoints(tile))
                 seconds = time.perf_counter() - began
                 schedule.report(tile.program, seconds, compiled=fresh)
-        except BaseException as error:  # handed to the consumer, which raises it
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             stop.set()
             events.put(error)
         finally:

@@ -1,4 +1,4 @@
-"""First weights: drawn once per initializer and seed, whatever the number of lanes that use them."""
+"""First weights: drawn once per initializer and seed, however many lanes use them."""
 
 import threading
 from collections import OrderedDict

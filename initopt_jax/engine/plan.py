@@ -44,7 +44,7 @@ class Program:
 
 @dataclass(frozen=True)
 class LaneTable:
-    """All lanes as columns [L]; `hyperparameters` holds NaN where a lane's program has no such name."""
+    """All lanes as columns [L]; a hyperparameter is NaN where a lane's program has none such."""
 
     program: np.ndarray
     steps: np.ndarray

@@ -1,4 +1,4 @@
-"""What is recorded of a lane: the variables, their dimensions, and those that follow from others."""
+"""What is recorded of a lane: variables, their dimensions, and those that follow from others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def complete(
     """All variables of a tile's lanes [w, ...] from what its programs measured.
 
     Args:
-        raw: curves [w, E], test metrics [w], probes [w, E, ...] and `diverged_step` [w] (-1: never).
+        raw: curves [w, E], test metrics [w], probes [w, E, ...], `diverged_step` [w] (-1: never).
         steps_between: optimizer steps between evaluations.
         batch: examples of one step.
         flops_per_step: floating-point operations of one lane's step.

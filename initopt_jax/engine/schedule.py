@@ -13,8 +13,8 @@ class Schedule:
     """A shared queue of tiles, safe for one thread per device.
 
     A device stays with the programs that it has compiled; then it takes the largest program that no
-    device has begun; only then does it help with another device's program, where enough work is left
-    to pay for a second compilation. The order changes when results come, never what they are.
+    device has begun; only then does it help with another device's program, where enough work is
+    left to pay for a second compilation. The order changes when results come, never what they are.
     """
 
     def __init__(self, programs: Sequence[Program], tiles: Sequence[Tile], *, examples: int):

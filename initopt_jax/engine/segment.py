@@ -107,7 +107,7 @@ def make_segment(
 
 
 class Chunks(NamedTuple):
-    """A split cut in equal chunks: inputs [C, n, ...], targets [C, n, ...], weights [C, n] (0: padding)."""
+    """A split in equal chunks: inputs and targets [C, n, ...], weights [C, n] (0: padding)."""
 
     inputs: Any
     targets: Any
@@ -115,7 +115,7 @@ class Chunks(NamedTuple):
 
 
 def make_evaluate(model: Model, task: Task) -> Callable[..., dict[str, Array]]:
-    """`evaluate(params, model_state, splits) -> {"val_loss": [W], ...}` over named splits in chunks."""
+    """`evaluate(params, model_state, splits) -> {"val_loss": [W], ...}` of named splits."""
 
     def measure_split(params: PyTree, model_state: PyTree, chunks: Chunks) -> dict[str, Array]:
         def measure(chunk: Chunks) -> dict[str, Array]:

@@ -19,13 +19,16 @@ def is_share(metric: str) -> bool:
 def score(value: float, metric: str, *, unit: bool = True) -> str:
     """A metric's value.
 
-    >>> score(0.9731, "test_accuracy"), score(0.2, "val_loss"), score(float("nan"), "r2")
-    ('97.3%', '0.200', 'n/a')
+    >>> score(0.9731, "test_accuracy"), score(0.2, "val_loss"), score(-1e-5, "test_r2")
+    ('97.3%', '0.200', '0.000')
     """
     if not math.isfinite(value):
         return "n/a"
     if is_share(metric):
         return f"{100 * value:.1f}{'%' if unit else ''}".replace("-", MINUS)
+    if bare(metric) == "r2":
+        text = f"{value:.3f}"
+        return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)
     digits = 3 if abs(value) < 100 else 4
     text = f"{value:.3f}" if 1e-3 <= abs(value) < 100 or value == 0 else f"{value:.{digits}g}"
     return text.replace("-", MINUS)
