@@ -11,7 +11,6 @@ README.md beside this file for what is counted and why it is fair.
 import argparse
 import contextlib
 import datetime as dt
-import itertools
 import json
 import logging
 import os
@@ -21,34 +20,29 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import lightning
-import numpy as np
-import optax
-import torch
+from peers import (
+    BATCH,
+    LEARNING_RATE,
+    WIDTHS,
+    Timed,
+    make_jax_loop,
+    make_lightning,
+    make_torch_loop,
+)
 from rich.console import Console
 from rich.table import Table
-from torch.utils.data import DataLoader, TensorDataset
 
 import initopt_jax
-from initopt_jax.data import SplitSpec, load
 from initopt_jax.engine.devices import set_up_devices
 
-WIDTHS = (64, 64, 64, 10)
-BATCH = 64
-LEARNING_RATE = 1e-3
-WARM_UP = 50  # steps before the clock starts
 HERE = Path(__file__).parent
-
-Timed = Callable[[float], float]
-"""Train for about so many seconds; returns steps per second."""
 
 
 @dataclass(frozen=True)
@@ -64,174 +58,6 @@ class Contender:
     name: str
     variants: dict[str, Timed]
     goal: float | None = None
-
-
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """The training split that all contenders use: inputs [1078, 64], labels [1078]."""
-    train = load({"name": "digits"}, kind="classification", split=SplitSpec()).train
-    return train.inputs.reshape(len(train.inputs), -1), train.targets
-
-
-def index_batches(examples: int, seed: int) -> Iterator[np.ndarray]:
-    """Epoch after epoch of shuffled example numbers, in whole batches."""
-    random = np.random.default_rng(seed)
-    whole = examples // BATCH
-    while True:
-        yield from random.permutation(examples)[: whole * BATCH].reshape(whole, BATCH)
-
-
-def paced(step: Callable[[], None], finish: Callable[[], None], seconds: float) -> float:
-    """Steps per second of `step`, once warm; `finish` waits for what still runs."""
-    for _ in range(WARM_UP):
-        step()
-    finish()
-    began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        for _ in range(50):
-            step()
-        steps += 50
-    finish()
-    return steps / (time.perf_counter() - began)
-
-
-# PyTorch and Lightning ---------------------------------------------------------------------------
-
-
-def torch_mlp() -> torch.nn.Sequential:
-    layers: list[torch.nn.Module] = []
-    for fan_in, fan_out in itertools.pairwise(WIDTHS):
-        layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.Tanh()]
-    return torch.nn.Sequential(*layers[:-1])
-
-
-def make_torch_loop(threads: int, *, fused: bool) -> Timed:
-    """The plain training loop: batches are rows of a tensor in memory, no DataLoader."""
-
-    def timed(seconds: float) -> float:
-        torch.set_num_threads(threads)
-        inputs, targets = (torch.from_numpy(array) for array in digits())
-        targets = targets.long()
-        model = torch_mlp()
-        optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=fused)
-        batches = index_batches(len(inputs), seed=0)
-
-        def step() -> None:
-            batch = torch.from_numpy(next(batches))
-            loss = torch.nn.functional.cross_entropy(model(inputs[batch]), targets[batch])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-
-        return paced(step, lambda: None, seconds)
-
-    return timed
-
-
-class LitMlp(lightning.LightningModule):
-    """The same network the Lightning way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = torch_mlp()
-
-    def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:
-        inputs, targets = batch
-        return torch.nn.functional.cross_entropy(self.model(inputs), targets)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
-
-
-class Pace(lightning.Callback):
-    """Counts the steps after the first WARM_UP and stops the trainer when the time is over."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.began, self.elapsed, self.steps = seconds, 0.0, 0.0, -WARM_UP
-
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        self.steps += 1
-        if self.steps <= 0:
-            self.began = time.perf_counter()
-            return
-        self.elapsed = time.perf_counter() - self.began
-        trainer.should_stop = self.elapsed >= self.seconds
-
-
-def make_lightning(threads: int) -> Timed:
-    """`Trainer.fit` with all that is optional switched off."""
-
-    def timed(seconds: float) -> float:
-        torch.set_num_threads(threads)
-        inputs, targets = (torch.from_numpy(array) for array in digits())
-        data = TensorDataset(inputs, targets.long())
-        batches = DataLoader(data, batch_size=BATCH, shuffle=True, drop_last=True)
-        pace = Pace(seconds)
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=-1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[pace],
-        )
-        trainer.fit(LitMlp(), batches)
-        return pace.steps / pace.elapsed
-
-    return timed
-
-
-# JAX, one jitted step per call -------------------------------------------------------------------
-
-
-def jax_mlp(params: list[tuple[jax.Array, jax.Array]], inputs: jax.Array) -> jax.Array:
-    *hidden, (kernel, bias) = params
-    for weights, offset in hidden:
-        inputs = jnp.tanh(inputs @ weights + offset)
-    return inputs @ kernel + bias
-
-
-def jax_params(seed: int) -> list[tuple[jax.Array, jax.Array]]:
-    keys = jax.random.split(jax.random.key(seed), len(WIDTHS) - 1)
-    draw = jax.nn.initializers.glorot_uniform()
-    return [
-        (draw(key, (fan_in, fan_out)), jnp.zeros(fan_out))
-        for key, fan_in, fan_out in zip(keys, WIDTHS[:-1], WIDTHS[1:], strict=True)
-    ]
-
-
-def make_jax_loop() -> Timed:
-    """The usual JAX loop: data on the device, one call of a jitted, donating step per batch."""
-    optimizer = optax.adam(LEARNING_RATE)
-
-    def step(params: Any, state: Any, inputs: Any, targets: Any, batch: Any) -> tuple[Any, Any]:
-        def cost(params: Any) -> jax.Array:
-            logits = jax_mlp(params, inputs[batch])
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets[batch])
-            return jnp.mean(losses)
-
-        updates, state = optimizer.update(jax.grad(cost)(params), state, params)
-        return optax.apply_updates(params, updates), state
-
-    jitted = jax.jit(step, donate_argnums=(0, 1))
-
-    def timed(seconds: float) -> float:
-        inputs, targets = map(jnp.asarray, digits())
-        batches = index_batches(len(inputs), seed=0)
-        params = jax_params(0)
-        held = (params, optimizer.init(params))
-
-        def once() -> None:
-            nonlocal held
-            held = jitted(*held, inputs, targets, next(batches).astype(np.int32))
-
-        return paced(once, lambda: jax.block_until_ready(held), seconds)
-
-    return timed
-
-
-# The lane engine ---------------------------------------------------------------------------------
 
 
 def study_config(lanes: int, steps: int) -> dict[str, Any]:
@@ -296,6 +122,29 @@ def quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
         yield
+
+
+class OtherLoad:
+    """How many cores other processes kept busy since this was made; None outside Linux."""
+
+    def __init__(self) -> None:
+        self.began, self.busy, self.own = time.perf_counter(), self._busy(), time.process_time()
+
+    @staticmethod
+    def _busy() -> float | None:
+        counters = Path("/proc/stat")
+        if not counters.exists():
+            return None
+        fields = counters.read_text(encoding="ascii").splitlines()[0].split()[1:9]
+        user, nice, system, _, _, irq, softirq, steal = map(int, fields)
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+    def cores(self) -> float | None:
+        now = self._busy()
+        if now is None or self.busy is None:
+            return None
+        spent = (now - self.busy) - (time.process_time() - self.own)
+        return max(0.0, spent / (time.perf_counter() - self.began))
 
 
 def measure(
@@ -409,7 +258,14 @@ def make_contenders(lanes: int, steps: int, details: list[dict[str, float]]) -> 
             "PyTorch loop, fused Adam",
             {label: make_torch_loop(n, fused=True) for label, n in threads.items()},
         ),
-        Contender("JAX, one jitted step per call", {"one device": make_jax_loop()}, 8),
+        Contender(
+            "JAX, one jitted step per call",
+            {
+                "host batches": make_jax_loop(on_device=False),
+                "rows on device": make_jax_loop(on_device=True),
+            },
+            8,
+        ),
         Contender(
             "initopt-jax lanes", {f"{lanes} x {steps} steps": make_engine(lanes, steps, details)}
         ),
@@ -425,22 +281,26 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a goal is missed")
     options = parser.parse_args()
-    if min(options.rounds, options.seconds, options.lanes, options.steps) <= 0:
-        parser.error("--rounds, --seconds, --lanes and --steps must be positive")
+    if min(options.rounds, options.seconds, options.steps) <= 0 or options.lanes < 64:
+        parser.error("--rounds, --seconds and --steps must be positive, --lanes at least 64")
     set_up_devices()
     details: list[dict[str, float]] = []
     contenders = make_contenders(options.lanes, options.steps, details)
     console = Console()
+    others = OtherLoad()
     with quiet_lightning():
         rates = measure(contenders, options.rounds, options.seconds, console)
-    rows = outcome(contenders, rates)
+    rows, taken = outcome(contenders, rates), others.cores()
     show(rows, console)
+    if taken is not None and taken > 0.1:
+        console.print(f"Others kept {taken:.2f} cores busy: measure again on a quiet machine")
     now = dt.datetime.now(dt.UTC)
     settings = {name: getattr(options, name) for name in ("rounds", "seconds", "lanes", "steps")}
     record = {
         "date": now.isoformat(timespec="seconds"),
         "settings": settings,
         "machine": machine(),
+        "cores_busy_with_other_processes": taken,
         "results": rows,
         "steps_per_second": rates,
         "engine": details,

@@ -10,6 +10,7 @@ from initopt_jax.config import Config, validate
 from initopt_jax.data import describe
 from initopt_jax.engine.devices import MATMUL_PRECISION
 from initopt_jax.engine.plan import Tile
+from initopt_jax.metrics import Target
 from initopt_jax.resolve import Experiment
 from initopt_jax.types import Device
 
@@ -75,7 +76,7 @@ def study_info(manifest: Mapping[str, Any]) -> stats.StudyInfo:
         primary=manifest["primary"],
         metrics=manifest["metrics"],
         selection=config.tuning.metric,
-        target=config.target and stats.Target(**config.target.model_dump()),
+        target=config.target and Target(**config.target.model_dump()),
         chance=manifest["chance"],
         manifest=_rows(manifest),
     )

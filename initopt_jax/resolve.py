@@ -15,9 +15,9 @@ import pandas as pd
 from initopt_jax import data, models, probes, tasks
 from initopt_jax.config import Config, DatasetConfig, TargetConfig
 from initopt_jax.engine.plan import LaneTable, Program, tile_width
-from initopt_jax.engine.records import Target
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers import match_rules
+from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options
 from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
@@ -169,12 +169,11 @@ def _target(spec: TargetConfig | None, task: Task) -> Target | None:
     allowed = [f"{split}_{metric}" for split in ("train", "val") for metric in task.metrics]
     if spec.metric not in allowed:
         raise ConfigError(unknown_name("target.metric", spec.metric, allowed))
-    direction = task.metrics[spec.metric.partition("_")[2]]
-    bound, key = (spec.at_least, "at_least") if direction == "max" else (spec.at_most, "at_most")
-    if bound is None:
-        better = "higher" if direction == "max" else "lower"
-        raise ConfigError(f"target: {spec.metric} is better when {better}; bound it with {key}")
-    return Target(spec.metric, bound, direction)
+    best = "at_least" if task.metrics[spec.metric.partition("_")[2]] == "max" else "at_most"
+    if getattr(spec, best) is None:
+        better = "higher" if best == "at_least" else "lower"
+        raise ConfigError(f"target: {spec.metric} is better when {better}; bound it with {best}")
+    return Target(**spec.model_dump())
 
 
 def _tuning(metric: str, task: Task) -> tuple[str, Direction]:

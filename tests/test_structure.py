@@ -36,7 +36,7 @@ LAYERS = (
     {"audit"},
     {"initializers", "transforms"},
     {"names", "options"},
-    {"tree", "keys", "checks"},
+    {"tree", "keys", "checks", "metrics"},
     {"types", "errors"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initopt_jax.types import Direction
+from initopt_jax.metrics import Target
 
 LANE = ("lane",)
 CURVE = ("lane", "eval")
@@ -17,20 +17,6 @@ class Variable:
 
     dims: tuple[str, ...]
     dtype: str = "float32"
-
-
-@dataclass(frozen=True)
-class Target:
-    """The first evaluation at which `metric` passes `bound` counts as reached."""
-
-    metric: str
-    bound: float
-    direction: Direction
-
-    def reached(self, values: np.ndarray) -> np.ndarray:
-        """Where values are good enough; NaN never is."""
-        with np.errstate(invalid="ignore"):
-            return values >= self.bound if self.direction == "max" else values <= self.bound
 
 
 def variables(

@@ -74,7 +74,10 @@ def _lines(chart: LineChart) -> Figure:
     beside = 0.7 + LABEL_INCHES * max([len(name) for name in handles] or [0])
     frame = Frame(
         panel=(1.25 if narrow else 2.35 if total > 1 else 4.6, 1.7 if total > 1 else 3.0),
-        gap=(0.16, 0.3 if chart.row_labels else 0.45 if chart.share_x else 0.62),
+        gap=(
+            0.16 if chart.share_x else 0.34,
+            0.3 if chart.row_labels else 0.45 if chart.share_x else 0.62,
+        ),
         left=0.85,
         right=beside + 0.2,
         top=0.95 if narrow else 0.75,
@@ -137,6 +140,7 @@ def _panel(axes: Axes, chart: LineChart, panel: Panel, heading: str) -> None:
     for set_scale, scale in ((axes.set_xscale, chart.x_scale), (axes.set_yscale, chart.y_scale)):
         if scale == "log":
             set_scale("log")
+    axes.set_autoscalex_on(False)  # limits are set later; of a single rate none can be derived
     for place, series in enumerate(panel.series):
         _line(axes, chart, series, place)
     axes.text(

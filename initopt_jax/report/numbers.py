@@ -2,7 +2,7 @@
 
 import math
 
-from initopt_jax.stats.info import bare
+from initopt_jax.metrics import bare
 
 MINUS, PLUS_MINUS = "−", "±"
 

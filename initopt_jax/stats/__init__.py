@@ -1,5 +1,6 @@
 """Spread over seeds, tuned cells, paired comparisons and time to a target. Pure: no files."""
 
+from initopt_jax.metrics import Target, readable
 from initopt_jax.stats.cells import (
     best_cells,
     cell_columns,
@@ -10,10 +11,8 @@ from initopt_jax.stats.cells import (
 from initopt_jax.stats.compare import best_per, compare_cells, compare_many, curve_bands
 from initopt_jax.stats.info import (
     StudyInfo,
-    Target,
     headline_metric,
     metric_variables,
-    readable,
 )
 from initopt_jax.stats.intervals import (
     Interval,

@@ -5,43 +5,8 @@ from dataclasses import dataclass, field
 
 import xarray as xr
 
+from initopt_jax.metrics import SPLITS, Target, bare
 from initopt_jax.types import Direction
-
-SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Target:
-    """What "fast enough" means: a metric that must come to lie above, or below, a number.
-
-    Args:
-        metric: a variable of the results, such as `val_accuracy`.
-        at_least: reached where the metric is this or more.
-        at_most: reached where the metric is this or less. Exactly one of the two is given.
-
-    Raises:
-        ValueError: if both or neither bound is given.
-
-    >>> Target("val_accuracy", at_least=0.95).text
-    'validation accuracy ≥ 0.95'
-    """
-
-    metric: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError(
-                f"target on {self.metric!r}: give exactly one of at_least and at_most, "
-                f"not at_least={self.at_least!r} and at_most={self.at_most!r}"
-            )
-
-    @property
-    def text(self) -> str:
-        """The target in words."""
-        sign, bound = ("≥", self.at_least) if self.at_most is None else ("≤", self.at_most)
-        return f"{readable(self.metric)} {sign} {bound:g}"
 
 
 @dataclass(frozen=True)
@@ -91,27 +56,6 @@ class StudyInfo:
     def direction(self, variable: str) -> Direction:
         """The direction in which a variable such as `val_loss` is better."""
         return self.metrics[bare(variable)]
-
-
-def bare(variable: str) -> str:
-    """A variable's metric without its split.
-
-    >>> bare("val_accuracy"), bare("loss")
-    ('accuracy', 'loss')
-    """
-    split, _, rest = variable.partition("_")
-    return rest if split in SPLITS and rest else variable
-
-
-def readable(variable: str) -> str:
-    """A variable's name for readers.
-
-    >>> readable("val_loss"), readable("test_r2"), readable("flops_to_target")
-    ('validation loss', 'test R²', 'flops to target')
-    """
-    words = variable.replace("val_", "validation ", 1) if variable[:4] == "val_" else variable
-    words = words.replace("_", " ")
-    return words[:-2] + "R²" if words.split()[-1] == "r2" else words
 
 
 def metric_variables(dataset: xr.Dataset, info: StudyInfo) -> list[str]:

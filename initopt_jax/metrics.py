@@ -1,0 +1,75 @@
+"""Names of metrics, and what it means that one is good enough."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SPLITS = ("train", "val", "test")
+
+
+def bare(variable: str) -> str:
+    """A variable's metric without its split.
+
+    >>> bare("val_accuracy"), bare("loss")
+    ('accuracy', 'loss')
+    """
+    split, _, rest = variable.partition("_")
+    return rest if split in SPLITS and rest else variable
+
+
+def readable(variable: str) -> str:
+    """A variable's name for readers.
+
+    >>> readable("val_loss"), readable("test_r2"), readable("flops_to_target")
+    ('validation loss', 'test R²', 'flops to target')
+    """
+    words = variable.replace("val_", "validation ", 1) if variable[:4] == "val_" else variable
+    words = words.replace("_", " ")
+    return words[:-2] + "R²" if words.split()[-1] == "r2" else words
+
+
+@dataclass(frozen=True)
+class Target:
+    """What "fast enough" means: a metric that must come to lie above, or below, a number.
+
+    Args:
+        metric: a variable of the results, such as `val_accuracy`.
+        at_least: reached where the metric is this or more.
+        at_most: reached where the metric is this or less. Exactly one of the two is given.
+
+    Raises:
+        ValueError: if both or neither bound is given.
+
+    >>> Target("val_accuracy", at_least=0.95).text
+    'validation accuracy ≥ 0.95'
+    """
+
+    metric: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError(
+                f"target on {self.metric!r}: give exactly one of at_least and at_most, "
+                f"not at_least={self.at_least!r} and at_most={self.at_most!r}"
+            )
+
+    @property
+    def text(self) -> str:
+        """The target in words."""
+        sign, bound = ("≥", self.at_least) if self.at_most is None else ("≤", self.at_most)
+        return f"{readable(self.metric)} {sign} {bound:g}"
+
+    def reached(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
+        """Where values are good enough; NaN never is.
+
+        >>> Target("val_loss", at_most=0.5).reached(np.array([0.7, 0.5, np.nan])).tolist()
+        [False, True, False]
+        """
+        with np.errstate(invalid="ignore"):
+            if self.at_least is not None:
+                return values >= self.at_least
+            return values <= (np.nan if self.at_most is None else self.at_most)
