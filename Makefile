@@ -1,8 +1,8 @@
 # Needs GNU make and Python 3.11 or newer; everything else goes into .venv.
 PYTHON ?= python3
 ARGS ?=
-# Test processes: 0 runs in one. XLA spreads one test over all cores, so more gain little.
-WORKERS ?= 0
+# Test processes; 0 runs all in one. Compiling is most of the work and uses one core.
+WORKERS ?= 2
 
 VENV := .venv
 BENCH := .venv-bench

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pandas as pd
 
 from initopt_jax import initializers, transforms
@@ -172,8 +173,22 @@ def _try_transform(
             call_with(what, entry.make, first | {name: value} | dict(static))
     params = {"w": jax.ShapeDtypeStruct((2, 2), np.float32)}
     numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in axes}
+
+    def one_step(hyperparameters: Any, params: Any) -> Any:
+        transform = optax.with_extra_args_support(entry.make(**hyperparameters, **static))
+        value = params["w"].sum()
+        return transform.update(
+            params,
+            transform.init(params),
+            params,
+            value=value,
+            grad=params,
+            value_fn=lambda params, key=None: params["w"].sum(),
+            key=jax.random.key(0),
+        )
+
     try:
-        made = jax.eval_shape(lambda h, p: entry.make(**h, **static).init(p), numbers, params)
+        jax.eval_shape(one_step, numbers, params)
     except jax.errors.ConcretizationTypeError as error:
         raise ConfigError(
             f"{what}: one of {', '.join(axes)} decides its structure and cannot be swept; move it "
@@ -181,7 +196,8 @@ def _try_transform(
         ) from error
     except AttributeError as error:
         raise ConfigError(f"{what} must return an optax.GradientTransformation") from error
-    del made
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what}: {error}") from error
 
 
 def _batch_size(

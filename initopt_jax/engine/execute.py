@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from initopt_jax.engine.batches import tile_indices
+from initopt_jax.engine.devices import MATMUL_PRECISION
 from initopt_jax.engine.plan import LaneTable, Program, Tile
 from initopt_jax.engine.schedule import Schedule
 from initopt_jax.engine.segment import (
@@ -161,47 +162,66 @@ class Worker:
 
     def run(self, tile: Tile, checkpoint: Checkpoint | None) -> None:
         """Train a tile to its end, or to the next segment after a stop."""
-        began = time.perf_counter()
+        began = saved = time.perf_counter()
         program = self.work.programs[tile.program]
         state, inputs = self._begin(tile, program)
-        evals = tile.steps // program.eval_every + 1
         if checkpoint is None:
-            curves = self._empty_curves(self._measure(state), evals)
+            step = 0
+            curves = self._empty_curves(state, tile.steps // program.eval_every + 1)
             interval_loss = np.zeros(program.width, np.float32)
         else:
+            step, _, curves, interval_loss = checkpoint
             state = jax.device_put(_filled(state, checkpoint.leaves), self.device)
-            curves, interval_loss = checkpoint.curves, checkpoint.interval_loss
-        step = checkpoint.step if checkpoint else 0
-        saved = time.perf_counter()
         while step < tile.steps:
-            batches = jax.device_put(self._batches(tile, program, step), self.device)
-            segment = self._compiled(program, state, inputs, batches)
-            state, loss = segment(state, inputs, self.train, batches)
+            state, loss = self._advance(tile, program, state, inputs, step)
             step += program.segment_steps
-            interval_loss = interval_loss + np.asarray(loss)
-            self.emit(Progress(tile.index, program.segment_steps * len(tile.lanes)))
+            interval_loss = interval_loss + loss
             if step % program.eval_every == 0:
-                at = step // program.eval_every
-                count = program.eval_every // program.segment_steps
-                curves["batch_loss"][:, at] = interval_loss / np.float32(count)
+                self._record(curves, state, interval_loss, program, step)
                 interval_loss = np.zeros_like(interval_loss)
-                for name, value in self._measure(state).items():
-                    curves[name][:, at] = value
-            elapsed = time.perf_counter() - saved
-            stopping = self.stop.is_set()
-            if elapsed > (SAVE_ON_STOP if stopping else self.work.checkpoint_every):
-                if step < tile.steps:
-                    copies = {name: curve.copy() for name, curve in curves.items()}
-                    held = [np.array(leaf) for leaf in jax.tree.leaves(state) if leaf.size]
-                    self.emit(Saved(tile, Checkpoint(step, held, copies, interval_loss)))
+            stopping = self.stop.is_set() and step < tile.steps
+            patience = SAVE_ON_STOP if stopping else self.work.checkpoint_every
+            if step < tile.steps and time.perf_counter() - saved > patience:
+                leaves = [np.array(leaf) for leaf in jax.tree.leaves(state) if leaf.size]
+                copies = {name: curve.copy() for name, curve in curves.items()}
+                self.emit(Saved(tile, Checkpoint(step, leaves, copies, interval_loss)))
                 saved = time.perf_counter()
-            if stopping and step < tile.steps:
+            if stopping:
                 return
-        record = curves | {"diverged_step": np.asarray(state.diverged_step)}
+        self.emit(Finished(tile, self._finish(tile, state, curves), time.perf_counter() - began))
+
+    def _advance(
+        self, tile: Tile, program: Program, state: LaneState, inputs: LaneInputs, step: int
+    ) -> tuple[LaneState, np.ndarray]:
+        """One segment; also its mean loss per lane."""
+        batches = jax.device_put(self._batches(tile, program, step), self.device)
+        segment = self._compiled(program, state, inputs, batches)
+        state, loss = segment(state, inputs, self.train, batches)
+        self.emit(Progress(tile.index, program.segment_steps * len(tile.lanes)))
+        return state, np.asarray(loss)
+
+    def _record(
+        self,
+        curves: dict[str, np.ndarray],
+        state: LaneState,
+        interval_loss: np.ndarray,
+        program: Program,
+        step: int,
+    ) -> None:
+        """Fill in the evaluation at this step."""
+        at = step // program.eval_every
+        segments = program.eval_every // program.segment_steps
+        curves["batch_loss"][:, at] = interval_loss / np.float32(segments)
+        for name, value in self._measure(state).items():
+            curves[name][:, at] = value
+
+    def _finish(
+        self, tile: Tile, state: LaneState, curves: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """The raw record of a trained tile, without the lanes that only filled it up."""
         test = self.programs.evaluate(state.params, state.model_state, self.test_split)
-        record |= {name: np.asarray(value) for name, value in test.items()}
-        real = {name: value[: len(tile.lanes)] for name, value in record.items()}
-        self.emit(Finished(tile, real, time.perf_counter() - began))
+        record = curves | {"diverged_step": state.diverged_step} | test
+        return {name: np.asarray(value)[: len(tile.lanes)] for name, value in record.items()}
 
     def _begin(self, tile: Tile, program: Program) -> tuple[LaneState, LaneInputs]:
         lanes = tile.padded(program.width)
@@ -247,9 +267,10 @@ class Worker:
         curves |= self.programs.probe(state.params)
         return {name: np.asarray(value) for name, value in curves.items()}
 
-    @staticmethod
-    def _empty_curves(first: dict[str, np.ndarray], evals: int) -> dict[str, np.ndarray]:
-        first = first | {"batch_loss": np.full_like(first["val_loss"], np.nan)}
+    def _empty_curves(self, state: LaneState, evals: int) -> dict[str, np.ndarray]:
+        """Curves [W, E, ...] that hold the evaluation at step 0, and NaN behind it."""
+        first = self._measure(state)
+        first["batch_loss"] = np.full_like(first["val_loss"], np.nan)
         curves = {
             name: np.full((len(value), evals, *value.shape[1:]), np.nan, value.dtype)
             for name, value in first.items()
@@ -284,13 +305,14 @@ def run_tiles(
 
     def drive(device: Device) -> None:
         try:
-            worker = Worker(work, programs, device, events.put, stop)
-            while not stop.is_set() and (tile := schedule.next_tile(set(worker.compiled))):
-                began = time.perf_counter()
-                fresh = tile.program not in worker.compiled
-                worker.run(tile, checkpoints(tile))
-                seconds = time.perf_counter() - began
-                schedule.report(tile.program, seconds, compiled=fresh)
+            with jax.default_matmul_precision(MATMUL_PRECISION):  # a setting of each thread
+                worker = Worker(work, programs, device, events.put, stop)
+                while not stop.is_set() and (tile := schedule.next_tile(set(worker.compiled))):
+                    began = time.perf_counter()
+                    fresh = tile.program not in worker.compiled
+                    worker.run(tile, checkpoints(tile))
+                    seconds = time.perf_counter() - began
+                    schedule.report(tile.program, seconds, compiled=fresh)
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             stop.set()
             events.put(error)

@@ -70,7 +70,7 @@ def make_lane_step(model: Model, task: Task, make_transform: MakeTransform) -> C
             state.params,
             value=loss,
             grad=grads,
-            value_fn=lambda params: cost(params)[0],
+            value_fn=lambda params, key=None: cost(params)[0],  # line searches pass on the key
             key=transform_key,
         )
         params = optax.apply_updates(state.params, updates)
