@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from initopt_jax.engine.batches import tile_indices
@@ -62,7 +63,7 @@ class Checkpoint(NamedTuple):
     """A tile in mid-run on the host: arrays only, so that it can be stored and taken up again.
 
     leaves: of the LaneState, in order, without empty ones. curves: per variable [W, E, ...], filled
-    up to the last evaluation. interval_loss: [W], the sum of segment losses since then.
+    up to the last evaluation. interval_loss: [W], the sum of step losses since then.
     """
 
     step: int
@@ -161,59 +162,53 @@ class Worker:
         self.test_split = jax.device_put({"test": to_chunks(data.test)}, device)
 
     def run(self, tile: Tile, checkpoint: Checkpoint | None) -> None:
-        """Train a tile to its end, or to the next segment after a stop."""
+        """Train a tile to its end, or to the next segment after a stop.
+
+        The host stays one segment ahead: what a segment measured is fetched after the next one was
+        dispatched, so that the device need not wait for it.
+        """
         began = saved = time.perf_counter()
         program = self.work.programs[tile.program]
         state, inputs = self._begin(tile, program)
         if checkpoint is None:
             step = 0
             curves = self._empty_curves(state, tile.steps // program.eval_every + 1)
-            interval_loss = np.zeros(program.width, np.float32)
+            interval_loss = jnp.zeros(program.width, jnp.float32, device=self.device)
         else:
-            step, _, curves, interval_loss = checkpoint
-            state = jax.device_put(_filled(state, checkpoint.leaves), self.device)
+            step, leaves, curves, loss = checkpoint
+            state = jax.device_put(_filled(state, leaves), self.device)
+            interval_loss = jax.device_put(loss, self.device)
+        measured: dict[str, jax.Array] = {}
         while step < tile.steps:
-            state, loss = self._advance(tile, program, state, inputs, step)
+            batches = jax.device_put(self._batches(tile, program, step), self.device)
+            segment = self._compiled(program, state, inputs, interval_loss, batches)
+            previous = interval_loss
+            state, interval_loss = segment(state, inputs, interval_loss, self.train, batches)
+            self._fill(curves, measured, step // program.eval_every)
+            measured = {}
+            previous.block_until_ready()
+            self.emit(Progress(tile.index, program.segment_steps * len(tile.lanes)))
             step += program.segment_steps
-            interval_loss = interval_loss + loss
             if step % program.eval_every == 0:
-                self._record(curves, state, interval_loss, program, step)
-                interval_loss = np.zeros_like(interval_loss)
+                measured = self._measure(state)
+                measured["batch_loss"] = interval_loss / program.eval_every
+                interval_loss = jnp.zeros_like(interval_loss)
             stopping = self.stop.is_set() and step < tile.steps
             patience = SAVE_ON_STOP if stopping else self.work.checkpoint_every
             if step < tile.steps and time.perf_counter() - saved > patience:
-                leaves = [np.array(leaf) for leaf in jax.tree.leaves(state) if leaf.size]
-                copies = {name: curve.copy() for name, curve in curves.items()}
-                self.emit(Saved(tile, Checkpoint(step, leaves, copies, interval_loss)))
+                self._fill(curves, measured, step // program.eval_every)
+                self.emit(Saved(tile, _checkpoint(step, state, curves, interval_loss)))
                 saved = time.perf_counter()
             if stopping:
                 return
+        self._fill(curves, measured, step // program.eval_every)
         self.emit(Finished(tile, self._finish(tile, state, curves), time.perf_counter() - began))
 
-    def _advance(
-        self, tile: Tile, program: Program, state: LaneState, inputs: LaneInputs, step: int
-    ) -> tuple[LaneState, np.ndarray]:
-        """One segment; also its mean loss per lane."""
-        batches = jax.device_put(self._batches(tile, program, step), self.device)
-        segment = self._compiled(program, state, inputs, batches)
-        state, loss = segment(state, inputs, self.train, batches)
-        self.emit(Progress(tile.index, program.segment_steps * len(tile.lanes)))
-        return state, np.asarray(loss)
-
-    def _record(
-        self,
-        curves: dict[str, np.ndarray],
-        state: LaneState,
-        interval_loss: np.ndarray,
-        program: Program,
-        step: int,
-    ) -> None:
-        """Fill in the evaluation at this step."""
-        at = step // program.eval_every
-        segments = program.eval_every // program.segment_steps
-        curves["batch_loss"][:, at] = interval_loss / np.float32(segments)
-        for name, value in self._measure(state).items():
-            curves[name][:, at] = value
+    @staticmethod
+    def _fill(curves: dict[str, np.ndarray], measured: dict[str, jax.Array], at: int) -> None:
+        """Fetch what was measured and write it into the curves."""
+        for name, value in measured.items():
+            curves[name][:, at] = np.asarray(value)
 
     def _finish(
         self, tile: Tile, state: LaneState, curves: dict[str, np.ndarray]
@@ -255,21 +250,22 @@ class Worker:
     def _compiled(self, program: Program, *arguments: Any) -> Any:
         if program.index not in self.compiled:
             began = time.perf_counter()
-            state, inputs, batches = arguments
-            lowered = self.programs.segment[program.index].lower(state, inputs, self.train, batches)
+            state, inputs, interval_loss, batches = arguments
+            lowered = self.programs.segment[program.index].lower(
+                state, inputs, interval_loss, self.train, batches
+            )
             self.compiled[program.index] = lowered.compile()
             seconds = time.perf_counter() - began
             self.emit(Compiled(program.index, str(self.device), seconds))
         return self.compiled[program.index]
 
-    def _measure(self, state: LaneState) -> dict[str, np.ndarray]:
-        curves = self.programs.evaluate(state.params, state.model_state, self.curve_splits)
-        curves |= self.programs.probe(state.params)
-        return {name: np.asarray(value) for name, value in curves.items()}
+    def _measure(self, state: LaneState) -> dict[str, jax.Array]:
+        metrics = self.programs.evaluate(state.params, state.model_state, self.curve_splits)
+        return metrics | self.programs.probe(state.params)
 
     def _empty_curves(self, state: LaneState, evals: int) -> dict[str, np.ndarray]:
         """Curves [W, E, ...] that hold the evaluation at step 0, and NaN behind it."""
-        first = self._measure(state)
+        first = {name: np.asarray(value) for name, value in self._measure(state).items()}
         first["batch_loss"] = np.full_like(first["val_loss"], np.nan)
         curves = {
             name: np.full((len(value), evals, *value.shape[1:]), np.nan, value.dtype)
@@ -348,6 +344,15 @@ def run_tiles(
 
 def _stack(trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)
+
+
+def _checkpoint(
+    step: int, state: LaneState, curves: dict[str, np.ndarray], interval_loss: jax.Array
+) -> Checkpoint:
+    """Copies on the host: training goes on while they are written."""
+    leaves = [np.array(leaf) for leaf in jax.tree.leaves(state) if leaf.size]
+    copies = {name: curve.copy() for name, curve in curves.items()}
+    return Checkpoint(step, leaves, copies, np.array(interval_loss))
 
 
 def _filled(template: LaneState, leaves: Sequence[np.ndarray]) -> LaneState:

@@ -84,24 +84,28 @@ def make_lane_step(model: Model, task: Task, make_transform: MakeTransform) -> C
 def make_segment(
     model: Model, task: Task, make_transform: MakeTransform, *, full_batch: bool
 ) -> Callable[..., tuple[LaneState, Array]]:
-    """`segment(state, inputs, data, batches) -> (state, mean loss [W])`: k steps of a tile.
+    """`segment(state, inputs, loss, data, batches) -> (state, loss)`: k steps of a tile.
 
+    `loss` [W] sums the losses of steps; the segment adds its own one by one.
     `batches` is int32 [k, W, B], example numbers in the training split `data`; with `full_batch`
     it is int32 [k], only counts the steps, and every step sees the whole split.
     """
     step = make_lane_step(model, task, make_transform)
 
     def segment(
-        state: LaneState, inputs: LaneInputs, data: Split, batches: Array
+        state: LaneState, inputs: LaneInputs, loss: Array, data: Split, batches: Array
     ) -> tuple[LaneState, Array]:
-        def one_step(state: LaneState, batch: Array) -> tuple[LaneState, Array]:
+        def one_step(carry: tuple[LaneState, Array], batch: Array) -> tuple[Any, None]:
+            state, total = carry
             if full_batch:
                 lanes = jax.vmap(step, in_axes=(0, 0, None, None))
-                return lanes(state, inputs, data.inputs, data.targets)
-            return jax.vmap(step)(state, inputs, data.inputs[batch], data.targets[batch])
+                state, losses = lanes(state, inputs, data.inputs, data.targets)
+            else:
+                examples, targets = data.inputs[batch], data.targets[batch]
+                state, losses = jax.vmap(step)(state, inputs, examples, targets)
+            return (state, total + losses), None
 
-        state, losses = jax.lax.scan(one_step, state, batches)
-        return state, jnp.mean(losses, axis=0)
+        return jax.lax.scan(one_step, (state, loss), batches)[0]
 
     return segment
 
