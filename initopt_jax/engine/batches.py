@@ -5,25 +5,25 @@ compilation, and is the same on every platform, so that a lane on a GPU sees the
 on a CPU. Philox's raw output is fixed by its definition; sorting it gives a permutation.
 """
 
-import functools
-
 import numpy as np
 
 from initopt_jax.keys import stable_hash
 
 
-@functools.lru_cache(maxsize=64)
-def epoch_order(data_seed: int, epoch: int, examples: int) -> np.ndarray:
-    """The permutation of one epoch: int32 [examples], uniform over all orders."""
+def epoch_orders(data_seed: int, first: int, epochs: int, examples: int) -> np.ndarray:
+    """The permutations of consecutive epochs: int32 [epochs, examples], uniform over all orders.
+
+    Epoch e takes the draws from counter e * ceil(examples / 4) on; each counter gives four.
+    """
+    blocks = -(-examples // 4)
     key = np.array([stable_hash("data"), data_seed], dtype=np.uint64)
-    drawn = np.random.Philox(key=key, counter=[0, epoch, 0, 0]).random_raw(examples)
+    generator = np.random.Philox(key=key).advance(first * blocks)
+    drawn = generator.random_raw(epochs * blocks * 4).reshape(epochs, blocks * 4)[:, :examples]
     # The low bits of each draw give way to its number: no two are equal, so that every sorting
     # algorithm agrees, and a plain sort (faster than an argsort) carries the numbers along.
     mask = np.uint64((1 << (examples - 1).bit_length()) - 1)
-    order = np.sort((drawn & ~mask) | np.arange(examples, dtype=np.uint64)) & mask
-    order = order.astype(np.int32)
-    order.flags.writeable = False
-    return order
+    numbered = (drawn & ~mask) | np.arange(examples, dtype=np.uint64)
+    return (np.sort(numbered, axis=1) & mask).astype(np.int32)
 
 
 def batch_indices(
@@ -38,13 +38,11 @@ def batch_indices(
     (2, 4)
     """
     per_epoch = examples // batch_size
-    wanted = np.arange(first_step, first_step + steps)
-    rows = []
-    for epoch in range(wanted[0] // per_epoch, wanted[-1] // per_epoch + 1):
-        order = epoch_order(data_seed, epoch, examples)[: per_epoch * batch_size]
-        here = wanted[wanted // per_epoch == epoch] % per_epoch
-        rows.append(order.reshape(per_epoch, batch_size)[here])
-    return np.concatenate(rows)
+    first, last = first_step // per_epoch, (first_step + steps - 1) // per_epoch
+    orders = epoch_orders(data_seed, first, last - first + 1, examples)
+    batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
+    skipped = first_step - first * per_epoch
+    return batches[skipped : skipped + steps]
 
 
 def tile_indices(

@@ -5,21 +5,23 @@ import zlib
 import numpy as np
 import pytest
 
-from initopt_jax.engine.batches import batch_indices, epoch_order, tile_indices
+from initopt_jax.engine.batches import batch_indices, epoch_orders, tile_indices
 
 
 def test_epoch_visits_every_example_once():
-    order = epoch_order(3, 0, 101)
-    assert sorted(order.tolist()) == list(range(101))
-    assert not np.array_equal(order, epoch_order(3, 1, 101))
-    assert not np.array_equal(order, epoch_order(4, 0, 101))
+    orders = epoch_orders(3, 0, 2, 101)
+    assert all(sorted(order) == list(range(101)) for order in orders.tolist())
+    assert not np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], epoch_orders(4, 0, 1, 101)[0])
+    np.testing.assert_array_equal(epoch_orders(3, 1, 1, 101)[0], orders[1])
 
 
 def test_order_is_fixed_for_all_time():
     """Stored results depend on these numbers; they come from Philox as published."""
-    key = np.array([zlib.crc32(b"data"), 0], dtype=np.uint64)
-    drawn = np.random.Philox(key=key, counter=[0, 0, 0, 0]).random_raw(8)
-    assert epoch_order(0, 0, 8).tolist() == np.argsort(drawn >> np.uint64(3)).tolist()
+    key = np.array([zlib.crc32(b"data"), 7], dtype=np.uint64)
+    drawn = np.random.Philox(key=key).random_raw(16)
+    for epoch, part in enumerate((drawn[:7], drawn[8:15])):  # counters hold four draws each
+        assert epoch_orders(7, epoch, 1, 7)[0].tolist() == np.argsort(part >> np.uint64(3)).tolist()
 
 
 @pytest.mark.parametrize("cut", [1, 3, 7, 12])
@@ -35,7 +37,7 @@ def test_steps_do_not_depend_on_how_they_are_cut(cut):
 
 def test_order_is_uniform():
     """Each of 6 orders of 3 examples has probability 1/6: chi-squared with 5 degrees of freedom."""
-    orders = [tuple(epoch_order(seed, 0, 3).tolist()) for seed in range(3000)]
+    orders = [tuple(epoch_orders(seed, 0, 1, 3)[0].tolist()) for seed in range(3000)]
     counts = np.array([orders.count(order) for order in set(orders)])
     assert len(counts) == 6
     assert ((counts - 500) ** 2 / 500).sum() < 30  # p = 1.5e-5
