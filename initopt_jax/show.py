@@ -77,10 +77,10 @@ def _plain_progress(console: Console, began: float) -> Callable[[Tally], None]:
             return
         last = time.perf_counter()
         rate = _rate(tally, began)
-        left = (tally.lane_steps - tally.lane_steps_done) / rate if rate else float("nan")
+        left = tally.lane_steps - tally.lane_steps_done
         console.print(
             f"{tally.lanes_done:,}/{tally.lanes:,} lanes, {rate:,.0f} lane-steps/s, "
-            f"{tally.diverged} diverged, about {left:.0f} s left",
+            f"{tally.diverged} diverged" + (f", about {left / rate:,.0f} s left" if rate else ""),
             highlight=False,
         )
 
