@@ -23,7 +23,7 @@ from initopt_jax.options import call_with, check_options
 from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
 from initopt_jax.types import Dataset, Direction, Model, PyTree, Task
 
-LANE_INTS = ("cell", "program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
+LANE_INTS = ("program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,6 @@ class Experiment:
         """The lanes as the engine takes them."""
         prefix = "optimizer."
         columns = {name: self.lanes[name].to_numpy(np.int64) for name in LANE_INTS}
-        del columns["cell"]
         names = {name for program in self.programs for name in program.hyperparameters}
         hyper = {name: self.lanes[prefix + name].to_numpy(np.float64) for name in sorted(names)}
         return LaneTable(**columns, hyperparameters=hyper)

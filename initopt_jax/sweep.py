@@ -43,12 +43,11 @@ def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ..
         entry = find_initializer(spec.name, initializers.REGISTRY)
         axes, static = swept_axes("initializer", spec.name, entry.draw, spec.options, skip=3)
         for values in grid(axes):
-            shown = values | static
-            text = ", ".join(f"{key}={_short(value)}" for key, value in shown.items())
-            label = spec.label or spec.name + (f"({text})" if text else "")
-            if spec.label and len(list(grid(axes))) > 1:
-                label = f"{spec.label}({text})"
-            bound = _bound(entry, values | static)
+            options = values | static
+            text = ", ".join(f"{key}={_short(value)}" for key, value in options.items())
+            alone = not text or (spec.label and len(grid(axes)) == 1)
+            label = (spec.label or spec.name) + ("" if alone else f"({text})")
+            bound = _bound(entry, options)
             cells.append(_covering(label, values, bound, spec))
     labels = [cell.label for cell in cells]
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
@@ -123,7 +122,7 @@ def expand_optimizers(config: Config, examples: int, width: int, parameters: int
         batch = _batch_size(spec, entry, config, examples)
         steps, every = _rhythm(spec, config)
         labels.append(_optimizer_label(spec, static))
-        shared = (entry.make, tuple(sorted(static.items())), tuple(sorted(axes)), batch, every)
+        shared = (entry.make, repr(sorted(static.items())), tuple(sorted(axes)), batch, every)
         if shared not in programs:
             seen = batch or examples
             programs[shared] = Program(
