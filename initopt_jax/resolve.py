@@ -21,7 +21,7 @@ from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options
 from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
-from initopt_jax.types import Dataset, Direction, Model, PyTree, Task
+from initopt_jax.types import Dataset, Model, PyTree, Task
 
 LANE_INTS = ("program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
 
@@ -48,7 +48,6 @@ class Experiment:
     lanes: pd.DataFrame
     probes: tuple[probes.Probe, ...]
     target: Target | None
-    tuning: tuple[str, Direction]
 
     @property
     def parameters(self) -> int:
@@ -64,18 +63,17 @@ class Experiment:
         return LaneTable(**columns, hyperparameters=hyper)
 
 
-def resolve(config: Config, *, platform: str | None = None) -> Experiment:
+def resolve(config: Config) -> Experiment:
     """Resolve a config's names and plan its lanes.
 
     Args:
         config: a validated config.
-        platform: where it will run (`cpu`, `gpu`, `tpu`); by default JAX's default backend.
 
     Raises:
         ConfigError: an unknown name or option, data that are not there, an impossible combination.
     """
-    platform = platform or jax.default_backend()
     task = find_task(config.task.name)
+    _check_tuning(config.tuning.metric, task)
     dataset = load_dataset(config.task.dataset, task, config)
     model = build_model(config, dataset)
     params, model_state = _model_shapes(config, model, dataset)
@@ -84,7 +82,7 @@ def resolve(config: Config, *, platform: str | None = None) -> Experiment:
         rules = {"params_or_shapes": params, "rules": cell.rules}
         call_with(f"initializer {cell.label!r}", match_rules, rules)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    width = config.tile_width or tile_width(platform, count)
+    width = config.tile_width or tile_width(jax.default_backend(), count)
     sweeps = expand_optimizers(config, len(dataset.train.inputs), width, count)
     return Experiment(
         config=config,
@@ -98,7 +96,6 @@ def resolve(config: Config, *, platform: str | None = None) -> Experiment:
         lanes=plan_lanes(config, weights, sweeps),
         probes=tuple(lookup("probe", name, probes.REGISTRY, also="") for name in config.probes),
         target=_target(config.target, task),
-        tuning=_tuning(config.tuning.metric, task),
     )
 
 
@@ -175,8 +172,7 @@ def _target(spec: TargetConfig | None, task: Task) -> Target | None:
     return Target(**spec.model_dump())
 
 
-def _tuning(metric: str, task: Task) -> tuple[str, Direction]:
+def _check_tuning(metric: str, task: Task) -> None:
     allowed = [f"val_{name}" for name in task.metrics]
     if metric not in allowed:
         raise ConfigError(unknown_name("tuning.metric", metric, allowed))
-    return metric, task.metrics[metric.removeprefix("val_")]

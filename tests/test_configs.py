@@ -1,6 +1,5 @@
 """Every config that ships is valid and trains."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,17 @@ CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_runs_two_steps(path, working_dir):
     raw = parse_yaml(path.read_text())
-    if "tfds:" in str(raw["task"]["dataset"]) and not os.environ.get("TFDS_DATA_DIR"):
-        pytest.skip("TFDS_DATA_DIR is not set")
     raw |= {"steps": 2, "eval_every": 1, "seeds": 1, "tuning": {"seeds": 1}, "tile_width": 2}
     for optimizer in raw["optimizers"]:
         optimizer.pop("steps", None)
         optimizer.pop("eval_every", None)
         optimizer["learning_rate"] = optimizer["learning_rate"][:1]
-    study = iox.run(raw)
+    try:
+        study = iox.run(raw)
+    except iox.ConfigError as error:
+        if "tfds:" in raw["task"]["dataset"] and "is not prepared" in str(error):
+            pytest.skip(str(error))
+        raise
     assert study.manifest["name"] == path.stem
     assert study.dataset.sizes["eval"] == 3
     assert bool(study.dataset["val_loss"].notnull().all())
