@@ -164,6 +164,8 @@ class Config(_Strict):
         probes: measurements at every evaluation.
         tile_width: lanes per compiled program; by default a rule of model and platform.
         checkpoint_every: seconds between checkpoints of one tile.
+        early_stop: a lane ends at the evaluation at which it has diverged or reached the target;
+            the steps before stay the same to the bit.
         audit: check every parameter leaf's distribution before training.
     """
 
@@ -181,6 +183,7 @@ class Config(_Strict):
     probes: list[Name] = ["weight_norm"]
     tile_width: Count | None = None
     checkpoint_every: float = Field(default=30.0, gt=0)
+    early_stop: bool = False
     audit: bool = True
 
     @field_validator("probes")

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from initopt_jax.audit import LeafAudit
-from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.preview import Plan
 from initopt_jax.study import Study
 from initopt_jax.training import Tally
@@ -105,7 +105,7 @@ def plan(planned: Plan) -> None:
             f"{row.tiles:,}",
             steps,
             str(row.segment_steps),
-            _size(row.bytes),
+            byte_size(row.bytes),
         )
     console = _console()
     console.print(table)
@@ -114,14 +114,10 @@ def plan(planned: Plan) -> None:
         f"{planned.lanes:,} lanes in {planned.tiles:,} tiles of {planned.width}, "
         f"{planned.parameters:,} parameters each, on {planned.devices} device(s); "
         f"data {data['name']} ({data['train']:,} train, {data['val']:,} val, {data['test']:,} "
-        f"test); about {_size(planned.bytes)} for data and states besides JAX itself",
+        f"test); about {byte_size(planned.bytes)} for data and states besides JAX itself",
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
 
 
 def summary(study: Study) -> None:

@@ -24,7 +24,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from initopt_jax.engine.execute import Checkpoint
+from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.records import Variable
 from initopt_jax.errors import Interrupted, StudyError
