@@ -66,6 +66,7 @@ class ProgramPlan:
     """One compiled program of a planned study. `bytes` is what a tile's state takes on a device."""
 
     label: str
+    width: int
     hyperparameters: tuple[str, ...]
     lanes: int
     tiles: int
@@ -81,7 +82,6 @@ class Plan:
     name: str
     lanes: int
     tiles: int
-    width: int
     parameters: int
     devices: int
     dataset: dict[str, Any]
@@ -100,6 +100,7 @@ def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None =
         rows.append(
             ProgramPlan(
                 label=program.label,
+                width=program.width,
                 hyperparameters=program.hyperparameters,
                 lanes=sum(len(tile.lanes) for tile in own),
                 tiles=len(own),
@@ -114,7 +115,6 @@ def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None =
         name=experiment.config.name,
         lanes=len(experiment.lanes),
         tiles=len(tiles),
-        width=experiment.programs[0].width,
         parameters=experiment.parameters,
         devices=len(used),
         dataset=describe(experiment.dataset),

@@ -94,7 +94,7 @@ def _rate(tally: Tally, began: float) -> float:
 def plan(planned: Plan) -> None:
     """The programs, lanes, tiles and rough memory of a study that was not run."""
     table = Table(title=f"{planned.name}: what would run", title_justify="left")
-    for name in ("program", "swept", "lanes", "tiles", "steps", "segment", "tile state"):
+    for name in ("program", "swept", "lanes", "tiles", "of", "steps", "segment", "tile state"):
         table.add_column(name, justify="left" if name in ("program", "swept") else "right")
     for row in planned.programs:
         steps = ", ".join(map(str, row.steps))
@@ -103,6 +103,7 @@ def plan(planned: Plan) -> None:
             ", ".join(row.hyperparameters),
             f"{row.lanes:,}",
             f"{row.tiles:,}",
+            str(row.width),
             steps,
             str(row.segment_steps),
             byte_size(row.bytes),
@@ -111,7 +112,7 @@ def plan(planned: Plan) -> None:
     console.print(table)
     data = planned.dataset
     console.print(
-        f"{planned.lanes:,} lanes in {planned.tiles:,} tiles of {planned.width}, "
+        f"{planned.lanes:,} lanes in {planned.tiles:,} tiles, "
         f"{planned.parameters:,} parameters each, on {planned.devices} device(s); "
         f"data {data['name']} ({data['train']:,} train, {data['val']:,} val, {data['test']:,} "
         f"test); about {byte_size(planned.bytes)} for data and states besides JAX itself",

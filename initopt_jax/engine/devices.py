@@ -73,7 +73,7 @@ def keep_compiled() -> None:
     where it is given, else in the user's cache folder. JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
     Programs are found again by their code, options, platform and versions: bits stay the same.
     """
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.values["jax_compilation_cache_dir"]:
         return
     root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     with contextlib.suppress(OSError, RuntimeError):  # no home, or one that cannot be written to
