@@ -80,7 +80,11 @@ def tile_width(platform: str, parameters: int, batch: int) -> int:
     float32 weights (weights, gradients, two accumulators) of all lanes stay within 8 MiB on CPU
     and 2 GiB elsewhere; on CPU, too, a step sees at most 4,096 examples, or one lane's batch.
 
-    >>> tile_width("cpu", 9_000, 64), tile_width("cpu", 266_610, 128), tile_width("cpu", 9_000, 1_078)
+    >>> (
+    ...     tile_width("cpu", 9_000, 64),
+    ...     tile_width("cpu", 266_610, 128),
+    ...     tile_width("cpu", 9_000, 1_078),
+    ... )
     (16, 1, 2)
     >>> tile_width("gpu", 9_000, 64)
     512
