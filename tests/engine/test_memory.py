@@ -48,7 +48,7 @@ def test_what_a_device_reports_while_running_is_worded_too(small_config, monkeyp
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 12 bytes.")
 
     monkeypatch.setattr("initopt_jax.engine.worker.Worker._advance", full)
-    with pytest.raises(OutOfMemory, match="a tile of 4 lanes.*set tile_width: 2 or less"):
+    with pytest.raises(OutOfMemory, match=r"a tile of 4 lanes.*set tile_width: 2 or less"):
         train(small_config)
 
 
