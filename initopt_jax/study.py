@@ -55,7 +55,10 @@ class Study:
 
     @cached_property
     def dataset(self) -> xr.Dataset:
-        """The results, dims `lane`, `eval`, `leaf`; read lazily from disk."""
+        """The results, dims `lane`, `eval`, `leaf`; read lazily from disk, unchecked.
+
+        A lane that an unfinished study still lacks is NaN (False in `diverged`), `step` included.
+        """
         return Store(self.dir).dataset()
 
     @cached_property
@@ -90,7 +93,7 @@ class Study:
         finals = [name for name in data.data_vars if data[name].dims == ("lane",)]
         rows = data[curves].to_dataframe().dropna(subset=["step"]).reset_index("eval")
         lanes = self.lanes.join(data[finals].to_dataframe())
-        return lanes.join(rows).reset_index()
+        return lanes.join(rows, how="inner").reset_index()
 
     def report(self) -> list[Path]:
         """Rebuild summary.csv, the figures and report.html from the results.
