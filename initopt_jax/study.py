@@ -26,6 +26,7 @@ from initopt_jax.preview import (
 )
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import Store
+from initopt_jax.store.results import Layout
 from initopt_jax.training import Tally, train, variables
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Device
@@ -54,7 +55,10 @@ class Study:
 
     @cached_property
     def dataset(self) -> xr.Dataset:
-        """The results, dims `lane`, `eval`, `leaf`; read lazily from disk."""
+        """The results, dims `lane`, `eval`, `leaf`; read lazily from disk, unchecked.
+
+        A lane that an unfinished study still lacks is NaN (False in `diverged`), `step` included.
+        """
         return Store(self.dir).dataset()
 
     @cached_property
@@ -62,21 +66,41 @@ class Study:
         """Names and directions that statistics and reports need."""
         return study_info(self.manifest)
 
+    @cached_property
+    def is_complete(self) -> bool:
+        """True; StudyError where rows are damaged or missing. Looked up once: it reads all rows."""
+        Store(self.dir).refuse_damage()
+        return True
+
     def summary(self) -> pd.DataFrame:
-        """Per initializer and optimizer, the tuned cell on fresh seeds, with intervals."""
+        """Per initializer and optimizer, the tuned cell on fresh seeds, with intervals.
+
+        Raises:
+            StudyError: rows are damaged or missing, so that the numbers would be wrong.
+        """
+        _ = self.is_complete
         return stats.best_cells(self.dataset.load(), self.lanes, self.info)
 
     def frame(self) -> pd.DataFrame:
-        """A row per lane and evaluation: the lane's columns beside its curves and final values."""
+        """A row per lane and evaluation: the lane's columns beside its curves and final values.
+
+        Raises:
+            StudyError: rows are damaged. Those that an unfinished study still lacks are left out.
+        """
+        Store(self.dir).refuse_damage(unfinished=True)
         data = self.dataset
         curves = [name for name in data.data_vars if data[name].dims == ("lane", "eval")]
         finals = [name for name in data.data_vars if data[name].dims == ("lane",)]
         rows = data[curves].to_dataframe().dropna(subset=["step"]).reset_index("eval")
         lanes = self.lanes.join(data[finals].to_dataframe())
-        return lanes.join(rows).reset_index()
+        return lanes.join(rows, how="inner").reset_index()
 
     def report(self) -> list[Path]:
-        """Rebuild summary.csv, the figures and report.html from the results."""
+        """Rebuild summary.csv, the figures and report.html from the results.
+
+        Raises:
+            StudyError: rows are damaged or missing; the files stay as they are.
+        """
         store = Store(self.dir)
         with store.locked():
             return _write_report(store, self)
@@ -126,10 +150,12 @@ def run(
     tiles = all_tiles(experiment)
     store.refuse_foreign()
     with store.locked():
+        layout = _layout(experiment, tiles)
         if store.exists:
-            _refuse_changes(store.manifest(), experiment, used)
+            _refuse_changes(store, experiment, tiles, used)
+            store.restore(experiment.lanes, layout)
         else:
-            _create(store, experiment, tiles, used)
+            store.create(new_manifest(experiment, tiles, used), experiment.lanes, layout)
         trained = train(
             store, experiment, initial, tiles, used, progress, stop or threading.Event()
         )
@@ -139,14 +165,10 @@ def run(
     return study
 
 
-def _create(
-    store: Store, experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device]
-) -> None:
+def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:
     evals = [tile.steps // experiment.programs[tile.program].eval_every for tile in tiles]
     leaves = [name for name, _ in named_leaves(experiment.params)]
-    store.create(
-        new_manifest(experiment, tiles, devices),
-        experiment.lanes,
+    return Layout(
         variables(experiment),
         sizes={"lane": len(experiment.lanes), "eval": max(evals) + 1, "leaf": len(leaves)},
         coordinates={"leaf": leaves},
@@ -154,9 +176,10 @@ def _create(
 
 
 def _refuse_changes(
-    manifest: dict[str, Any], experiment: Experiment, devices: Sequence[Device]
+    store: Store, experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device]
 ) -> None:
     """One study, one config, one platform: its lanes must be comparable bit for bit."""
+    manifest = store.manifest()
     changed = differences(manifest["config"], experiment.config.to_json())
     if changed:
         raise StudyError(
@@ -166,7 +189,8 @@ def _refuse_changes(
         )
     now = identity(experiment, devices)
     moved = differences({key: manifest.get(key) for key in now}, now)
-    if moved and manifest["status"] != "done":
+    names = list(variables(experiment))
+    if moved and (manifest["status"] != "done" or len(store.finished(tiles, names)) < len(tiles)):
         raise StudyError(
             "the study was begun elsewhere and cannot go on with the same bits; what differs: "
             + "; ".join(moved)
@@ -175,6 +199,7 @@ def _refuse_changes(
 
 
 def _write_report(store: Store, study: Study) -> list[Path]:
+    _ = study.is_complete
     files = report.build(study.dataset.load(), study.lanes, study.info)
     for name, content in files.items():
         store.write_file(name, content)

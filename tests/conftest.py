@@ -55,7 +55,7 @@ def working_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def subprocess_environment() -> dict[str, str]:
     """Variables for a child Python: it finds the checkout, and what this session compiled."""
     paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]

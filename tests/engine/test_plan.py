@@ -87,18 +87,19 @@ def test_seeds_are_tied_crossed_and_apart_from_tuning(small_config):
     assert pairs == {(i, d) for i in (5, 6) for d in (5, 6, 7)}
 
 
-def test_hundred_thousand_lanes_are_planned_quickly(small_config):
+def test_hundred_thousand_lanes_are_planned_quickly_and_small(small_config):
+    """1.5 s and 0.1 GB on a free core; a plan that grows faster than the lanes takes minutes."""
     small_config["seeds"] = 5000
     small_config["optimizers"][0]["learning_rate"] = np.linspace(0.01, 1, 8).tolist()
     config = validate(small_config)
-    tracemalloc.start()
-    began = time.perf_counter()
+    tracemalloc.start()  # slows the plan down, within the same bound
+    began = time.process_time()
     tiles = all_tiles(prepare(config))
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(len(tile.lanes) for tile in tiles) == 5001 * 2 * 11
-    assert seconds < 60, "a plan that grows faster than the lanes"
+    assert seconds < 10
     assert peak < 2**30
 
 

@@ -94,12 +94,20 @@ def test_a_study_from_its_first_run_to_its_verification(initopt, config_file, wo
     assert differs.returncode == 1
     assert "lane 3: val_loss differs first at step 10" in differs.stdout
 
+    original = (folder / "manifest.json").read_text()
     manifest["versions"]["jax"] = "0.0.1"
     (folder / "manifest.json").write_text(json.dumps(manifest))
     elsewhere = initopt("verify", folder, "--lane", 3)
     assert elsewhere.returncode == 2
     assert "versions.jax" in elsewhere.stdout
+    mixed = initopt("run", config_file)
+    assert mixed.returncode == 2, "a tile redone elsewhere does not match its neighbours"
+    assert "begun elsewhere" in mixed.stderr
 
+    (folder / "manifest.json").write_text(original)
+    damaged = initopt("report", folder)
+    assert damaged.returncode == 2
+    assert "1 of 8 tiles is damaged; run the study again" in damaged.stderr
     repaired = initopt("run", config_file)
     assert repaired.returncode == 0, repaired.stderr
     assert results(folder) == before, "the damaged tile was not found and redone"

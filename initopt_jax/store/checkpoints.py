@@ -1,0 +1,88 @@
+"""Checkpoints of tiles in mid-run: Orbax folders, sealed with a checksum of every file in them."""
+
+import errno
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from initopt_jax.engine.events import Checkpoint
+from initopt_jax.store.files import write_whole
+
+SEAL = "checksums.json"  # written last: a checkpoint without it is not whole
+OVERHEAD_BYTES = 2**18  # of a checkpoint's metadata and half-filled blocks
+
+
+def save(place: Path, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint in a tile's folder; the old one goes once the new one is whole."""
+    import orbax.checkpoint as ocp
+
+    _want_space(place, checkpoint)
+    new = place / str(checkpoint.step)
+    with _quiet(), ocp.StandardCheckpointer() as saver:
+        saver.save(new, checkpoint._asdict(), force=True)
+    write_whole(new / SEAL, json.dumps(_checksums(new)).encode())
+    for path in place.iterdir():  # older ones, and what kills left behind
+        if path != new:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def load(place: Path) -> Checkpoint | None:
+    """The newest checkpoint in a tile's folder that is whole, as host arrays, or None."""
+    steps = sorted((int(p.name) for p in place.glob("[0-9]*") if p.name.isdigit()), reverse=True)
+    whole = [step for step in steps if _is_sealed(place / str(step))]
+    if not whole:
+        return None
+    import orbax.checkpoint as ocp
+
+    for step in whole:
+        try:
+            with ocp.StandardCheckpointer() as loader:
+                saved = jax.tree.map(np.asarray, loader.restore(place / str(step)))
+            return Checkpoint(**saved | {"step": int(saved["step"])})
+        except Exception:  # noqa: BLE001 - of another version: the tile's beginning serves as well
+            continue
+    return None
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    """File to checksum. Orbax is never given a damaged file: it would tell of it in many words."""
+    return {
+        path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / SEAL
+    }
+
+
+def _is_sealed(folder: Path) -> bool:
+    try:
+        return json.loads((folder / SEAL).read_bytes()) == _checksums(folder)
+    except (OSError, ValueError):
+        return False
+
+
+def _want_space(place: Path, checkpoint: Checkpoint) -> None:
+    """Raise OSError where a checkpoint will not fit; Orbax would flood standard error."""
+    arrays = [*checkpoint.leaves, *checkpoint.record.values(), checkpoint.interval_loss]
+    place.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(place).free < OVERHEAD_BYTES + sum(array.nbytes for array in arrays):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax logs tracebacks of what it also raises; one message is enough. One thread saves."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

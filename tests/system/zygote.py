@@ -1,0 +1,144 @@
+"""A process that has imported everything and forks a child per study, to be killed on the way.
+
+Starting Python and JAX takes seconds, forking takes none. Nothing here may start JAX itself, whose
+threads would not survive the fork. Each line of standard input is one life as JSON:
+
+    arguments: of the command `initopt`
+    folder: of the study
+    log: a file outside of it, for what the child has done; beside it, what it prints
+    kill: {}, or one of {"after": seconds from when the folder is locked},
+        {"event": nth access to a file of the study}, {"save": nth checkpoint, "delay": seconds}
+
+and is answered by a line with the child's exit status, negative where a signal ended it.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+from initopt_jax import cli
+from initopt_jax.store import Store
+
+# What a study imports on its way.
+IMPORTS = (
+    "matplotlib.backends.backend_agg", "matplotlib.figure", "orbax.checkpoint", "plotly.io",
+    "sklearn.datasets", "initopt_jax.models", "initopt_jax.report.html", "initopt_jax.show",
+)  # fmt: skip
+ACCESSES = {
+    "open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate",
+    "shutil.rmtree",
+}  # fmt: skip
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)  # no step further, should the signal take its time
+
+
+def die_after(seconds):
+    threading.Thread(target=lambda: (time.sleep(seconds), die()), daemon=True).start()
+
+
+class Life:
+    """One run of a study: writes down what it has done, and ends where it is told to."""
+
+    def __init__(self, order):
+        self.arguments, self.kill = order["arguments"], order["kill"]
+        self.folder = str(Path(order["folder"]).resolve())
+        self.log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self.events = self.saves = 0
+        self.locked = False
+        for stream, ending in ((1, ".out"), (2, ".err")):
+            os.dup2(os.open(order["log"] + ending, os.O_WRONLY | os.O_TRUNC | os.O_CREAT), stream)
+
+    def note(self, *words):
+        os.write(self.log, (json.dumps(words) + "\n").encode())
+
+    def on_event(self, event, arguments):
+        if event not in ACCESSES or not self.locked:
+            return
+        place = os.fspath(arguments[0]) if isinstance(arguments[0], str | os.PathLike) else ""
+        if place.startswith(self.folder):
+            self.events += 1
+            if self.events == self.kill.get("event"):
+                die()
+
+    def watch(self):
+        """Wrap what touches the folder; every note follows the deed."""
+        locked, saved = Store.locked, Store.save_checkpoint
+        loaded, written = Store.load_checkpoint, Store.write_tile
+
+        @contextmanager
+        def lock(store):
+            with locked(store):
+                self.locked = True
+                if "after" in self.kill:
+                    die_after(self.kill["after"])
+                yield
+
+        def save(store, tile, checkpoint):
+            self.saves += 1
+            if self.saves == self.kill.get("save"):
+                die_after(self.kill["delay"])
+            saved(store, tile, checkpoint)
+            self.note("saved", tile.index, checkpoint.step)
+
+        def load(store, tile):
+            checkpoint = loaded(store, tile)
+            self.note("began", tile.index, checkpoint.step if checkpoint else 0)
+            return checkpoint
+
+        def write(store, tile, record, seconds):
+            written(store, tile, record, seconds)
+            self.note("written", tile.index, tile.steps)
+
+        Store.locked, Store.save_checkpoint = lock, save
+        Store.load_checkpoint, Store.write_tile = load, write
+        sys.addaudithook(self.on_event)
+
+    def run(self):
+        self.watch()
+        sys.argv = ["initopt", *self.arguments]
+        cli.main()
+
+
+def end_of(life):
+    """Live, and leave without what the parent has open."""
+    code = 99
+    try:
+        life.run()
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:  # noqa: BLE001 - whatever it is: the child ends here
+        traceback.print_exc()
+    finally:
+        life.note("end", life.events, life.saves)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main():
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            end_of(Life(order))
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    for module in IMPORTS:
+        importlib.import_module(module)
+    if threading.active_count() > 1:
+        sys.exit(f"threads before the first fork: {threading.enumerate()}")
+    main()
