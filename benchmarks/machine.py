@@ -55,7 +55,11 @@ class OtherLoad:
     """How many cores other processes kept busy since this was made; None outside Linux."""
 
     def __init__(self) -> None:
-        self.began, self.busy, self.own = time.perf_counter(), self._busy(), time.process_time()
+        self.began, self.busy, self.own = time.perf_counter(), self._busy(), self._ours()
+
+    @staticmethod
+    def _ours() -> float:
+        return sum(os.times()[:4])  # this process and the children that have ended
 
     @staticmethod
     def _busy() -> float | None:
@@ -70,7 +74,7 @@ class OtherLoad:
         now = self._busy()
         if now is None or self.busy is None:
             return None
-        spent = (now - self.busy) - (time.process_time() - self.own)
+        spent = (now - self.busy) - (self._ours() - self.own)
         return max(0.0, spent / (time.perf_counter() - self.began))
 
 
