@@ -12,6 +12,7 @@ in this folder for what is counted and why it is fair.
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if min(options.rounds, options.seconds) <= 0:
         parser.error("--rounds and --seconds must be positive")
+    if not (find_spec("torch") and find_spec("lightning")):
+        parser.error("PyTorch and Lightning are missing here; `make bench` installs them")
     set_up_devices()
     console = Console(width=max(140, Console().width))
     names = WORKLOADS if options.workload == "all" else [options.workload]
