@@ -32,6 +32,7 @@ from initopt_jax.models.mlp import DTYPES
 
 FIGURE = Path(__file__).parents[1] / "docs" / "scaling.png"
 STEPS = 1000  # of each network, for the crossover
+STUDY_SECONDS = 12  # longest study, in times of `--seconds`
 LANES = tuple(4**power for power in range(7))
 HIDDEN = (16, 32, 64, 128, 256, 512, 1024)
 TILE_HIDDEN = (16, 64, 256, 1024)
@@ -80,33 +81,32 @@ def lanes_curve(
 ) -> dict[str, Any]:
     """Whole studies of more and more networks, and the loops beside them, before and after.
 
-    Each network makes STEPS steps where that takes at most five times `seconds`; larger studies
-    make fewer, and their seconds for STEPS are computed from the training part, which is said.
+    Each network makes STEPS steps where that takes at most STUDY_SECONDS times `seconds`. In larger
+    studies each makes fewer, and what is missing is added at the steady rate, which is said.
     """
     before = time_peers(workload, seconds)
+    steady = steady_rate(workload, seconds)
     points = []
-    guess = 0.0
     for count in lanes:
-        most = int(5 * seconds * guess / count) if guess else STEPS
-        steps = max(20, min(STEPS, most))
+        steps = max(100, min(STEPS, int(STUDY_SECONDS * seconds * steady / count)))
         run = whole_run(workload, count, steps)
-        training = run["seconds_training"]
-        guess = max(guess, count * steps / training)
-        rest = run["seconds_whole_run"] - training
+        missing = count * (STEPS - steps) / steady
+        training = run["seconds_training"] + missing
+        whole = run["seconds_whole_run"] + missing
         points.append(
             {
                 "lanes": count,
-                "steps": steps,
-                "rate_training": count * steps / training,
-                "rate_whole": count * STEPS / (rest + training * STEPS / steps),
-                "seconds": rest + training * STEPS / steps,
-                "seconds_besides_training": rest,
+                "steps_made": steps,
+                "rate_training": count * STEPS / training,
+                "rate_whole": count * STEPS / whole,
+                "seconds": whole,
+                "seconds_besides_training": whole - training,
                 "seconds_compiling": run["seconds_compiling_summed_over_devices"],
-                "seconds_are_computed": steps < STEPS,
+                "seconds_added": missing,
             }
         )
-        say(f"{count} lanes: {points[-1]['rate_training']:,.0f}/s training, "
-            f"{points[-1]['rate_whole']:,.0f}/s with everything")  # fmt: skip
+        rates = " and ".join(f"{points[-1][key]:,.0f}/s" for key in ("rate_training", "rate_whole"))
+        say(f"{count} lanes: {rates} with everything")
     after = time_peers(workload, seconds)
     loops = {name: max(before[name], after[name], key=lambda one: one["rate"]) for name in before}
     seconds_of = [(point["lanes"], point["seconds"]) for point in points]
@@ -114,7 +114,13 @@ def lanes_curve(
         name: crossover(seconds_of, loop["startup"], STEPS / loop["rate"])
         for name, loop in loops.items()
     }
-    return {"steps": STEPS, "points": points, "peers": loops, "pays_from_lanes": pays}
+    return {
+        "steps": STEPS,
+        "steady_rate": steady,
+        "points": points,
+        "peers": loops,
+        "pays_from_lanes": pays,
+    }
 
 
 def tile_curve(

@@ -138,10 +138,10 @@ def tile_panel(axes: Axes, record: dict[str, Any]) -> None:
         ends.append((across[-1], rates[-1], network(curve["label"]), color))
     log_axes(axes, "Tile width (networks per compiled step)", "GFLOP/s", base=2)
     widest = max(end[0] for end in ends)
-    widen(axes, below=1.3, above=1.6)
-    axes.set_xlim(0.85, widest * 4)
-    axes.set_xticks([4**power for power in range(8) if 4**power <= widest])
     axes.plot([0.85, widest], [limit, limit], ":", color=INK, linewidth=1.2)
+    widen(axes, below=1.3, above=1.6)
+    axes.set_xlim(0.85, widest * 5)
+    axes.set_xticks([4**power for power in range(8) if 4**power <= widest])
     label_ends(axes, widest, [*(end[1:] for end in ends), (limit, "matrix products", INK)])
     axes.set_title("Tile width by network (ring: the rule's choice)", **title())
 
@@ -171,6 +171,7 @@ def model_panel(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     for rates, _, color in curves:
         axes.plot(across, rates, "o-", color=color, markersize=4)
     log_axes(axes, "Hidden width h", "Training steps per second", base=2)
+    widen(axes, below=1.2, above=1.5)
     axes.set_xlim(across[0] / 9, across[-1] * 1.25)
     axes.set_xticks(across)
     label_ends(axes, across[0], [(rates[0], words, color) for rates, words, color in curves], -1)
