@@ -26,9 +26,8 @@ from benchmarks.pace import Timed
 from benchmarks.peers_jax import make_jax_loop
 from benchmarks.record import RESULTS, say_other_load, write_record
 from benchmarks.scaling_figure import draw
-from benchmarks.workloads import Workload, digits_mlp, mnist_mlp
+from benchmarks.workloads import DTYPES, Workload, digits_mlp, mnist_mlp
 from initopt_jax.engine.devices import set_up_devices
-from initopt_jax.models.mlp import DTYPES
 
 FIGURE = Path(__file__).parents[1] / "docs" / "scaling.png"
 STEPS = 1000  # of each network, for the crossover

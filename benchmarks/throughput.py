@@ -31,9 +31,8 @@ from benchmarks.record import (
     show,
     write_record,
 )
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workloads import DTYPES, WORKLOADS, Workload
 from initopt_jax.engine.devices import set_up_devices
-from initopt_jax.models.mlp import DTYPES
 
 VMAP_NETWORKS = 16
 

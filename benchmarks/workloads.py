@@ -13,6 +13,7 @@ from initopt_jax.types import Dataset, Split
 
 HELD_OUT = 256  # images held out for each evaluation: training is what is compared
 STAND_IN_SEED = 0
+DTYPES = ("float32", "bfloat16")  # of the computation
 
 
 @dataclass(frozen=True, eq=False)  # by identity: dictionaries have no hash
