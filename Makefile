@@ -14,10 +14,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv study test lint format types doctest bench lock clean
+.PHONY: help venv study test lint format types doctest bench scaling bench-compile lock clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: PYTHON=$(PYTHON), ARGS (to study, test, bench), WORKERS=$(WORKERS) (test)"
 
 venv: $(STAMP) ## Make .venv with the pinned packages and this checkout
@@ -53,7 +53,13 @@ doctest: $(STAMP) ## Run the examples in the docstrings
 	$(BIN)/python -m pytest --doctest-modules initopt_jax
 
 bench: $(BENCH_STAMP) ## Compare speed with PyTorch, Lightning and plain JAX (own environment)
-	$(BENCH)/bin/python benchmarks/throughput.py $(ARGS)
+	$(BENCH)/bin/python -m benchmarks.throughput $(ARGS)
+
+scaling: $(BENCH_STAMP) ## Measure how cost grows, and draw docs/scaling.png (own environment)
+	$(BENCH)/bin/python -m benchmarks.scaling $(ARGS)
+
+bench-compile: $(BENCH_STAMP) ## Measure what compilation costs the first study (own environment)
+	$(BENCH)/bin/python -m benchmarks.compile $(ARGS)
 
 $(BENCH_STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c "$(CHECK_PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }

@@ -1,0 +1,1 @@
+"""How fast the engine is: scripts of the checkout, not of the wheel. See README.md beside this."""
