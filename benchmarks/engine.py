@@ -17,7 +17,8 @@ from benchmarks.pace import Timed
 from benchmarks.workloads import HELD_OUT, Workload
 from initopt_jax.engine.cost import flops_per_step, tile_bytes
 from initopt_jax.engine.devices import set_up_devices
-from initopt_jax.engine.execute import Progress, run_tiles
+from initopt_jax.engine.events import Progress
+from initopt_jax.engine.execute import run_tiles
 from initopt_jax.preview import all_tiles, initial_weights, prepare
 from initopt_jax.training import make_work
 

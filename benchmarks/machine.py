@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from initopt_jax.engine.devices import available_cores
+from initopt_jax.engine.devices import available_cores, set_up_devices
 from initopt_jax.types import Device
 
 SIZES = (512, 1024, 2048)
@@ -23,7 +23,7 @@ PACKAGES = ("initopt-jax", "jax", "jaxlib", "optax", "flax", "torch", "lightning
 
 def machine() -> dict[str, Any]:
     """Where and with what the numbers were taken."""
-    devices = jax.local_devices()
+    devices = set_up_devices()
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -96,7 +96,7 @@ def matrix_rate(seconds: float = 0.2, dtype: str = "float32") -> tuple[float, st
 
 
 def _ways(dtype: str) -> Iterator[tuple[str, Callable[[float], float]]]:
-    devices = jax.local_devices()
+    devices = set_up_devices()
     sizes = SIZES if devices[0].platform == "cpu" else SIZES + LARGER_SIZES
     groups = {1: devices[:1], len(devices): devices}
     for size in sizes:

@@ -126,7 +126,7 @@ def tile_curve(
     label: str, workload: Workload, seconds: float, most: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Steady rates at tile widths 1, 2, 4, ... while a tile fits and its segments stay short."""
-    devices = jax.local_devices()
+    devices = set_up_devices()
     allowed = TILE_BYTES.get(devices[0].platform, TILE_BYTES_ELSEWHERE)
     points: list[dict[str, float]] = []
     flops = step_flops(workload)
@@ -145,7 +145,7 @@ def model_curve(
     hidden: Sequence[int], seconds: float, options: dict[str, Any], say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Steady rates of wider and wider networks by the number of devices, loops beside them."""
-    counts = sorted({1, len(jax.local_devices())})
+    counts = sorted({1, len(set_up_devices())})
     rows = []
     for width in hidden:
         workload = digits_mlp(width, **options)

@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from benchmarks.engine import make_engine, rule_width, steady_rate, step_flops
@@ -97,7 +96,7 @@ def own_contenders(workload: Workload, details: list[dict[str, Any]]) -> list[Co
             "rows on device": make_jax_loop(workload, on_device=True),
         }
         found.append(Contender(name, loops, workload.goals[name]))
-        if len(jax.local_devices()) > 1:
+        if len(set_up_devices()) > 1:
             name = "initopt-jax, one device"
             one = {"whole study": make_engine(workload, details, devices=1)}
             found.append(Contender(name, one, workload.goals[name]))
@@ -112,7 +111,7 @@ def own_contenders(workload: Workload, details: list[dict[str, Any]]) -> list[Co
         found.append(
             Contender(name, {f"tiles of {width}, training only": timed}, workload.goals[name])
         )
-    label = f"whole study, {len(jax.local_devices())} device(s)"
+    label = f"whole study, {len(set_up_devices())} device(s)"
     found.append(Contender("initopt-jax lanes", {label: make_engine(workload, details)}))
     return found
 
