@@ -162,8 +162,11 @@ class Config(_Strict):
         eval_train: `train_*` is measured on at most so many training examples.
         target: what counts as reached.
         probes: measurements at every evaluation.
-        tile_width: lanes per compiled program; by default a rule of model and platform.
+        tile_width: lanes of a tile, or a list with one number per program; by default a rule of
+            platform, model and batch size.
         checkpoint_every: seconds between checkpoints of one tile.
+        early_stop: a lane ends at the evaluation at which it has diverged or reached the target;
+            the steps before stay the same to the bit.
         audit: check every parameter leaf's distribution before training.
     """
 
@@ -179,8 +182,9 @@ class Config(_Strict):
     eval_train: Count = 10_000
     target: TargetConfig | None = None
     probes: list[Name] = ["weight_norm"]
-    tile_width: Count | None = None
+    tile_width: Count | list[Count] | None = None
     checkpoint_every: float = Field(default=30.0, gt=0)
+    early_stop: bool = False
     audit: bool = True
 
     @field_validator("probes")

@@ -12,6 +12,10 @@ class StudyError(RuntimeError):
     """A study folder cannot be used as asked (not one, changed, locked, damaged). Exit code 2."""
 
 
+class OutOfMemory(StudyError):
+    """A tile does not fit in a device's memory. What was finished is kept. Exit code 2."""
+
+
 class CheckFailed(ValueError):
     """A check that the project makes did not pass (the audit of first weights). Exit code 1."""
 
@@ -36,3 +40,15 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str], also: str = "") -
     close = nearest(name, allowed)
     hint = f"; did you mean {close!r}?" if close else "."
     return f"unknown {kind} {name!r}{hint} Allowed: {', '.join(allowed)}{also}"
+
+
+def byte_size(count: float) -> str:
+    """A number of bytes for people.
+
+    >>> byte_size(2048), byte_size(3 * 2**30)
+    ('2.0 KiB', '3.0 GiB')
+    """
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 2**10:,.1f} KiB"

@@ -25,9 +25,15 @@ def identity(experiment: Experiment, devices: Sequence[Device]) -> dict[str, Any
         "machine": platform.machine(),
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
         "matmul_precision": MATMUL_PRECISION,
-        "tile_width": experiment.programs[0].width,
+        "tile_width": _tile_width(experiment),
         "dataset": describe(experiment.dataset),
     }
+
+
+def _tile_width(experiment: Experiment) -> int | list[int]:
+    """One number where all programs have the same, else one per program, as a config takes it."""
+    widths = [program.width for program in experiment.programs]
+    return widths[0] if len(set(widths)) == 1 else widths
 
 
 def new_manifest(
@@ -84,7 +90,9 @@ def study_info(manifest: Mapping[str, Any]) -> stats.StudyInfo:
 
 def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     compiling = sum(program["compile_seconds"] for program in manifest["programs"])
-    tiles = f"{manifest['tiles']:,} tiles of {manifest['tile_width']}"
+    width = manifest["tile_width"]
+    widths = [width] if isinstance(width, int) else sorted(set(width))
+    tiles = f"{manifest['tiles']:,} tiles of {' or '.join(map(str, widths))}"
     data = manifest["dataset"]
     devices = f"{manifest['devices']} devices ({manifest['device_kind']}, {manifest['machine']})"
     programs = f"{len(manifest['programs'])}, {compiling:.1f} s of compilation over all devices"

@@ -11,11 +11,12 @@ from initopt_jax.audit import LeafAudit, audit_params
 from initopt_jax.config import Config, read_config
 from initopt_jax.data import describe
 from initopt_jax.engine.cost import tile_bytes
-from initopt_jax.engine.devices import set_up_devices
+from initopt_jax.engine.devices import host_device, set_up_devices
 from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.names import importable_from
 from initopt_jax.resolve import Experiment, resolve
+from initopt_jax.types import Device
 
 Source = str | Path | Mapping[str, Any] | Config
 
@@ -36,9 +37,13 @@ def all_tiles(experiment: Experiment) -> list[Tile]:
     return cut_tiles(experiment.programs, table, np.arange(len(table)))
 
 
-def initial_weights(experiment: Experiment) -> InitialWeights:
-    """The first weights of every lane, by initializer cell and init seed."""
-    return InitialWeights(experiment.params, [cell.rules for cell in experiment.weights])
+def initial_weights(experiment: Experiment, devices: Sequence[Device] = ()) -> InitialWeights:
+    """The first weights of every lane, by initializer cell and init seed.
+
+    They are drawn beside the devices that train.
+    """
+    rules = [cell.rules for cell in experiment.weights]
+    return InitialWeights(experiment.params, rules, host_device(devices))
 
 
 def audit_experiment(experiment: Experiment, initial: InitialWeights) -> list[LeafAudit]:
@@ -61,6 +66,7 @@ class ProgramPlan:
     """One compiled program of a planned study. `bytes` is what a tile's state takes on a device."""
 
     label: str
+    width: int
     hyperparameters: tuple[str, ...]
     lanes: int
     tiles: int
@@ -76,7 +82,6 @@ class Plan:
     name: str
     lanes: int
     tiles: int
-    width: int
     parameters: int
     devices: int
     dataset: dict[str, Any]
@@ -95,6 +100,7 @@ def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None =
         rows.append(
             ProgramPlan(
                 label=program.label,
+                width=program.width,
                 hyperparameters=program.hyperparameters,
                 lanes=sum(len(tile.lanes) for tile in own),
                 tiles=len(own),
@@ -109,7 +115,6 @@ def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None =
         name=experiment.config.name,
         lanes=len(experiment.lanes),
         tiles=len(tiles),
-        width=experiment.programs[0].width,
         parameters=experiment.parameters,
         devices=len(used),
         dataset=describe(experiment.dataset),

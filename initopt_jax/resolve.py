@@ -14,7 +14,7 @@ import pandas as pd
 
 from initopt_jax import data, models, probes, tasks
 from initopt_jax.config import Config, DatasetConfig, TargetConfig
-from initopt_jax.engine.plan import LaneTable, Program, tile_width
+from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers import match_rules
 from initopt_jax.metrics import Target
@@ -82,8 +82,7 @@ def resolve(config: Config) -> Experiment:
         rules = {"params_or_shapes": params, "rules": cell.rules}
         call_with(f"initializer {cell.label!r}", match_rules, rules)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    width = config.tile_width or tile_width(jax.default_backend(), count)
-    sweeps = expand_optimizers(config, len(dataset.train.inputs), width, count)
+    sweeps = expand_optimizers(config, len(dataset.train.inputs), count)
     return Experiment(
         config=config,
         dataset=dataset,

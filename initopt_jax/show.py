@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from initopt_jax.audit import LeafAudit
-from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.preview import Plan
 from initopt_jax.study import Study
 from initopt_jax.training import Tally
@@ -94,7 +94,7 @@ def _rate(tally: Tally, began: float) -> float:
 def plan(planned: Plan) -> None:
     """The programs, lanes, tiles and rough memory of a study that was not run."""
     table = Table(title=f"{planned.name}: what would run", title_justify="left")
-    for name in ("program", "swept", "lanes", "tiles", "steps", "segment", "tile state"):
+    for name in ("program", "swept", "lanes", "tiles", "of", "steps", "segment", "tile state"):
         table.add_column(name, justify="left" if name in ("program", "swept") else "right")
     for row in planned.programs:
         steps = ", ".join(map(str, row.steps))
@@ -103,25 +103,22 @@ def plan(planned: Plan) -> None:
             ", ".join(row.hyperparameters),
             f"{row.lanes:,}",
             f"{row.tiles:,}",
+            str(row.width),
             steps,
             str(row.segment_steps),
-            _size(row.bytes),
+            byte_size(row.bytes),
         )
     console = _console()
     console.print(table)
     data = planned.dataset
     console.print(
-        f"{planned.lanes:,} lanes in {planned.tiles:,} tiles of {planned.width}, "
+        f"{planned.lanes:,} lanes in {planned.tiles:,} tiles, "
         f"{planned.parameters:,} parameters each, on {planned.devices} device(s); "
         f"data {data['name']} ({data['train']:,} train, {data['val']:,} val, {data['test']:,} "
-        f"test); about {_size(planned.bytes)} for data and states besides JAX itself",
+        f"test); about {byte_size(planned.bytes)} for data and states besides JAX itself",
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
 
 
 def summary(study: Study) -> None:

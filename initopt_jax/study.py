@@ -144,7 +144,7 @@ def run(
     used = set_up_devices(devices)
     experiment = prepare(config, overrides)
     store = Store(Path(out) if out else Path("runs") / experiment.config.name)
-    initial = initial_weights(experiment)
+    initial = initial_weights(experiment, used)
     if experiment.config.audit:
         check(audit_experiment(experiment, initial))
     tiles = all_tiles(experiment)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from initopt_jax import initializers, transforms
 from initopt_jax.config import MAX_SEED, Config, InitializerConfig, OptimizerConfig, SeedsConfig
-from initopt_jax.engine.plan import Program, segment_steps
+from initopt_jax.engine.plan import Program, segment_steps, tile_width
 from initopt_jax.errors import ConfigError
 from initopt_jax.names import find_initializer, find_transform
 from initopt_jax.options import call_with, grid, swept_axes
@@ -102,7 +102,7 @@ class Sweeps:
     cells: tuple[dict[str, Any], ...]
 
 
-def expand_optimizers(config: Config, examples: int, width: int, parameters: int) -> Sweeps:
+def expand_optimizers(config: Config, examples: int, parameters: int) -> Sweeps:
     """Every optimizer at every value of its swept hyperparameters, grouped in programs.
 
     Two entries share a program where only numbers tell them apart.
@@ -125,6 +125,7 @@ def expand_optimizers(config: Config, examples: int, width: int, parameters: int
         shared = (entry.make, repr(sorted(static.items())), tuple(sorted(axes)), batch, every)
         if shared not in programs:
             seen = batch or examples
+            width = _width(config.tile_width, len(programs), seen, parameters)
             programs[shared] = Program(
                 index=len(programs),
                 label=f"{spec.name}, {'full batch' if batch is None else f'batch {batch}'}",
@@ -142,6 +143,20 @@ def expand_optimizers(config: Config, examples: int, width: int, parameters: int
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"optimizer {repeated!r} is listed twice; give one of them a label")
     return Sweeps(tuple(programs.values()), tuple(cells))
+
+
+def _width(given: int | list[int] | None, program: int, batch: int, parameters: int) -> int:
+    """The tile width of a program: as the config gives it, else by rule."""
+    if given is None:
+        return tile_width(jax.default_backend(), parameters, batch)
+    if isinstance(given, int):
+        return given
+    if program >= len(given):
+        raise ConfigError(
+            f"tile_width lists {len(given)} widths, and the optimizers need more programs than "
+            "that; give one number for all, or one per program (see --dry-run)"
+        )
+    return given[program]
 
 
 def _maker(entry: Transform, static: Mapping[str, Any]) -> Callable[..., Any]:

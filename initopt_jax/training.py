@@ -11,9 +11,11 @@ import numpy as np
 
 from initopt_jax.engine import records
 from initopt_jax.engine.cost import flops_per_step
-from initopt_jax.engine.execute import Compiled, Event, Finished, Progress, Saved, Work, run_tiles
+from initopt_jax.engine.events import Compiled, Event, Finished, Progress, Saved
+from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import Tile
+from initopt_jax.engine.programs import Work
 from initopt_jax.errors import Interrupted
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import Store
@@ -25,7 +27,7 @@ class Tally:
     """Where a run is, for whoever shows it.
 
     Attributes:
-        lanes: of the study. lane_steps: of all its lanes.
+        lanes: of the study. lane_steps: of all its lanes, less those that early stop spared.
         lanes_done: so far, those found finished included; lane_steps_done likewise.
         resumed_steps: lane-steps that were there when the run began.
         diverged: lanes finished in this run whose loss left the finite numbers.
@@ -55,11 +57,14 @@ def make_work(experiment: Experiment, initial: InitialWeights) -> Work:
         dataset=experiment.dataset,
         programs=experiment.programs,
         lanes=experiment.lane_table(),
+        shapes=experiment.params,
         initial=initial,
         model_state=experiment.model_state,
         probes={probe.name: probe.measure for probe in experiment.probes},
         eval_train=experiment.config.eval_train,
         checkpoint_every=experiment.config.checkpoint_every,
+        early_stop=experiment.config.early_stop,
+        stop_at=experiment.target,
     )
 
 
@@ -160,6 +165,7 @@ def _write_down(
         record = recorder.complete(event.tile, event.record)
         store.write_tile(event.tile, record, event.seconds)
         tally.lanes_done += len(event.tile.lanes)
+        tally.lane_steps -= event.skipped
         tally.diverged += int(record["diverged"].sum())
         entry = manifest["programs"][event.tile.program]
         entry["run_seconds"] = round(entry["run_seconds"] + event.seconds, 3)

@@ -11,7 +11,8 @@ import xarray as xr
 
 from initopt_jax.config import differences, validate
 from initopt_jax.engine.devices import set_up_devices
-from initopt_jax.engine.execute import Finished, run_tiles
+from initopt_jax.engine.events import Finished
+from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.plan import cut_tiles
 from initopt_jax.errors import StudyError
 from initopt_jax.manifest import identity
@@ -113,7 +114,10 @@ def rerun(
     experiment: Experiment, chosen: np.ndarray, devices: Sequence[Any]
 ) -> dict[str, np.ndarray]:
     """Train the chosen lanes again: variable to rows in the order of `chosen`."""
-    work, recorder = make_work(experiment, initial_weights(experiment)), Recorder(experiment)
+    work, recorder = (
+        make_work(experiment, initial_weights(experiment, devices)),
+        Recorder(experiment),
+    )
     tiles = cut_tiles(experiment.programs, work.lanes, chosen)
     rows: dict[int, dict[str, np.ndarray]] = {}
     for event in run_tiles(work, tiles, devices, threading.Event()):

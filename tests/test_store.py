@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from initopt_jax.engine.execute import Checkpoint
+from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.records import Variable
 from initopt_jax.errors import Interrupted, StudyError
@@ -174,7 +174,7 @@ def test_checkpoint_comes_back_bit_for_bit(study_dir):
     assert loaded.step == 20
     assert [leaf.tobytes() for leaf in loaded.leaves] == [leaf.tobytes() for leaf in leaves]
     assert [leaf.dtype for leaf in loaded.leaves] == [leaf.dtype for leaf in leaves]
-    assert loaded.curves["loss"].tobytes() == curves["loss"].tobytes()
+    assert loaded.record["loss"].tobytes() == curves["loss"].tobytes()
     folder = study_dir / "checkpoints" / "tile-000003"
     assert [path.name for path in folder.iterdir()] == ["20"]
 

@@ -26,7 +26,7 @@ def flops_per_step(
 
     one, one_input = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
-        _tile_shapes(program, params, state, width=1),
+        tile_shapes(program, params, state, width=1),
     )
     step = make_lane_step(model, task, program.make_transform)
     counted = jax.jit(step).lower(one, one_input, examples, targets).cost_analysis()
@@ -35,11 +35,11 @@ def flops_per_step(
 
 def tile_bytes(program: Program, params: PyTree, state: PyTree) -> int:
     """What the state of a tile takes: weights, accumulators and batch statistics of W lanes."""
-    lanes, _ = _tile_shapes(program, params, state, program.width)
+    lanes, _ = tile_shapes(program, params, state, program.width)
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(lanes))
 
 
-def _tile_shapes(
+def tile_shapes(
     program: Program, params: PyTree, state: PyTree, width: int
 ) -> tuple[LaneState, LaneInputs]:
     """Shapes of a tile's state and inputs, from those of one network."""

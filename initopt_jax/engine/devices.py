@@ -1,20 +1,31 @@
-"""The devices of this process."""
+"""The devices of this process, and how programs are compiled for them."""
 
 import contextlib
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
 import jax
 
 from initopt_jax.types import Device
 
 MATMUL_PRECISION = "highest"  # float32 means float32 on every platform; never TF32 by accident
+# Per platform, what a training program is compiled with; recorded, since it can change bits. XLA
+# limits CPU vectors to 256 bits unless told otherwise: 512 made the digits step 6% faster where
+# the processor has them, and means nothing where it has not.
+COMPILER_OPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {"cpu": {"xla_cpu_prefer_vector_width": "512"}}
+)
+CACHE_BYTES = 2 * 2**30  # of compiled programs on disk; the least recently used go first
 
 
 def set_up_devices(count: int | None = None) -> list[Device]:
-    """The devices to run on: `count` of them, by default all.
+    """The devices to run on: `count` of them, by default all, on CPU one per core.
 
-    On CPU, JAX is told to make `count` devices, by default one per core that this process may use.
-    That only works before JAX's first computation; later, the devices that exist are used.
+    On CPU, JAX is told to make one more than are used: see `host_device`. That only works before
+    JAX's first computation; later, the devices that exist are used. Compiled programs are kept on
+    disk, see `keep_compiled`.
 
     Raises:
         ValueError: more devices are asked for than there are.
@@ -22,15 +33,57 @@ def set_up_devices(count: int | None = None) -> list[Device]:
     if count is not None and count < 1:
         raise ValueError(f"devices must be at least 1, got {count}")
     with contextlib.suppress(RuntimeError):  # JAX is already running
-        jax.config.update("jax_num_cpu_devices", count or available_cores())
+        jax.config.update("jax_num_cpu_devices", (count or available_cores()) + 1)
+    keep_compiled()
     devices = jax.local_devices()
+    cpu = devices[0].platform == "cpu"
     if count and count > len(devices):
         raise ValueError(
             f"devices: {count} were asked for, but JAX is already running with {len(devices)}"
-            if devices[0].platform == "cpu"
+            if cpu
             else f"devices: {count} were asked for; there are {len(devices)}"
         )
-    return devices[: count or len(devices)]
+    return devices[: count or (available_cores() if cpu else len(devices))]
+
+
+def host_device(used: Sequence[Device]) -> Device:
+    """A CPU device for small programs beside the training, such as first weights.
+
+    Programs of one device run one after another, so that a small one would wait for a training
+    segment; this device is one that trains nothing, where there is one. That it is a CPU on every
+    platform also makes the first weights the same on all.
+    """
+    cpus = jax.local_devices(backend="cpu")
+    return next((device for device in cpus if device not in used), cpus[0])
+
+
+def compiler_options(platform: str) -> dict[str, str]:
+    """What training programs are compiled with on a platform.
+
+    >>> compiler_options("gpu")
+    {}
+    """
+    return dict(COMPILER_OPTIONS.get(platform, {}))
+
+
+def keep_compiled() -> None:
+    """Let JAX keep compiled programs on disk, so that a second run need not compile.
+
+    In the folder of JAX's own setting `jax_compilation_cache_dir` (or JAX_COMPILATION_CACHE_DIR)
+    where it is given, else in the user's cache folder. JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
+    Programs are found again by their code, options, platform and versions: bits stay the same.
+    """
+    if jax.config.values["jax_compilation_cache_dir"]:
+        return
+    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    with contextlib.suppress(OSError, RuntimeError):  # no home, or one that cannot be written to
+        folder = root / "initopt-jax" / "compiled"
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        # The programs are many and small; JAX would keep only those that took a second.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
 
 
 def available_cores() -> int:

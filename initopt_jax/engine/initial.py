@@ -8,9 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from initopt_jax.initializers import initialize
-from initopt_jax.keys import stream_key
-from initopt_jax.types import PyTree
+from initopt_jax.engine.devices import MATMUL_PRECISION
+from initopt_jax.initializers import draw_leaves, match_rules
+from initopt_jax.keys import named_key, stream_key
+from initopt_jax.tree import named_leaves
+from initopt_jax.types import Array, Device, PyTree
 
 CACHE_BYTES = 256 * 2**20
 Rules = Sequence[tuple[str, Callable[..., Any]]]
@@ -20,31 +22,47 @@ class InitialWeights:
     """`(rule set, init seed) -> params` on the host, remembering the most recent ones.
 
     Every optimizer and learning rate of one seed starts from the same arrays, so they are kept, up
-    to 256 MiB. Drawing again gives the same bits: the width of a draw is always one network.
+    to 256 MiB. Drawing again gives the same bits: the width of a draw is always one network, and
+    it is `initializers.initialize` of the seed's `init` stream.
 
     Args:
         shapes: of the parameters.
         rules: one rule set per initializer cell.
+        device: where to draw; best one that does not train.
     """
 
-    def __init__(self, shapes: PyTree, rules: Sequence[Rules]):
-        self._shapes, self._rules = shapes, rules
+    def __init__(self, shapes: PyTree, rules: Sequence[Rules], device: Device):
+        self._leaf_rules = [match_rules(shapes, cell) for cell in rules]
+        self._structure = jax.tree.structure(shapes)
+        self._device = device
         self._lock = threading.Lock()
         self._drawn: OrderedDict[tuple[int, int], PyTree] = OrderedDict()
         self._bytes = 0
+        paths = [path for path, _ in named_leaves(shapes)]
+
+        def leaf_keys(seed: Array) -> list[Array]:
+            key = stream_key(seed, "init")
+            return [named_key(key, path) for path in paths]
+
+        self._keys = jax.jit(leaf_keys)  # one call for all leaves: most of a small draw's time
 
     def __call__(self, weights: int, seed: int) -> PyTree:
         """The first weights of the cell number `weights` under an init seed."""
         with self._lock:
             cell = (weights, seed)
             if cell not in self._drawn:
-                params = initialize(stream_key(seed, "init"), self._shapes, self._rules[weights])
-                self._drawn[cell] = jax.tree.map(np.asarray, params)
+                self._drawn[cell] = self._draw(weights, seed)
                 self._bytes += _size(self._drawn[cell])
                 while self._bytes > CACHE_BYTES and len(self._drawn) > 1:
                     self._bytes -= _size(self._drawn.popitem(last=False)[1])
             self._drawn.move_to_end(cell)
             return self._drawn[cell]
+
+    def _draw(self, weights: int, seed: int) -> PyTree:
+        precise = jax.default_matmul_precision(MATMUL_PRECISION)
+        with jax.default_device(self._device), precise:
+            leaves = draw_leaves(self._keys(np.uint32(seed)), self._leaf_rules[weights])
+            return jax.tree.unflatten(self._structure, [np.asarray(leaf) for leaf in leaves])
 
 
 def _size(tree: PyTree) -> int:

@@ -11,6 +11,7 @@ from initopt_jax.engine.segment import MakeTransform
 CPU_WIDTH = 16
 ACCELERATOR_WIDTH = 512
 CPU_TILE_BYTES = 8 * 2**20  # a tile's weights, gradients and accumulators should stay in cache
+CPU_TILE_EXAMPLES = 4096  # and so should the activations of a step
 ACCELERATOR_TILE_BYTES = 2**31
 SEGMENT_INDEX_BYTES = 8 * 2**20  # example numbers sent to a device at once
 SEGMENT_FLOPS = (
@@ -72,21 +73,29 @@ class Tile:
         return np.pad(self.lanes, (0, width - len(self.lanes)), mode="edge")
 
 
-def tile_width(platform: str, parameters: int) -> int:
-    """The tile width by rule, from platform and model size alone, never by timing.
+def tile_width(platform: str, parameters: int, batch: int) -> int:
+    """The tile width by rule, from platform, model size and batch size, never by timing.
 
     The largest power of two, up to 16 on CPU and 512 elsewhere, for which four copies of the
     float32 weights (weights, gradients, two accumulators) of all lanes stay within 8 MiB on CPU
-    and 2 GiB elsewhere.
+    and 2 GiB elsewhere; on CPU, too, a step sees at most 4,096 examples, or one lane's batch.
 
-    >>> tile_width("cpu", 9_000), tile_width("cpu", 266_610), tile_width("gpu", 9_000)
-    (16, 1, 512)
+    >>> (
+    ...     tile_width("cpu", 9_000, 64),
+    ...     tile_width("cpu", 266_610, 128),
+    ...     tile_width("cpu", 9_000, 1_078),
+    ... )
+    (16, 1, 2)
+    >>> tile_width("gpu", 9_000, 64)
+    512
     """
     cpu = platform == "cpu"
     most, budget = (
         (CPU_WIDTH, CPU_TILE_BYTES) if cpu else (ACCELERATOR_WIDTH, ACCELERATOR_TILE_BYTES)
     )
     fitting = budget // (16 * max(parameters, 1))
+    if cpu:
+        fitting = min(fitting, CPU_TILE_EXAMPLES // batch)
     return max(1, min(most, 2 ** int(math.log2(max(fitting, 1)))))
 
 

@@ -54,14 +54,17 @@ def complete(
     """All variables of a tile's lanes [w, ...] from what its programs measured.
 
     Args:
-        raw: curves [w, E], test metrics [w], probes [w, E, ...], `diverged_step` [w] (-1: never).
+        raw: curves [w, E], test metrics [w], probes [w, E, ...], `diverged_step` [w] (-1: never),
+            `last_eval` [w], the evaluation at which the lane ended.
         steps_between: optimizer steps between evaluations.
         batch: examples of one step.
         flops_per_step: floating-point operations of one lane's step.
         target: what counts as reached; `*_to_target` is NaN for a lane that never reached it.
     """
     lanes, evals = raw["val_loss"].shape
-    step = np.broadcast_to(np.arange(evals, dtype=np.float64) * steps_between, (lanes, evals))
+    raw = dict(raw)
+    number = np.broadcast_to(np.arange(evals, dtype=np.float64), (lanes, evals))
+    step = np.where(number <= raw.pop("last_eval")[:, None], number * steps_between, np.nan)
     diverged = raw["diverged_step"] >= 0
     record = {
         **raw,
@@ -73,7 +76,7 @@ def complete(
     }
     if target:
         good = target.reached(raw[target.metric])
-        first = np.where(good.any(axis=1), step[0][np.argmax(good, axis=1)], np.nan)
+        first = np.where(good.any(axis=1), np.argmax(good, axis=1) * float(steps_between), np.nan)
         record |= {
             "steps_to_target": first,
             "examples_to_target": first * batch,

@@ -13,11 +13,22 @@ class Schedule:
     """A shared queue of tiles, safe for one thread per device.
 
     A device stays with the programs that it has compiled; then it takes the largest program that no
-    device has begun; only then does it help with another device's program, where enough work is
-    left to pay for a second compilation. The order changes when results come, never what they are.
+    device has begun, one that is at home with it where there is one; only then does it help with
+    another device's program, where enough work is left to pay for a second compilation. The order
+    changes when results come, never what they are.
+
+    Homes are dealt out by size, so that a program meets the same device run after run: JAX keeps
+    compiled programs on disk per device.
     """
 
-    def __init__(self, programs: Sequence[Program], tiles: Sequence[Tile], *, examples: int):
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        tiles: Sequence[Tile],
+        *,
+        examples: int,
+        devices: int = 1,
+    ):
         self._lock = threading.Lock()
         self._pending = {program.index: deque[Tile]() for program in programs}
         for tile in tiles:
@@ -25,6 +36,8 @@ class Schedule:
         self._cost = {
             program.index: (program.batch_size or examples) * program.width for program in programs
         }
+        by_size = sorted(self._pending, key=lambda index: (-self._left(index), index))
+        self._home = {index: rank % devices for rank, index in enumerate(by_size)}
         self._begun: set[int] = set()
         self._seconds: dict[int, float] = {}
 
@@ -37,20 +50,23 @@ class Schedule:
             if not compiled or program not in self._seconds:
                 self._seconds[program] = seconds
 
-    def next_tile(self, compiled: set[int]) -> Tile | None:
+    def next_tile(self, compiled: set[int], device: int = 0) -> Tile | None:
         """The next tile for a device that has these programs compiled; None when it is done."""
         with self._lock:
-            left = {index: sum(t.steps for t in queue) * self._cost[index]
-                    for index, queue in self._pending.items() if queue}  # fmt: skip
+            left = {index: self._left(index) for index, queue in self._pending.items() if queue}
             own = {index: work for index, work in left.items() if index in compiled}
             fresh = {index: work for index, work in left.items() if index not in self._begun}
+            at_home = {index: work for index, work in fresh.items() if self._home[index] == device}
             others = {index: work for index, work in left.items() if self._pays(index)}
-            for choice in (own, fresh, others):
+            for choice in (own, at_home, fresh, others):
                 if choice:
                     program = max(choice, key=lambda index: (choice[index], -index))
                     self._begun.add(program)
                     return self._pending[program].popleft()
             return None
+
+    def _left(self, program: int) -> int:
+        return sum(tile.steps for tile in self._pending[program]) * self._cost[program]
 
     def _pays(self, program: int) -> bool:
         seconds = self._seconds.get(program)

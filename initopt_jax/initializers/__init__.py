@@ -21,7 +21,13 @@ from initopt_jax.initializers.normal import (
 )
 from initopt_jax.initializers.orthogonal import orthogonal, orthogonal_law
 from initopt_jax.initializers.registry import REGISTRY
-from initopt_jax.initializers.rules import LeafRule, default_rules, initialize, match_rules
+from initopt_jax.initializers.rules import (
+    LeafRule,
+    default_rules,
+    draw_leaves,
+    initialize,
+    match_rules,
+)
 from initopt_jax.initializers.uniform import uniform, uniform_law
 from initopt_jax.initializers.variance_scaling import (
     glorot_normal,
@@ -44,6 +50,7 @@ __all__ = [
     "constant",
     "constant_law",
     "default_rules",
+    "draw_leaves",
     "fans",
     "glorot_normal",
     "glorot_normal_law",

@@ -127,12 +127,18 @@ def initialize(key: Array, params_or_shapes: PyTree, rules: Rules) -> PyTree:
     >>> initialize(jax.random.key(0), shapes, {"bias": "ones"})["bias"].tolist()
     [1.0, 1.0, 1.0]
     """
-    drawn = [_draw(key, leaf) for leaf in match_rules(params_or_shapes, rules)]
+    leaves = match_rules(params_or_shapes, rules)
+    drawn = draw_leaves([named_key(key, leaf.path) for leaf in leaves], leaves)
     return jax.tree.unflatten(jax.tree.structure(params_or_shapes), drawn)
 
 
+def draw_leaves(keys: Sequence[Array], leaves: Sequence[LeafRule]) -> list[Array]:
+    """The leaves of a network, each with its own key; errors as `initialize`."""
+    return [_draw(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
+
+
 def _draw(key: Array, leaf: LeafRule) -> Array:
-    value = leaf.draw(named_key(key, leaf.path), leaf.shape, leaf.dtype)
+    value = leaf.draw(key, leaf.shape, leaf.dtype)
     if jnp.shape(value) != leaf.shape or jnp.result_type(value) != leaf.dtype:
         raise ValueError(
             f"the initializer of rule {leaf.pattern!r} must return {leaf.shape} "

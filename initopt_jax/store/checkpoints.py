@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from initopt_jax.engine.execute import Checkpoint
+from initopt_jax.engine.events import Checkpoint
 from initopt_jax.store.files import write_whole
 
 SEAL = "checksums.json"  # written last: a checkpoint without it is not whole
@@ -70,7 +70,7 @@ def _is_sealed(folder: Path) -> bool:
 
 def _want_space(place: Path, checkpoint: Checkpoint) -> None:
     """Raise OSError where a checkpoint will not fit; Orbax would flood standard error."""
-    arrays = [*checkpoint.leaves, *checkpoint.curves.values(), checkpoint.interval_loss]
+    arrays = [*checkpoint.leaves, *checkpoint.record.values(), checkpoint.interval_loss]
     place.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(place).free < OVERHEAD_BYTES + sum(array.nbytes for array in arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from initopt_jax.engine.execute import Checkpoint
+from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
 from initopt_jax.store import checkpoints

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from initopt_jax.engine.batches import batch_indices
-from initopt_jax.engine.execute import Compiled, Finished, Saved, run_tiles
+from initopt_jax.engine.events import Compiled, Finished, Saved
+from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.plan import cut_tiles
 from initopt_jax.keys import stream_key
 from initopt_jax.preview import all_tiles, initial_weights, prepare
@@ -173,7 +174,7 @@ def test_diverged_lanes_are_counted_and_touch_no_neighbour(small_config):
 
 def test_stopped_tile_goes_on_from_its_checkpoint(small_config, monkeypatch):
     """Stopped in mid-interval: the checkpoint, taken up, leads to the same bits."""
-    monkeypatch.setattr("initopt_jax.engine.execute.SAVE_ON_STOP", 0.0)
+    monkeypatch.setattr("initopt_jax.engine.worker.SAVE_ON_STOP", 0.0)
     monkeypatch.setattr("initopt_jax.engine.plan.SEGMENT_INDEX_BYTES", 4 * 4 * 32 * 1)
     _, rows, _ = train(small_config)
 

@@ -7,17 +7,29 @@ import numpy as np
 import pytest
 
 from initopt_jax.config import validate
-from initopt_jax.engine.plan import CPU_TILE_BYTES, segment_steps, tile_width
+from initopt_jax.engine.plan import CPU_TILE_BYTES, CPU_TILE_EXAMPLES, segment_steps, tile_width
 from initopt_jax.errors import ConfigError
 from initopt_jax.preview import all_tiles, prepare
 
 
+@pytest.mark.parametrize("batch", [1, 64, 1000, 60_000])
 @pytest.mark.parametrize("parameters", [10, 9_000, 50_000, 266_610, 10**7])
-def test_width_is_a_power_of_two_that_fits(parameters):
-    width = tile_width("cpu", parameters)
+def test_width_is_a_power_of_two_that_fits(parameters, batch):
+    width = tile_width("cpu", parameters, batch)
     assert width in (1, 2, 4, 8, 16)
     assert width == 1 or 16 * parameters * width <= CPU_TILE_BYTES
-    assert tile_width("gpu", parameters) >= width
+    assert width == 1 or batch * width <= CPU_TILE_EXAMPLES
+    assert tile_width("gpu", parameters, batch) >= width
+
+
+def test_full_batch_programs_have_narrower_tiles(small_config):
+    small_config["tile_width"] = None
+    assert [program.width for program in prepare(small_config).programs] == [16, 16, 2]
+    small_config["tile_width"] = [4, 2, 3]
+    assert [program.width for program in prepare(small_config).programs] == [4, 2, 3]
+    small_config["tile_width"] = [4, 2]
+    with pytest.raises(ConfigError, match="lists 2 widths"):
+        prepare(small_config)
 
 
 @pytest.mark.parametrize("every", [1, 7, 30, 1000])
@@ -75,18 +87,19 @@ def test_seeds_are_tied_crossed_and_apart_from_tuning(small_config):
     assert pairs == {(i, d) for i in (5, 6) for d in (5, 6, 7)}
 
 
-def test_hundred_thousand_lanes_are_planned_quickly(small_config):
+def test_hundred_thousand_lanes_are_planned_quickly_and_small(small_config):
+    """1.5 s and 0.1 GB on a free core; a plan that grows faster than the lanes takes minutes."""
     small_config["seeds"] = 5000
     small_config["optimizers"][0]["learning_rate"] = np.linspace(0.01, 1, 8).tolist()
     config = validate(small_config)
-    tracemalloc.start()
-    began = time.perf_counter()
+    tracemalloc.start()  # slows the plan down, within the same bound
+    began = time.process_time()
     tiles = all_tiles(prepare(config))
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(len(tile.lanes) for tile in tiles) == 5001 * 2 * 11
-    assert seconds < 60, "a plan that grows faster than the lanes"
+    assert seconds < 10
     assert peak < 2**30
 
 

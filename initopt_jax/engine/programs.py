@@ -1,0 +1,164 @@
+"""The jitted functions of a study, and what one of its training programs takes in memory."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from initopt_jax.engine.cost import tile_shapes
+from initopt_jax.engine.devices import compiler_options
+from initopt_jax.engine.plan import LaneTable, Program
+from initopt_jax.engine.segment import (
+    EVALUATION_CHUNK,
+    Chunks,
+    make_evaluate,
+    make_segment,
+    make_start,
+)
+from initopt_jax.errors import OutOfMemory, byte_size
+from initopt_jax.keys import stream_key
+from initopt_jax.metrics import Target
+from initopt_jax.types import Dataset, Device, Model, PyTree, Split, Task
+
+Probe = Callable[[PyTree], jax.Array]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that lanes need to train, resolved.
+
+    Attributes:
+        shapes: of one network's parameters.
+        initial: `(weights, init_seed) -> params` on the host, for one lane.
+        model_state: the model's first mutable state, the same for every lane.
+        probes: name to `(params of one lane) -> array`.
+        eval_train: at most so many training examples measure `train_*`.
+        checkpoint_every: seconds between checkpoints of a tile.
+        stop_at: with early stop, the target at which a lane ends; it also ends where it diverged.
+        early_stop: whether lanes end before their last step.
+    """
+
+    model: Model
+    task: Task
+    dataset: Dataset
+    programs: Sequence[Program]
+    lanes: LaneTable
+    shapes: PyTree
+    initial: Callable[[int, int], PyTree]
+    model_state: PyTree
+    probes: Mapping[str, Probe]
+    eval_train: int
+    checkpoint_every: float
+    early_stop: bool = False
+    stop_at: Target | None = None
+
+
+class Programs:
+    """The jitted functions of a study: made once, shared by the threads, compiled per device.
+
+    Args:
+        work: what lanes need.
+        devices: those that train; on CPU they share the machine's memory.
+    """
+
+    def __init__(self, work: Work, devices: Sequence[Device]):
+        options = compiler_options(devices[0].platform)
+        self._work, self.sharing = work, len(devices)
+        self.start = {p.index: jax.jit(make_start(p.make_transform)) for p in work.programs}
+        self.segment = {
+            p.index: jax.jit(
+                make_segment(
+                    work.model, work.task, p.make_transform, full_batch=p.batch_size is None
+                ),
+                donate_argnums=0,
+                compiler_options=options,
+            )
+            for p in work.programs
+        }
+        self.evaluate = jax.jit(make_evaluate(work.model, work.task), compiler_options=options)
+        self.probe = jax.jit(
+            lambda params: {name: jax.vmap(probe)(params) for name, probe in work.probes.items()}
+        )
+        self.keys = jax.jit(jax.vmap(lambda seed: stream_key(seed, "noise")))
+
+    def compile_segment(self, program: Program, train: Split, device: Device) -> Any:
+        """A training program compiled for a device, from shapes alone: nothing is allocated.
+
+        Raises:
+            OutOfMemory: XLA says that it takes more memory than the device has.
+        """
+        work = self._work
+        state, inputs = tile_shapes(program, work.shapes, work.model_state, program.width)
+        steps, width = program.segment_steps, program.width
+        batches = (steps,) if program.batch_size is None else (steps, width, program.batch_size)
+        shapes = (
+            state,
+            inputs,
+            jax.ShapeDtypeStruct((width,), np.float32),
+            train,
+            jax.ShapeDtypeStruct(batches, np.int32),
+        )
+        placed = jax.sharding.SingleDeviceSharding(device)
+        on_device = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), shapes
+        )
+        compiled = self.segment[program.index].lower(*on_device).compile()
+        needed = memory_needed(compiled)
+        if needed > (limit := memory_limit(device, self.sharing)):
+            raise OutOfMemory(out_of_memory(program, device, needed, limit))
+        return compiled
+
+
+def memory_needed(compiled: Any) -> int:
+    """Bytes that a compiled program takes, its arguments included; 0 where XLA does not say."""
+    known = compiled.memory_analysis()
+    if known is None:
+        return 0
+    return (
+        known.argument_size_in_bytes
+        + known.output_size_in_bytes
+        + known.temp_size_in_bytes
+        - known.alias_size_in_bytes
+    )
+
+
+def memory_limit(device: Device, sharing: int) -> float:
+    """Bytes that a program may take on a device: its own, or its share of the machine's on CPU."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    if device.platform == "cpu" and hasattr(os, "sysconf"):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / sharing
+    return float("inf")
+
+
+def out_of_memory(program: Program, device: Device, needed: float, limit: float) -> str:
+    """What to tell when a tile does not fit: its width, what it takes, and what to set."""
+    have = f"{device} has {byte_size(limit)}" if np.isfinite(limit) else f"{device} has less"
+    takes = f"takes about {byte_size(needed)}" if needed else "does not fit"
+    advice = "use a smaller model, batch or data set"
+    if program.width > 1:
+        fitting = program.width * min(1.0, limit / needed) if needed else program.width
+        width = 2 ** max(0, int(np.log2(max(1.0, min(fitting, program.width / 2)))))
+        advice = f"set tile_width: {width} or less"
+    return (
+        f"out of memory: a tile of {program.width} lanes of '{program.label}' {takes}, and {have}; "
+        f"{advice} (another width is another study: choose another folder with --out)"
+    )
+
+
+def to_chunks(split: Split, at_most: int | None = None) -> Chunks:
+    """A split as equal chunks of at most EVALUATION_CHUNK examples, the last one padded."""
+    examples = min(len(split.inputs), at_most or len(split.inputs))
+    count = -(-examples // EVALUATION_CHUNK)
+    size = -(-examples // count)
+
+    def cut(array: np.ndarray) -> np.ndarray:
+        array = array[:examples]
+        padding = [(0, count * size - examples)] + [(0, 0)] * (array.ndim - 1)
+        return np.pad(array, padding).reshape(count, size, *array.shape[1:])
+
+    return Chunks(*map(cut, (split.inputs, split.targets, np.ones(examples, np.float32))))

@@ -1,0 +1,256 @@
+"""One device at work: its copy of the data, its compiled programs, and the loop over a tile."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from initopt_jax.engine.batches import tile_indices
+from initopt_jax.engine.events import Checkpoint, Compiled, Event, Finished, Progress, Saved
+from initopt_jax.engine.plan import Program, Tile
+from initopt_jax.engine.programs import Programs, Work, memory_limit, out_of_memory, to_chunks
+from initopt_jax.engine.segment import LaneInputs, LaneState
+from initopt_jax.errors import OutOfMemory
+from initopt_jax.types import Device, PyTree
+
+SAVE_ON_STOP = 1.0  # seconds of unsaved work from which a stopped tile is checkpointed
+OPEN = -1  # in place of the evaluation at which a lane ended: it has not
+
+# Puts an event before the consumer; the Event that it returns is set once that was dealt with.
+Emit = Callable[[Event], threading.Event]
+
+
+@dataclass
+class Run:
+    """A tile under way.
+
+    Attributes:
+        step: steps done, or dispatched to the device.
+        interval_loss: [W], sum of step losses since the last evaluation.
+        record: on the host, per variable: curves [W, E, ...], NaN behind the last evaluation; and
+            [W], test metrics, `diverged_step` and `last_eval`, the evaluation at which the lane
+            ended, OPEN before that.
+        measured: evaluated on the device, not yet fetched.
+    """
+
+    tile: Tile
+    program: Program
+    state: LaneState
+    inputs: LaneInputs
+    step: int
+    interval_loss: jax.Array
+    record: dict[str, np.ndarray]
+    measured: dict[str, jax.Array] = field(default_factory=dict)
+
+    @property
+    def evaluation(self) -> int:
+        """Number of the last evaluation, from 0 before the first step."""
+        return self.step // self.program.eval_every
+
+    @property
+    def over(self) -> bool:
+        """Whether no step is left, or no lane that still wants one."""
+        return self.step >= self.tile.steps or not (self.record["last_eval"] == OPEN).any()
+
+
+class Worker:
+    """One device. `run` trains a tile; events go to `emit`; `stop` ends at the next segment."""
+
+    def __init__(
+        self, work: Work, programs: Programs, device: Device, emit: Emit, stop: threading.Event
+    ):
+        self.work, self.programs, self.device = work, programs, device
+        self.emit, self.stop = emit, stop
+        self.compiled: dict[int, Any] = {}
+        self._written = threading.Event()  # whether the last finished tile was written down
+        self._written.set()
+        data = work.dataset
+        self.train = jax.device_put(data.train, device)
+        self.curve_splits = jax.device_put(
+            {"train": to_chunks(data.train, work.eval_train), "val": to_chunks(data.val)}, device
+        )
+        self.test_split = jax.device_put({"test": to_chunks(data.test)}, device)
+
+    def run(self, tile: Tile, checkpoint: Checkpoint | None) -> None:
+        """Train a tile to its end, or to the next segment after a stop.
+
+        Raises:
+            OutOfMemory: the tile does not fit on the device.
+        """
+        program = self.work.programs[tile.program]
+        try:
+            self._run(tile, program, checkpoint)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            limit = memory_limit(self.device, self.programs.sharing)
+            raise OutOfMemory(out_of_memory(program, self.device, 0, limit)) from error
+
+    def _run(self, tile: Tile, program: Program, checkpoint: Checkpoint | None) -> None:
+        began = saved = time.perf_counter()
+        segment = self._compiled(program)
+        run = self._begin(tile, program)
+        if checkpoint:
+            self._take_up(run, checkpoint)
+        while not run.over:
+            self._advance(run, segment)
+            stopping = self.stop.is_set() and not run.over
+            patience = SAVE_ON_STOP if stopping else self.work.checkpoint_every
+            if not run.over and time.perf_counter() - saved > patience:
+                self._fetch(run)
+                # Waiting for it to be written costs milliseconds every `checkpoint_every` seconds,
+                # and means that a kill loses no segment before the one under way.
+                self.emit(Saved(tile, _checkpoint(run))).wait()
+                saved = time.perf_counter()
+            if stopping:
+                return
+        self._fetch(run)
+        self._close(run, run.record["last_eval"] == OPEN)
+        record = {name: value[: len(tile.lanes)] for name, value in run.record.items()}
+        skipped = (tile.steps - run.step) * len(tile.lanes)
+        seconds = time.perf_counter() - began
+        self._written = self.emit(Finished(tile, record, seconds, skipped))
+
+    def _advance(self, run: Run, segment: Callable[..., Any]) -> None:
+        """One segment, and the evaluation where one is due.
+
+        The host stays one segment ahead: what a segment measured is fetched after the next one was
+        dispatched, so that the device need not wait for it. With early stop it is fetched at once.
+        """
+        program, previous = run.program, run.interval_loss
+        batches = jax.device_put(self._batches(run), self.device)
+        run.state, run.interval_loss = segment(
+            run.state, run.inputs, run.interval_loss, self.train, batches
+        )
+        self._fetch(run)
+        previous.block_until_ready()
+        self._written.wait()  # one finished tile at most is on its way to the disk
+        self.emit(Progress(run.tile.index, program.segment_steps * len(run.tile.lanes)))
+        run.step += program.segment_steps
+        if run.step % program.eval_every == 0:
+            run.measured = self._measure(run.state)
+            run.measured["batch_loss"] = run.interval_loss / program.eval_every
+            run.interval_loss = jnp.zeros_like(run.interval_loss)
+            if self.work.early_stop:
+                self._fetch(run)
+                self._close(run, self._done(run))
+
+    def _fetch(self, run: Run) -> None:
+        """Write what was measured into the record, for lanes that have not ended before."""
+        for name, value in run.measured.items():
+            fetched = np.asarray(value)
+            lanes = run.record["last_eval"] == OPEN
+            run.record[name][lanes, run.evaluation] = fetched[lanes]
+        run.measured = {}
+
+    def _begin(self, tile: Tile, program: Program) -> Run:
+        """A tile at step 0, evaluated once."""
+        state, inputs = self._start(tile, program)
+        first = {name: np.asarray(value) for name, value in self._measure(state).items()}
+        first["batch_loss"] = np.full_like(first["val_loss"], np.nan)
+        evals = tile.steps // program.eval_every + 1
+        record: dict[str, np.ndarray] = {
+            name: np.full((len(value), evals, *value.shape[1:]), np.nan, value.dtype)
+            for name, value in first.items()
+        }
+        for name, value in first.items():
+            record[name][:, 0] = value
+        record |= {
+            f"test_{metric}": np.full_like(first[f"val_{metric}"], np.nan)
+            for metric in self.work.task.metrics
+        }
+        record["diverged_step"] = np.full(program.width, -1, np.int32)
+        record["last_eval"] = np.full(program.width, OPEN, np.int32)
+        loss = jnp.zeros(program.width, jnp.float32, device=self.device)
+        run = Run(tile, program, state, inputs, 0, loss, record)
+        if self.work.early_stop:
+            self._close(run, self._done(run))
+        return run
+
+    def _take_up(self, run: Run, checkpoint: Checkpoint) -> None:
+        """Set a run to where its checkpoint stands."""
+        run.step, leaves, run.record, loss = checkpoint
+        run.state = jax.device_put(_filled(run.state, leaves), self.device)
+        run.interval_loss = jax.device_put(loss, self.device)
+
+    def _done(self, run: Run) -> np.ndarray:
+        """Which lanes need no further step: diverged, or at the target; [W]."""
+        done = np.asarray(run.state.diverged_step) >= 0
+        if target := self.work.stop_at:
+            done |= target.reached(run.record[target.metric][:, run.evaluation])
+        return done
+
+    def _close(self, run: Run, lanes: np.ndarray) -> None:
+        """End those of the lanes that are open here: their test metrics are those of now."""
+        lanes = lanes & (run.record["last_eval"] == OPEN)
+        if not lanes.any():
+            return
+        test = self.programs.evaluate(run.state.params, run.state.model_state, self.test_split)
+        for name, value in {**test, "diverged_step": run.state.diverged_step}.items():
+            run.record[name][lanes] = np.asarray(value)[lanes]
+        run.record["last_eval"][lanes] = run.evaluation
+
+    def _start(self, tile: Tile, program: Program) -> tuple[LaneState, LaneInputs]:
+        lanes = tile.padded(program.width)
+        table = self.work.lanes
+        params = [
+            self.work.initial(int(weights), int(seed))
+            for weights, seed in zip(table.weights[lanes], table.init_seed[lanes], strict=True)
+        ]
+        state = [self.work.model_state] * program.width
+        stacked = jax.device_put(
+            (_stack(params), _stack(state), table.noise_seed[lanes].astype(np.uint32)), self.device
+        )
+        hyper = {
+            name: table.hyperparameters[name][lanes].astype(np.float32)
+            for name in program.hyperparameters
+        }
+        inputs = LaneInputs(jax.device_put(hyper, self.device), self.programs.keys(stacked[2]))
+        return self.programs.start[program.index](*stacked[:2], inputs), inputs
+
+    def _batches(self, run: Run) -> np.ndarray:
+        program = run.program
+        if program.batch_size is None:
+            return np.arange(run.step, run.step + program.segment_steps, dtype=np.int32)
+        return tile_indices(
+            self.work.lanes.data_seed[run.tile.padded(program.width)],
+            run.step,
+            program.segment_steps,
+            len(self.work.dataset.train.inputs),
+            program.batch_size,
+        )
+
+    def _compiled(self, program: Program) -> Any:
+        if program.index not in self.compiled:
+            began = time.perf_counter()
+            made = self.programs.compile_segment(program, self.train, self.device)
+            self.compiled[program.index] = made
+            seconds = time.perf_counter() - began
+            self.emit(Compiled(program.index, str(self.device), seconds))
+        return self.compiled[program.index]
+
+    def _measure(self, state: LaneState) -> dict[str, jax.Array]:
+        metrics = self.programs.evaluate(state.params, state.model_state, self.curve_splits)
+        return metrics | self.programs.probe(state.params)
+
+
+def _stack(trees: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)
+
+
+def _checkpoint(run: Run) -> Checkpoint:
+    """Copies on the host: training goes on while they are written."""
+    leaves = [np.array(leaf) for leaf in jax.tree.leaves(run.state) if leaf.size]
+    copies = {name: value.copy() for name, value in run.record.items()}
+    return Checkpoint(run.step, leaves, copies, np.array(run.interval_loss))
+
+
+def _filled(template: LaneState, leaves: Sequence[np.ndarray]) -> LaneState:
+    """The state whose leaves that are not empty are these, in order."""
+    stored = iter(leaves)
+    return jax.tree.map(lambda leaf: next(stored) if leaf.size else leaf, template)
