@@ -40,7 +40,11 @@ def any_kill(dice, events, saves):
     if kind < 0.25:
         return {"after": dice.uniform(0, 2)}
     if kind < 0.65:
-        return {"event": dice.randint(1, events // 3)}
+        # At the access itself, before it is made, or somewhat later, as in the middle of a write.
+        return {
+            "event": dice.randint(1, events // 3),
+            "delay": dice.choice([0, dice.uniform(0, 0.002)]),
+        }
     return {"save": dice.randint(1, saves // 3), "delay": dice.uniform(0.0002, 0.06)}
 
 

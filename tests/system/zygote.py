@@ -6,8 +6,9 @@ threads would not survive the fork. Each line of standard input is one life as J
     arguments: of the command `initopt`
     folder: of the study
     log: a file outside of it, for what the child has done; beside it, what it prints
-    kill: {}, or one of {"after": seconds from when the folder is locked},
-        {"event": nth access to a file of the study}, {"save": nth checkpoint, "delay": seconds}
+    kill: {}, or {"after": seconds from when the folder is locked}, or
+        {"event": nth access to a file of the study, "delay": seconds from then}, or
+        {"save": nth checkpoint, "delay": seconds from when it begins}
 
 and is answered by a line with the child's exit status, negative where a signal ended it.
 """
@@ -68,7 +69,7 @@ class Life:
         if place.startswith(self.folder):
             self.events += 1
             if self.events == self.kill.get("event"):
-                die()
+                die_after(self.kill["delay"]) if self.kill["delay"] else die()
 
     def watch(self):
         """Wrap what touches the folder; every note follows the deed."""
