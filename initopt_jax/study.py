@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from initopt_jax import report, stats
+from initopt_jax import report, sources, stats
 from initopt_jax.audit import check
-from initopt_jax.config import Config, differences, validate
+from initopt_jax.config import Config, differences, read_config, validate
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
-from initopt_jax.manifest import identity, new_manifest, study_info
+from initopt_jax.manifest import new_manifest, obstacles, study_info
+from initopt_jax.names import importable_from
 from initopt_jax.preview import (
     Source,
     all_tiles,
@@ -118,8 +119,20 @@ def run(
         Interrupted: it was stopped, or the disk is full; run again to resume.
     """
     used = set_up_devices(devices)
-    experiment = prepare(config, overrides)
-    store = Store(Path(out) if out else Path("runs") / experiment.config.name)
+    store = Store(Path(out) if out else Path("runs") / _name(config, overrides))
+    experiment = prepare(config, overrides, first=_recorded_folders(store))
+    with importable_from(*sources.roots(experiment.sources)):
+        return _carry_out(store, experiment, used, progress, stop or threading.Event())
+
+
+def _carry_out(
+    store: Store,
+    experiment: Experiment,
+    devices: Sequence[Device],
+    progress: Callable[[Tally], None] | None,
+    stop: threading.Event,
+) -> Study:
+    """Audit, create or take up the folder, train what it lacks, report."""
     initial = initial_weights(experiment)
     if experiment.config.audit:
         check(audit_experiment(experiment, initial))
@@ -127,16 +140,24 @@ def run(
     store.refuse_foreign()
     with store.locked():
         if store.exists:
-            _refuse_changes(store.manifest(), experiment, used)
+            _refuse_changes(store.manifest(), experiment, devices)
         else:
-            _create(store, experiment, tiles, used)
-        trained = train(
-            store, experiment, initial, tiles, used, progress, stop or threading.Event()
-        )
+            _create(store, experiment, tiles, devices)
+        trained = train(store, experiment, initial, tiles, devices, progress, stop)
         study = Study(store.folder)
         if trained or not store.has_report:
             _write_report(store, study)
     return study
+
+
+def _name(source: Source, overrides: Sequence[str]) -> str:
+    return (source if isinstance(source, Config) else read_config(source, overrides)).name
+
+
+def _recorded_folders(store: Store) -> list[Path]:
+    """Where a study that is there found the user's own files."""
+    recorded = store.manifest().get("sources", {}) if store.exists else {}
+    return sources.folders(recorded, store.folder)
 
 
 def _create(
@@ -145,7 +166,7 @@ def _create(
     evals = [tile.steps // experiment.programs[tile.program].eval_every for tile in tiles]
     leaves = [name for name, _ in named_leaves(experiment.params)]
     store.create(
-        new_manifest(experiment, tiles, devices),
+        new_manifest(experiment, tiles, devices, store.folder),
         experiment.lanes,
         variables(experiment),
         sizes={"lane": len(experiment.lanes), "eval": max(evals) + 1, "leaf": len(leaves)},
@@ -156,7 +177,7 @@ def _create(
 def _refuse_changes(
     manifest: dict[str, Any], experiment: Experiment, devices: Sequence[Device]
 ) -> None:
-    """One study, one config, one platform: its lanes must be comparable bit for bit."""
+    """One study, one config, one platform, one text of the user's files: bits must compare."""
     changed = differences(manifest["config"], experiment.config.to_json())
     if changed:
         raise StudyError(
@@ -164,8 +185,7 @@ def _refuse_changes(
             + "; ".join(changed)
             + ". Choose another folder with --out, or remove this one"
         )
-    now = identity(experiment, devices)
-    moved = differences({key: manifest.get(key) for key in now}, now)
+    moved = obstacles(manifest, experiment, devices)
     if moved and manifest["status"] != "done":
         raise StudyError(
             "the study was begun elsewhere and cannot go on with the same bits; what differs: "

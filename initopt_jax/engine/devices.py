@@ -8,6 +8,7 @@ import jax
 from initopt_jax.types import Device
 
 MATMUL_PRECISION = "highest"  # float32 means float32 on every platform; never TF32 by accident
+COMPILER_OPTIONS: dict[str, str] = {}
 
 
 def set_up_devices(count: int | None = None) -> list[Device]:
