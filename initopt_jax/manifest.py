@@ -1,30 +1,53 @@
 """The manifest: what ran, on what, with what; and what a report needs to know of it."""
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
 from typing import Any
 
-from initopt_jax import stats
-from initopt_jax.config import Config, validate
+import jax
+
+from initopt_jax import sources, stats
+from initopt_jax.config import Config, differences, validate
 from initopt_jax.data import describe
-from initopt_jax.engine.devices import MATMUL_PRECISION
+from initopt_jax.engine.devices import MATMUL_PRECISION, compiler_options
 from initopt_jax.engine.plan import Tile
+from initopt_jax.engine.processor import processor
 from initopt_jax.metrics import Target
 from initopt_jax.resolve import Experiment
 from initopt_jax.types import Device
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "initopt-jax")
+ACCELERATOR_PACKAGES = ("jax-cuda", "jax-rocm", "libtpu", "nvidia-")  # beginnings of names
+SETTINGS = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_disable_jit",
+    "jax_enable_x64",
+    "jax_numpy_dtype_promotion",
+    "jax_threefry_partitionable",
+)
+NO_NUMBERS = ("--xla_force_host_platform_device_count", "--xla_dump")  # XLA flags without effect
+BEFORE = {"compiler_options": {}, "processor": None}  # true of manifests that do not say it
 
 
 def identity(experiment: Experiment, devices: Sequence[Device]) -> dict[str, Any]:
-    """What a lane's bits depend on besides the config: platform, versions, data, tile width."""
+    """What a lane's bits depend on besides the config and the user's own files.
+
+    Platform, processor, versions, settings of JAX and XLA, data, tile width.
+    """
+    kind = devices[0].platform
     return {
-        "platform": devices[0].platform,
+        "platform": kind,
         "device_kind": devices[0].device_kind,
         "machine": platform.machine(),
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "processor": processor() if kind == "cpu" else None,
+        "versions": versions(accelerator=kind != "cpu"),
         "matmul_precision": MATMUL_PRECISION,
+        "compiler_options": compiler_options(kind),
+        "settings": settings(),
         "tile_width": _tile_width(experiment),
         "dataset": describe(experiment.dataset),
     }
@@ -36,15 +59,58 @@ def _tile_width(experiment: Experiment) -> int | list[int]:
     return widths[0] if len(set(widths)) == 1 else widths
 
 
+def obstacles(
+    manifest: Mapping[str, Any], experiment: Experiment, devices: Sequence[Device]
+) -> list[str]:
+    """Why a study's bits cannot be expected here: every difference from when it began, in words."""
+    lines: list[str] = []
+    for key, now in identity(experiment, devices).items():
+        if key in manifest:
+            lines += _differences(manifest[key], now, key)
+        elif key not in BEFORE or BEFORE[key] != now:
+            lines.append(f"{key}: not recorded when the study began; here it is {now!r}")
+    return lines + sources.changes(manifest.get("sources"), experiment.sources)
+
+
+def _differences(old: Any, new: Any, place: str) -> list[str]:
+    """As `config.differences`; of two lists of names only what one has and the other has not."""
+    if place == "processor" and isinstance(old, dict) and isinstance(new, dict):
+        had, has = set(old.get("vector", [])), set(new.get("vector", []))
+        sets = ("not here: ", had - has), ("only here: ", has - had)
+        words = "; ".join(text + " ".join(sorted(names)) for text, names in sets if names)
+        rest = {"model": old.get("model")}, {"model": new.get("model")}
+        return differences(*rest, place) + ([f"{place}.vector: {words}"] if words else [])
+    return differences(old, new, place)
+
+
+def settings() -> dict[str, Any]:
+    """The settings of JAX and XLA that can change numbers."""
+    flags = sorted(
+        flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(NO_NUMBERS)
+    )
+    known = {name: getattr(jax.config, name) for name in SETTINGS}
+    return known | ({"XLA_FLAGS": " ".join(flags)} if flags else {})
+
+
+def versions(*, accelerator: bool) -> dict[str, str]:
+    """Python and the packages that numbers come from; on an accelerator also its own."""
+    found = {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}}
+    if accelerator:
+        names = {d.name: d.version for d in distributions() if d.name}
+        found |= {n: names[n] for n in sorted(names) if n.startswith(ACCELERATOR_PACKAGES)}
+    return found
+
+
 def new_manifest(
-    experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device]
+    experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device], folder: Path
 ) -> dict[str, Any]:
-    """The manifest of a study that begins now."""
+    """The manifest of a study that begins now in a folder."""
     examples = len(experiment.dataset.train.inputs)
     return {
         "name": experiment.config.name,
         "status": "running",
         **identity(experiment, devices),
+        "sources": sources.to_json(experiment.sources, folder),
         "devices": len(devices),
         "lanes": len(experiment.lanes),
         "tiles": len(tiles),

@@ -19,13 +19,18 @@ OWN = "; or 'module:function' from your own file"
 
 @contextmanager
 def importable_from(*folders: Path) -> Iterator[None]:
-    """Let `module:function` find files in these folders for the time of the block."""
+    """Let `module:function` find files in these folders for the time of the block.
+
+    No bytecode is written: one of the same second and size could hide a change of the file.
+    """
     added = [str(folder.resolve()) for folder in folders]
     sys.path[:0] = added
+    writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     importlib.invalidate_caches()
     try:
         yield
     finally:
+        sys.dont_write_bytecode = writes_none
         for folder in added:
             if folder in sys.path:
                 sys.path.remove(folder)

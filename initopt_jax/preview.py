@@ -16,18 +16,28 @@ from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.names import importable_from
 from initopt_jax.resolve import Experiment, resolve
+from initopt_jax.sources import forget, own_modules
 from initopt_jax.types import Device
 
 Source = str | Path | Mapping[str, Any] | Config
 
 
-def prepare(source: Source, overrides: Sequence[str] = ()) -> Experiment:
-    """A config, read and resolved; the user's own files are found beside it or where we stand."""
+def prepare(
+    source: Source, overrides: Sequence[str] = (), *, first: Sequence[Path] = ()
+) -> Experiment:
+    """A config, read and resolved; the user's own files are found beside it or where we stand.
+
+    Args:
+        source: the config.
+        overrides: `key=value` changes to it.
+        first: folders that are searched for the user's files before these two.
+    """
     config = source if isinstance(source, Config) else read_config(source, overrides)
-    folders = [Path.cwd()]
+    folders = [*first, Path.cwd()]
     if isinstance(source, str | Path):
         folders.append(Path(source).resolve().parent)
     with importable_from(*folders):
+        forget(own_modules(config.to_json()))
         return resolve(config)
 
 

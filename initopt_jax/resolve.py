@@ -5,6 +5,7 @@ is found here, before a study folder exists.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from initopt_jax.initializers import match_rules
 from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options
+from initopt_jax.sources import SourceFile, collect, own_modules
 from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
 from initopt_jax.types import Dataset, Model, PyTree, Task
 
@@ -35,6 +37,7 @@ class Experiment:
         programs: the compiled training programs.
         lanes: a row per lane; see DESIGN "lanes.csv".
         params: shapes of the parameters. model_state: the model's first mutable state.
+        sources: the user's own modules behind the config, by name.
     """
 
     config: Config
@@ -48,6 +51,7 @@ class Experiment:
     lanes: pd.DataFrame
     probes: tuple[probes.Probe, ...]
     target: Target | None
+    sources: Mapping[str, SourceFile]
 
     @property
     def parameters(self) -> int:
@@ -95,6 +99,7 @@ def resolve(config: Config) -> Experiment:
         lanes=plan_lanes(config, weights, sweeps),
         probes=tuple(lookup("probe", name, probes.REGISTRY, also="") for name in config.probes),
         target=_target(config.target, task),
+        sources=collect(own_modules(config.to_json())),
     )
 
 

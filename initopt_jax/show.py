@@ -10,13 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from initopt_jax.audit import LeafAudit
+from initopt_jax.bits import Mismatch
 from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.preview import Plan
 from initopt_jax.study import Study
 from initopt_jax.training import Tally
-from initopt_jax.verify import Verification
+from initopt_jax.verify import Verification, shorten
 
 WIDTH = 160  # columns, where there is no terminal to ask
+MISMATCHES = 20  # lanes of which a verification tells; of the others it tells the number
 PLAIN_EVERY = 10.0  # seconds between progress lines where there is no terminal
 
 
@@ -163,22 +165,52 @@ def audit(rows: Sequence[LeafAudit]) -> None:
 
 
 def verification(outcome: Verification) -> None:
-    """What a verification found."""
+    """What a verification found; the last line is the sum."""
     console = _console()
-    total, bad = len(outcome.lanes), len(outcome.mismatches)
-    console.print(f"{total - bad} of {total} lanes: bit-identical", highlight=False)
+
+    def line(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    for gap in outcome.gaps:
+        line(f"lanes {shorten(gap.lanes)}: {gap.reason}")
     for obstacle in outcome.obstacles:
-        console.print(f"run elsewhere: {obstacle}", highlight=False, soft_wrap=True)
-    for item in outcome.mismatches:
-        place = "" if item.step is None else f" at step {item.step:.0f}"
-        console.print(
-            f"lane {item.lane}: {item.variable} differs first{place}: stored {item.stored!r}, "
-            f"now {item.again!r}; largest distance {item.distance:.3g}",
-            highlight=False,
-            soft_wrap=True,
+        line(f"run elsewhere: {obstacle}")
+    for item in outcome.mismatches[:MISMATCHES]:
+        line(_mismatch(item))
+    if (more := len(outcome.mismatches) - MISMATCHES) > 0:
+        line(f"and {more:,} more lanes")
+    if outcome.mismatches and outcome.altered:
+        line(
+            f"the stored rows of lanes {shorten(outcome.altered)} do not match the checksum of "
+            "when they were written: they, or others of their tiles, were changed since"
         )
     if outcome.mismatches and outcome.obstacles:
-        console.print("the same bits cannot be expected here, because of what differs above")
+        console.print(_distances(outcome))
+        line("the same bits cannot be expected here, because of what differs above")
+    total, bad = len(outcome.lanes), len(outcome.mismatches)
+    absent = sum(len(gap.lanes) for gap in outcome.gaps)
+    rest = f"; {absent:,} more could not be compared" if absent else ""
+    line(f"{total - bad} of {total} lanes: bit-identical{rest}")
+
+
+def _mismatch(item: Mismatch) -> str:
+    entry = f" ({item.entry})" if item.entry else ""
+    place = "" if item.step is None else f" at step {item.step:.0f}"
+    units = "" if item.units is None else f", {item.units:,} units in the last place"
+    return (
+        f"lane {item.lane}: {item.variable}{entry} differs first{place}: stored {item.stored!r}, "
+        f"now {item.again!r}; distance {item.absolute:.3g}, relative {item.relative:.3g}{units}"
+    )
+
+
+def _distances(outcome: Verification) -> Table:
+    table = Table(title="distance from what is stored", title_justify="left")
+    for name in ("variable", "largest relative, at the end", "lane", "lanes that differ", "from"):
+        table.add_column(name, justify="left" if name == "variable" else "right")
+    for row in outcome.distances:
+        begins = "" if row.first_step is None else f"step {row.first_step:.0f}"
+        table.add_row(row.variable, f"{row.relative:.3g}", str(row.lane), f"{row.lanes:,}", begins)
+    return table
 
 
 def catalogue(kind: str | None) -> None:

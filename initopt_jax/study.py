@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from initopt_jax import report, stats
+from initopt_jax import report, sources, stats
 from initopt_jax.audit import check
-from initopt_jax.config import Config, differences, validate
+from initopt_jax.config import Config, differences, read_config, validate
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
-from initopt_jax.manifest import identity, new_manifest, study_info
+from initopt_jax.manifest import new_manifest, obstacles, study_info
+from initopt_jax.names import importable_from
 from initopt_jax.preview import (
     Source,
     all_tiles,
@@ -142,9 +143,21 @@ def run(
         Interrupted: it was stopped, or the disk is full; run again to resume.
     """
     used = set_up_devices(devices)
-    experiment = prepare(config, overrides)
-    store = Store(Path(out) if out else Path("runs") / experiment.config.name)
-    initial = initial_weights(experiment, used)
+    store = Store(Path(out) if out else Path("runs") / _name(config, overrides))
+    experiment = prepare(config, overrides, first=_recorded_folders(store))
+    with importable_from(*sources.roots(experiment.sources)):
+        return _carry_out(store, experiment, used, progress, stop or threading.Event())
+
+
+def _carry_out(
+    store: Store,
+    experiment: Experiment,
+    devices: Sequence[Device],
+    progress: Callable[[Tally], None] | None,
+    stop: threading.Event,
+) -> Study:
+    """Audit, create or take up the folder, train what it lacks, report."""
+    initial = initial_weights(experiment, devices)
     if experiment.config.audit:
         check(audit_experiment(experiment, initial))
     tiles = all_tiles(experiment)
@@ -152,17 +165,26 @@ def run(
     with store.locked():
         layout = _layout(experiment, tiles)
         if store.exists:
-            _refuse_changes(store, experiment, tiles, used)
+            _refuse_changes(store, experiment, tiles, devices)
             store.restore(experiment.lanes, layout)
         else:
-            store.create(new_manifest(experiment, tiles, used), experiment.lanes, layout)
-        trained = train(
-            store, experiment, initial, tiles, used, progress, stop or threading.Event()
-        )
+            manifest = new_manifest(experiment, tiles, devices, store.folder)
+            store.create(manifest, experiment.lanes, layout)
+        trained = train(store, experiment, initial, tiles, devices, progress, stop)
         study = Study(store.folder)
         if trained or not store.has_report:
             _write_report(store, study)
     return study
+
+
+def _name(source: Source, overrides: Sequence[str]) -> str:
+    return (source if isinstance(source, Config) else read_config(source, overrides)).name
+
+
+def _recorded_folders(store: Store) -> list[Path]:
+    """Where a study that is there found the user's own files."""
+    recorded = store.manifest().get("sources", {}) if store.exists else {}
+    return sources.folders(recorded, store.folder)
 
 
 def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:
@@ -178,7 +200,7 @@ def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:
 def _refuse_changes(
     store: Store, experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device]
 ) -> None:
-    """One study, one config, one platform: its lanes must be comparable bit for bit."""
+    """One study, one config, one platform, one text of the user's files: bits must compare."""
     manifest = store.manifest()
     changed = differences(manifest["config"], experiment.config.to_json())
     if changed:
@@ -187,8 +209,7 @@ def _refuse_changes(
             + "; ".join(changed)
             + ". Choose another folder with --out, or remove this one"
         )
-    now = identity(experiment, devices)
-    moved = differences({key: manifest.get(key) for key in now}, now)
+    moved = obstacles(manifest, experiment, devices)
     names = list(variables(experiment))
     if moved and (manifest["status"] != "done" or len(store.finished(tiles, names)) < len(tiles)):
         raise StudyError(

@@ -36,7 +36,7 @@ LAYERS = (
     {"audit"},
     {"initializers", "transforms"},
     {"names", "options"},
-    {"tree", "keys", "checks", "metrics"},
+    {"tree", "keys", "checks", "metrics", "sources", "bits"},
     {"types", "errors"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

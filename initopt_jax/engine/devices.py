@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import jax
 
+from initopt_jax.engine.processor import processor
+from initopt_jax.keys import stable_hash
 from initopt_jax.types import Device
 
 MATMUL_PRECISION = "highest"  # float32 means float32 on every platform; never TF32 by accident
@@ -77,7 +80,9 @@ def keep_compiled() -> None:
         return
     root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     with contextlib.suppress(OSError, RuntimeError):  # no home, or one that cannot be written to
-        folder = root / "initopt-jax" / "compiled"
+        # A home may be shared by machines whose processors differ: each kind has a folder.
+        kind = f"{platform.machine()}-{stable_hash(repr(processor())):08x}"
+        folder = root / "initopt-jax" / "compiled" / kind
         folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # The programs are many and small; JAX would keep only those that took a second.

@@ -1,0 +1,210 @@
+"""The user's own files behind a study: which ones, with which text, and where to find them again.
+
+A config that names `module:function` depends on that file and on what it imports. Their hashes are
+part of a study's identity; their places let a later run find them from any folder.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PACKAGE = __name__.partition(".")[0]
+INSTALLED = {"site-packages", "dist-packages"}
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One module's file: where it is, and the SHA-256 of its bytes. `installed`: by a package."""
+
+    path: Path
+    sha256: str
+    installed: bool
+
+
+def own_modules(config: Any) -> list[str]:
+    """The modules that a config, as plain values, names as `module:function`.
+
+    >>> own_modules({"model": {"name": "mine:net"}, "task": {"dataset": {"name": "tfds:mnist"}}})
+    ['mine']
+    """
+    found: list[str] = []
+    if isinstance(config, Mapping):
+        name = config.get("name")
+        if isinstance(name, str) and ":" in name and not name.startswith("tfds:"):
+            found.append(name.partition(":")[0])
+    inner = config.values() if isinstance(config, Mapping) else config
+    if isinstance(inner, Iterable) and not isinstance(inner, str):
+        for value in inner:
+            found += own_modules(value)
+    return list(dict.fromkeys(found))
+
+
+def collect(modules: Iterable[str]) -> dict[str, SourceFile]:
+    """The files of these modules and of all that they import, except what packages installed."""
+    return {
+        name: SourceFile(path, _sha256(path), _is_installed(path))
+        for name, path in sorted(_files(modules).items())
+    }
+
+
+def forget(modules: Sequence[str]) -> None:
+    """Have these modules, and the user's files that they import, imported anew.
+
+    A long-lived process may hold an older text of a file, or another file of the same name; what
+    runs must be what is recorded.
+    """
+    for _ in range(2):  # what is loaded, and what will be loaded in its place
+        for name, path in _files(modules).items():
+            if name == "__main__" or _is_installed(path):
+                continue
+            for loaded in [n for n in sys.modules if n == name or n.startswith(name + ".")]:
+                del sys.modules[loaded]
+
+
+def to_json(sources: Mapping[str, SourceFile], study: Path) -> dict[str, dict[str, Any]]:
+    """For a manifest: per module its file and hash.
+
+    A file is given relative to the study's folder where both lie under the current one, so that
+    they may move together; else as it stands. An installed module is found by its name: null.
+    """
+    here, study = Path.cwd(), study.resolve()
+    entries: dict[str, dict[str, Any]] = {}
+    for name, source in sources.items():
+        together = source.path.is_relative_to(here) and study.is_relative_to(here)
+        place = os.path.relpath(source.path, study) if together else str(source.path)
+        file = None if source.installed else Path(place).as_posix()
+        entries[name] = {"file": file, "sha256": source.sha256}
+    return entries
+
+
+def roots(sources: Mapping[str, SourceFile]) -> list[Path]:
+    """The folders from which the user's own modules were imported."""
+    own = [(name, source.path) for name, source in sources.items() if not source.installed]
+    return list(dict.fromkeys(_import_root(name, path) for name, path in own))
+
+
+def folders(recorded: Mapping[str, Mapping[str, Any]], study: Path) -> list[Path]:
+    """The folders from which the recorded modules can be imported, as far as they are there."""
+    found = []
+    for name, entry in recorded.items():
+        if entry["file"] is not None and (path := (study.resolve() / entry["file"])).is_file():
+            found.append(_import_root(name, path.resolve()))
+    return list(dict.fromkeys(found))
+
+
+def changes(
+    recorded: Mapping[str, Mapping[str, Any]] | None, now: Mapping[str, SourceFile]
+) -> list[str]:
+    """What differs between the files a study began with and those found now, in words."""
+    if recorded is None:
+        if not now:
+            return []
+        return [f"sources: the study did not record the files that it used ({', '.join(now)})"]
+    lines = []
+    for name in dict.fromkeys([*recorded, *now]):
+        if name not in now:
+            lines.append(f"sources.{name}: it was used when the study began, and is not any more")
+        elif name not in recorded:
+            lines.append(f"sources.{name}: it was not used when the study began, and is now")
+        elif recorded[name]["sha256"] != now[name].sha256:
+            lines.append(f"sources.{name}: the file has changed since ({now[name].path})")
+    return lines
+
+
+def unlike(recorded: Mapping[str, Mapping[str, Any]], study: Path) -> list[str]:
+    """Recorded files that are gone or have another text, without importing anything."""
+    lines = []
+    for name, entry in recorded.items():
+        if entry["file"] is None:
+            continue
+        path = study.resolve() / entry["file"]
+        if not path.is_file():
+            lines.append(f"sources.{name}: {entry['file']} is not there any more")
+        elif _sha256(path) != entry["sha256"]:
+            lines.append(f"sources.{name}: the file has changed since ({path.resolve()})")
+    return lines
+
+
+def _files(modules: Iterable[str]) -> dict[str, Path]:
+    """Modules to files, starting with those named; of what these import, the user's own."""
+    named = list(modules)
+    found: dict[str, Path] = {}
+    waiting = list(named)
+    while waiting:
+        name = waiting.pop()
+        path = None if name in found or name.partition(".")[0] == PACKAGE else _file_of(name)
+        if path is None or (_is_installed(path) and name not in named):
+            continue
+        found[name] = path
+        if not _is_installed(path):
+            waiting += _imports(name, path)
+    return found
+
+
+def _file_of(name: str) -> Path | None:
+    """A module's file; None where it has none, or where finding it would import a package."""
+    module = sys.modules.get(name)
+    if module is not None:
+        origin = getattr(module, "__file__", None)
+        return Path(origin).resolve() if origin else None
+    parent = name.rpartition(".")[0]
+    if parent and (parent not in sys.modules or _is_installed(_file_of(parent))):
+        return None
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    path = Path(spec.origin).resolve() if spec and spec.origin else None
+    return path if path and path.is_file() else None
+
+
+def _is_installed(path: Path | None) -> bool:
+    """Whether a file belongs to Python or to an installed package, not to the user."""
+    if path is None:
+        return False
+    roots = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
+    roots.append(Path(site.getusersitepackages()).resolve())
+    return bool(INSTALLED & set(path.parts)) or any(path.is_relative_to(root) for root in roots)
+
+
+def _imports(name: str, path: Path) -> Iterator[str]:
+    """Dotted names that a module may import, its own packages included; too many do no harm."""
+    yield from _parents(name)
+    if path.suffix != ".py":
+        return
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+                yield from _parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                anchor = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*anchor, *filter(None, [node.module])])
+            yield base
+            yield from _parents(base)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _parents(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    yield from (".".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
+
+
+def _import_root(name: str, path: Path) -> Path:
+    levels = name.count(".") + (path.name == "__init__.py")
+    return path.parents[levels]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
