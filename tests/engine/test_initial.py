@@ -1,0 +1,65 @@
+"""First weights of lanes, and who draws them."""
+
+import jax
+import numpy as np
+import pytest
+
+from initopt_jax.engine.devices import compiler_options, host_device, keep_compiled
+from initopt_jax.engine.initial import InitialWeights
+from initopt_jax.initializers import initialize
+from initopt_jax.keys import stream_key
+from initopt_jax.preview import prepare
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return prepare(
+        {
+            "name": "weights",
+            "task": {"name": "classification", "dataset": "digits"},
+            "model": {"name": "mlp", "hidden": [8, 8]},
+            "initializers": ["zeros", "glorot_uniform", "he_normal", "orthogonal"],
+            "optimizers": [{"name": "sgd", "learning_rate": 0.1}],
+        }
+    )
+
+
+def bits(tree):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("place", [0, -1])
+def test_weights_are_those_of_initialize_on_any_device(experiment, number, place):
+    """`initialize` is what anyone calls alone."""
+    rules = experiment.weights[number].rules
+    initial = InitialWeights(experiment.params, [rules], jax.devices()[place])
+    for seed in (0, 1_000_003):
+        alone = initialize(stream_key(seed, "init"), experiment.params, rules)
+        assert bits(initial(0, seed)) == bits(alone)
+
+
+def test_old_weights_give_way_and_come_back_the_same(experiment, monkeypatch):
+    monkeypatch.setattr("initopt_jax.engine.initial.CACHE_BYTES", 1)
+    initial = InitialWeights(experiment.params, [experiment.weights[2].rules], jax.devices()[0])
+    first = bits(initial(0, 1))
+    assert bits(initial(0, 2)) != first
+    assert bits(initial(0, 1)) == first
+
+
+def test_host_device_does_not_train_where_there_is_another():
+    devices = jax.devices()
+    assert host_device(devices[:1]) not in devices[:1]
+    assert host_device(devices) == devices[0], "none is left"
+
+
+def test_own_folder_of_compiled_programs_is_respected():
+    before = jax.config.values["jax_compilation_cache_dir"]
+    assert before, "the tests set one"
+    keep_compiled()
+    assert jax.config.values["jax_compilation_cache_dir"] == before
+
+
+def test_options_are_the_platforms_own():
+    assert compiler_options("cpu") == {"xla_cpu_prefer_vector_width": "512"}
+    assert compiler_options("tpu") == {}
