@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from initopt_jax.models import cnn as _cnn
 from initopt_jax.models import linear as _linear
 from initopt_jax.models import mlp as _mlp
 from initopt_jax.models.adapter import as_model, from_linen, param_shapes
@@ -29,6 +30,7 @@ class ModelEntry:
 
 
 REGISTRY: dict[str, ModelEntry] = {
+    "cnn": ModelEntry("cnn", _cnn.cnn, _cnn.FORMULA, _cnn.REFERENCE),
     "linear": ModelEntry("linear", _linear.linear, _linear.FORMULA, _linear.REFERENCE),
     "mlp": ModelEntry("mlp", _mlp.mlp, _mlp.FORMULA, _mlp.REFERENCE),
 }

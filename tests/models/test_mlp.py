@@ -187,5 +187,5 @@ def test_registry_entries_make_models():
         assert entry.name == name
         assert entry.formula
         assert entry.reference
-        shapes = param_shapes(entry.make(outputs=3), jax.ShapeDtypeStruct((1, 5), jnp.float32))
+        shapes = param_shapes(entry.make(outputs=3), jax.ShapeDtypeStruct((1, 16), jnp.float32))
         assert jax.tree.leaves(shapes)
