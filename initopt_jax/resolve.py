@@ -15,6 +15,7 @@ import pandas as pd
 
 from initopt_jax import data, models, probes, tasks
 from initopt_jax.config import Config, DatasetConfig, TargetConfig
+from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers import match_rules
@@ -85,8 +86,9 @@ def resolve(config: Config) -> Experiment:
     for cell in weights:
         rules = {"params_or_shapes": params, "rules": cell.rules}
         call_with(f"initializer {cell.label!r}", match_rules, rules)
-    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    sweeps = expand_optimizers(config, len(dataset.train.inputs), count)
+    batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), np.float32)
+    cost = model_cost(model, params, model_state, batch)
+    sweeps = expand_optimizers(config, len(dataset.train.inputs), cost)
     return Experiment(
         config=config,
         dataset=dataset,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from initopt_jax import initializers, transforms
 from initopt_jax.config import MAX_SEED, Config, InitializerConfig, OptimizerConfig, SeedsConfig
+from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.plan import Program, segment_steps, tile_width
 from initopt_jax.errors import ConfigError
 from initopt_jax.names import find_initializer, find_transform
@@ -102,7 +103,7 @@ class Sweeps:
     cells: tuple[dict[str, Any], ...]
 
 
-def expand_optimizers(config: Config, examples: int, parameters: int) -> Sweeps:
+def expand_optimizers(config: Config, examples: int, cost: ModelCost) -> Sweeps:
     """Every optimizer at every value of its swept hyperparameters, grouped in programs.
 
     Two entries share a program where only numbers tell them apart.
@@ -125,7 +126,7 @@ def expand_optimizers(config: Config, examples: int, parameters: int) -> Sweeps:
         shared = (entry.make, repr(sorted(static.items())), tuple(sorted(axes)), batch, every)
         if shared not in programs:
             seen = batch or examples
-            width = _width(config.tile_width, len(programs), seen, parameters)
+            width = _width(config.tile_width, len(programs), seen, cost)
             programs[shared] = Program(
                 index=len(programs),
                 label=f"{spec.name}, {'full batch' if batch is None else f'batch {batch}'}",
@@ -133,7 +134,7 @@ def expand_optimizers(config: Config, examples: int, parameters: int) -> Sweeps:
                 hyperparameters=tuple(sorted(axes)),
                 batch_size=batch,
                 eval_every=every,
-                segment_steps=segment_steps(every, width, seen, parameters),
+                segment_steps=segment_steps(every, width, seen, cost.flops),
                 width=width,
             )
         for values in grid(axes):
@@ -145,10 +146,10 @@ def expand_optimizers(config: Config, examples: int, parameters: int) -> Sweeps:
     return Sweeps(tuple(programs.values()), tuple(cells))
 
 
-def _width(given: int | list[int] | None, program: int, batch: int, parameters: int) -> int:
+def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelCost) -> int:
     """The tile width of a program: as the config gives it, else by rule."""
     if given is None:
-        return tile_width(jax.default_backend(), parameters, batch)
+        return tile_width(jax.default_backend(), cost, batch)
     if isinstance(given, int):
         return given
     if program >= len(given):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.segment import MakeTransform
 
 CPU_WIDTH = 16
 ACCELERATOR_WIDTH = 512
-CPU_TILE_BYTES = 8 * 2**20  # a tile's weights, gradients and accumulators should stay in cache
-CPU_TILE_EXAMPLES = 4096  # and so should the activations of a step
+CPU_TILE_BYTES = 4 * 2**20  # what a tile's step touches should stay in cache
 ACCELERATOR_TILE_BYTES = 2**31
 SEGMENT_INDEX_BYTES = 8 * 2**20  # example numbers sent to a device at once
 SEGMENT_FLOPS = (
@@ -73,40 +73,37 @@ class Tile:
         return np.pad(self.lanes, (0, width - len(self.lanes)), mode="edge")
 
 
-def tile_width(platform: str, parameters: int, batch: int) -> int:
-    """The tile width by rule, from platform, model size and batch size, never by timing.
+def tile_width(platform: str, cost: ModelCost, batch: int) -> int:
+    """The tile width by rule, from platform, model and batch size, never by timing.
 
-    The largest power of two, up to 16 on CPU and 512 elsewhere, for which four copies of the
-    float32 weights (weights, gradients, two accumulators) of all lanes stay within 8 MiB on CPU
-    and 2 GiB elsewhere; on CPU, too, a step sees at most 4,096 examples, or one lane's batch.
+    The largest power of two, up to 16 on CPU and 512 elsewhere, for which what a step touches in
+    float32 stays within 4 MiB on CPU and 2 GiB elsewhere: of each lane four copies of the weights
+    (weights, gradients, two accumulators) and the activations of its batch.
 
-    >>> (
-    ...     tile_width("cpu", 9_000, 64),
-    ...     tile_width("cpu", 266_610, 128),
-    ...     tile_width("cpu", 9_000, 1_078),
-    ... )
-    (16, 1, 2)
-    >>> tile_width("gpu", 9_000, 64)
+    >>> digits = ModelCost(parameters=8_970, activations=406, flops=17_664)
+    >>> tile_width("cpu", digits, 64), tile_width("cpu", digits, 1_078)
+    (16, 2)
+    >>> tile_width("gpu", digits, 64)
     512
     """
     cpu = platform == "cpu"
     most, budget = (
         (CPU_WIDTH, CPU_TILE_BYTES) if cpu else (ACCELERATOR_WIDTH, ACCELERATOR_TILE_BYTES)
     )
-    fitting = budget // (16 * max(parameters, 1))
-    if cpu:
-        fitting = min(fitting, CPU_TILE_EXAMPLES // batch)
+    fitting = budget // (4 * max(1, 4 * cost.parameters + batch * cost.activations))
     return max(1, min(most, 2 ** int(math.log2(max(fitting, 1)))))
 
 
-def segment_steps(eval_every: int, width: int, batch: int, parameters: int) -> int:
+def segment_steps(eval_every: int, width: int, batch: int, flops: int) -> int:
     """The longest segment that divides `eval_every` and stays within memory and work bounds.
 
-    >>> segment_steps(30, width=16, batch=64, parameters=9_000)
+    `flops` are those of one example's forward pass; a step takes about three times as many.
+
+    >>> segment_steps(30, width=16, batch=64, flops=17_664)
     30
     """
     by_memory = SEGMENT_INDEX_BYTES // (4 * width * batch)
-    by_work = SEGMENT_FLOPS // (6 * width * batch * max(parameters, 1))
+    by_work = SEGMENT_FLOPS // (3 * width * batch * max(flops, 1))
     most = max(1, min(eval_every, by_memory, by_work))
     return next(steps for steps in range(most, 0, -1) if eval_every % steps == 0)
 

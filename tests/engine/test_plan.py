@@ -7,23 +7,26 @@ import numpy as np
 import pytest
 
 from initopt_jax.config import validate
-from initopt_jax.engine.plan import CPU_TILE_BYTES, CPU_TILE_EXAMPLES, segment_steps, tile_width
+from initopt_jax.engine.model_cost import ModelCost
+from initopt_jax.engine.plan import CPU_TILE_BYTES, segment_steps, tile_width
 from initopt_jax.errors import ConfigError
 from initopt_jax.preview import all_tiles, prepare
 
 
 @pytest.mark.parametrize("batch", [1, 64, 1000, 60_000])
+@pytest.mark.parametrize("activations", [5, 400, 200_000])
 @pytest.mark.parametrize("parameters", [10, 9_000, 50_000, 266_610, 10**7])
-def test_width_is_a_power_of_two_that_fits(parameters, batch):
-    width = tile_width("cpu", parameters, batch)
+def test_width_is_a_power_of_two_that_fits(parameters, activations, batch):
+    cost = ModelCost(parameters, activations, 2 * parameters)
+    width = tile_width("cpu", cost, batch)
     assert width in (1, 2, 4, 8, 16)
-    assert width == 1 or 16 * parameters * width <= CPU_TILE_BYTES
-    assert width == 1 or batch * width <= CPU_TILE_EXAMPLES
-    assert tile_width("gpu", parameters, batch) >= width
+    assert width == 1 or 4 * width * (4 * parameters + batch * activations) <= CPU_TILE_BYTES
+    assert tile_width("gpu", cost, batch) >= width
 
 
 def test_full_batch_programs_have_narrower_tiles(small_config):
     small_config["tile_width"] = None
+    small_config["model"]["hidden"] = [64, 64]
     assert [program.width for program in prepare(small_config).programs] == [16, 16, 2]
     small_config["tile_width"] = [4, 2, 3]
     assert [program.width for program in prepare(small_config).programs] == [4, 2, 3]
@@ -33,9 +36,9 @@ def test_full_batch_programs_have_narrower_tiles(small_config):
 
 
 @pytest.mark.parametrize("every", [1, 7, 30, 1000])
-@pytest.mark.parametrize("parameters", [100, 10**8])
-def test_segment_divides_the_interval(every, parameters):
-    steps = segment_steps(every, width=16, batch=64, parameters=parameters)
+@pytest.mark.parametrize("flops", [100, 10**8])
+def test_segment_divides_the_interval(every, flops):
+    steps = segment_steps(every, width=16, batch=64, flops=flops)
     assert every % steps == 0
     assert steps >= 1
 
