@@ -26,8 +26,7 @@ from initopt_jax.preview import (
     prepare,
 )
 from initopt_jax.resolve import Experiment
-from initopt_jax.store import Store
-from initopt_jax.store.results import Layout
+from initopt_jax.store import Layout, Store
 from initopt_jax.training import Tally, train, variables
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Device
@@ -67,9 +66,12 @@ class Study:
         """Names and directions that statistics and reports need."""
         return study_info(self.manifest)
 
+    def check(self) -> None:
+        """Raise StudyError where rows are damaged or missing. The first time, every row is read."""
+        _ = self._checked
+
     @cached_property
-    def is_complete(self) -> bool:
-        """True; StudyError where rows are damaged or missing. Looked up once: it reads all rows."""
+    def _checked(self) -> bool:
         Store(self.dir).refuse_damage()
         return True
 
@@ -79,7 +81,7 @@ class Study:
         Raises:
             StudyError: rows are damaged or missing, so that the numbers would be wrong.
         """
-        _ = self.is_complete
+        self.check()
         return stats.best_cells(self.dataset.load(), self.lanes, self.info)
 
     def frame(self) -> pd.DataFrame:
@@ -220,7 +222,7 @@ def _refuse_changes(
 
 
 def _write_report(store: Store, study: Study) -> list[Path]:
-    _ = study.is_complete
+    study.check()
     files = report.build(study.dataset.load(), study.lanes, study.info)
     for name, content in files.items():
         store.write_file(name, content)

@@ -17,6 +17,7 @@ from initopt_jax.store.folder import (
     Damage,
     Store,
 )
+from initopt_jax.store.results import Layout
 
 __all__ = [
     "FORMAT",
@@ -27,5 +28,6 @@ __all__ = [
     "REPORT",
     "RESULTS",
     "Damage",
+    "Layout",
     "Store",
 ]

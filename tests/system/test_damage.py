@@ -111,7 +111,7 @@ def test_numbers_are_refused_in_python_as_well(study):
     flip(study / "results.zarr" / "val_loss" / "c" / "0" / "0")
     opened = open_study(study)
     assert opened.dataset["val_loss"].dims == ("lane", "eval"), "opened lazily, nothing is read"
-    for ask in (opened.summary, opened.frame, opened.report):
+    for ask in (opened.check, opened.summary, opened.frame, opened.report):
         with pytest.raises(RuntimeError, match=r"of 6 tiles (is|are) damaged"):
             ask()
 

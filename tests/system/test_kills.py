@@ -12,7 +12,7 @@ import pytest
 
 KILLS = 100
 PROCESSES = 2
-TILES = 6
+TILES, SEGMENT = 6, 4
 
 
 def notes(log):
@@ -20,15 +20,18 @@ def notes(log):
 
 
 def assert_nothing_lost(log):
-    """No tile is begun before its last checkpoint, and none again once its rows were written."""
-    saved, written = {}, set()
+    """A tile goes on from its last checkpoint, a segment at a time; what is written stays so."""
+    saved, trained, written = {}, {}, set()
     for word, *numbers in notes(log):
         if word == "began":
             tile, step = numbers
             assert tile not in written, f"tile {tile} was trained again"
             assert step >= saved.get(tile, 0), f"tile {tile} went back to step {step}"
+            trained[tile] = step
         elif word == "saved":
-            saved[numbers[0]] = numbers[1]
+            tile, step = numbers
+            assert step == trained[tile] + SEGMENT, f"tile {tile} ran ahead of its checkpoint"
+            saved[tile] = trained[tile] = step
         elif word == "written":
             written.add(numbers[0])
     assert len(written) <= TILES
