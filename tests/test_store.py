@@ -13,7 +13,16 @@ from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.records import Variable
 from initopt_jax.errors import Interrupted, StudyError
-from initopt_jax.store import JOURNAL, LANES, MANIFEST, RESULTS, Damage, Layout, Store
+from initopt_jax.store import (
+    JOURNAL,
+    LANES,
+    MANIFEST,
+    RESULTS,
+    Damage,
+    FinishedTile,
+    Layout,
+    Store,
+)
 from initopt_jax.store.files import clear_errors
 from initopt_jax.store.results import CHUNK_BYTES
 
@@ -57,7 +66,7 @@ def rows(count, start=0.0, evals=3):
 
 def test_rows_come_back_and_missing_ones_are_nan(study_dir):
     store = make_store(study_dir)
-    store.write_tile(tile(1, 2, 3), rows(2), seconds=0.1)
+    store.write_tiles([FinishedTile(tile(1, 2, 3), rows(2), 0.1)])
     data = Store(study_dir).dataset()
     np.testing.assert_array_equal(data["loss"][2:4], rows(2)["loss"])
     assert np.isnan(data["loss"][4:]).all()
@@ -67,7 +76,7 @@ def test_rows_come_back_and_missing_ones_are_nan(study_dir):
 
 def test_lanes_apart_and_fewer_evaluations_fit(study_dir):
     store = make_store(study_dir)
-    store.write_tile(tile(0, 0, 1, 4), rows(3, evals=2), seconds=0.1)
+    store.write_tiles([FinishedTile(tile(0, 0, 1, 4), rows(3, evals=2), 0.1)])
     loss = store.dataset()["loss"].to_numpy()
     np.testing.assert_array_equal(loss[[0, 1, 4], :2], rows(3, evals=2)["loss"])
     assert np.isnan(loss[[0, 1, 4], 2]).all()
@@ -76,8 +85,8 @@ def test_lanes_apart_and_fewer_evaluations_fit(study_dir):
 
 def test_damaged_rows_are_not_finished(study_dir):
     store = make_store(study_dir)
-    store.write_tile(tile(0, 0, 1), rows(2), seconds=0.1)
-    store.write_tile(tile(1, 2, 3), rows(2, start=9), seconds=0.1)
+    store.write_tiles([FinishedTile(tile(0, 0, 1), rows(2), 0.1)])
+    store.write_tiles([FinishedTile(tile(1, 2, 3), rows(2, start=9), 0.1)])
     both = [tile(0, 0, 1), tile(1, 2, 3)]
     assert Store(study_dir).finished(both, NAMES) == {0, 1}
     chunk = next(path for path in (study_dir / RESULTS / "loss" / "c").rglob("*") if path.is_file())
@@ -87,10 +96,10 @@ def test_damaged_rows_are_not_finished(study_dir):
 
 def test_journal_line_cut_short_spoils_no_other(study_dir):
     store = make_store(study_dir)
-    store.write_tile(tile(0, 0, 1), rows(2), seconds=0.1)
+    store.write_tiles([FinishedTile(tile(0, 0, 1), rows(2), 0.1)])
     with (study_dir / JOURNAL).open("a") as file:
         file.write('{"tile": 1, "cr')
-    store.write_tile(tile(2, 4, 5), rows(2), seconds=0.1)
+    store.write_tiles([FinishedTile(tile(2, 4, 5), rows(2), 0.1)])
     assert store.finished([tile(0, 0, 1), tile(1, 2, 3), tile(2, 4, 5)], NAMES) == {0, 2}
 
 
@@ -143,7 +152,7 @@ def test_full_disk_keeps_the_old_file(study_dir, monkeypatch):
 
 def test_full_disk_amid_a_tile_leaves_it_unfinished(study_dir, monkeypatch):
     store = make_store(study_dir)
-    store.write_tile(tile(0, 0, 1), rows(2), seconds=0.1)
+    store.write_tiles([FinishedTile(tile(0, 0, 1), rows(2), 0.1)])
     norm = store._results._array("norm")
 
     class Full:
@@ -154,11 +163,11 @@ def test_full_disk_amid_a_tile_leaves_it_unfinished(study_dir, monkeypatch):
 
     monkeypatch.setitem(store._results._arrays, "norm", Full())
     with pytest.raises(Interrupted, match="no space left"):
-        store.write_tile(tile(1, 2, 3), rows(2), seconds=0.1)
+        store.write_tiles([FinishedTile(tile(1, 2, 3), rows(2), 0.1)])
     monkeypatch.undo()
     both = [tile(0, 0, 1), tile(1, 2, 3)]
     assert Store(study_dir).finished(both, NAMES) == {0}
-    store.write_tile(tile(1, 2, 3), rows(2), seconds=0.1)
+    store.write_tiles([FinishedTile(tile(1, 2, 3), rows(2), 0.1)])
     assert Store(study_dir).finished(both, NAMES) == {0, 1}
 
 
@@ -196,7 +205,7 @@ def test_tiles_that_cross_blocks_are_checked_whole(study_dir, monkeypatch):
     order = np.random.default_rng(0).permutation(21).reshape(7, 3)
     tiles = [tile(number, *np.sort(lanes)) for number, lanes in enumerate(order)]
     for number, each in enumerate(tiles):
-        store.write_tile(each, rows(3, start=100 * number), seconds=0.1)
+        store.write_tiles([FinishedTile(each, rows(3, start=100 * number), 0.1)])
     assert Store(study_dir).finished(tiles, NAMES) == set(range(7))
     chunk = study_dir / RESULTS / "loss" / "c" / "2" / "0"  # lanes 8 to 11
     chunk.write_bytes(chunk.read_bytes()[:-3])
@@ -210,7 +219,7 @@ def test_rows_of_nothing_but_nan_keep_their_bits(study_dir):
     store = make_store(study_dir)
     bits = np.uint32([0xFFC00000, 0x7FC00001, 0x7FC00000] * 6).reshape(6, 3)
     record = rows(6) | {"loss": bits.view(np.float32)}
-    store.write_tile(tile(0, *range(6)), record, seconds=0.1)
+    store.write_tiles([FinishedTile(tile(0, *range(6)), record, 0.1)])
     assert Store(study_dir).finished([tile(0, *range(6))], NAMES) == {0}
     found = Store(study_dir).dataset()["loss"].to_numpy()
     np.testing.assert_array_equal(found.view(np.uint32), bits)
@@ -225,7 +234,7 @@ def finished_study(study_dir):
     """A study of three tiles, all written."""
     store = make_store(study_dir)
     for each, record in zip(TILES, WHOLE, strict=True):
-        store.write_tile(each, record, seconds=0.1)
+        store.write_tiles([FinishedTile(each, record, 0.1)])
     return study_dir
 
 
@@ -241,7 +250,7 @@ def assert_redone(folder):
                 np.testing.assert_array_equal(data[name][TILES[number].lanes], values)
         for each in TILES:
             if each.index not in done:
-                store.write_tile(each, WHOLE[each.index], seconds=0.1)
+                store.write_tiles([FinishedTile(each, WHOLE[each.index], 0.1)])
         again = Store(folder)
         again.refuse_damage()
         for name in NAMES:
@@ -388,7 +397,7 @@ def test_checkpoint_of_a_finished_tile_goes(study_dir):
     saved = Checkpoint(20, [np.float32([1])], {}, np.float32([0]))
     store.save_checkpoint(TILES[0], saved)
     store.save_checkpoint(TILES[1], saved)
-    store.write_tile(TILES[0], WHOLE[0], seconds=0.1)
+    store.write_tiles([FinishedTile(TILES[0], WHOLE[0], 0.1)])
     assert store.load_checkpoint(TILES[0]) is None
     assert store.load_checkpoint(TILES[1]) is not None
 

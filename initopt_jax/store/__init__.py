@@ -15,6 +15,7 @@ from initopt_jax.store.folder import (
     REPORT,
     RESULTS,
     Damage,
+    FinishedTile,
     Store,
 )
 from initopt_jax.store.results import Layout
@@ -28,6 +29,7 @@ __all__ = [
     "REPORT",
     "RESULTS",
     "Damage",
+    "FinishedTile",
     "Layout",
     "Store",
 ]

@@ -36,6 +36,14 @@ class Damage(NamedTuple):
     damaged: int
 
 
+class FinishedTile(NamedTuple):
+    """A tile, its rows by variable, and the seconds that it took."""
+
+    tile: Tile
+    record: Mapping[str, np.ndarray]
+    seconds: float
+
+
 class Store:
     """One study folder.
 
@@ -184,12 +192,14 @@ class Store:
         except StudyError as error:
             raise StudyError(f"{error}; {self._again}, which redoes what is lost") from error
 
-    def write_tile(self, tile: Tile, record: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Write a finished tile's rows, then its line, with their checksum, in the journal."""
+    def write_tiles(self, finished: Sequence[FinishedTile]) -> None:
+        """Write finished tiles' rows, then their lines, with checksums, in the journal."""
         with clear_errors(self.folder):
-            checksum = self._results.write(tile.lanes, record)
-            self._journal.append(tile, checksum, seconds)
-            shutil.rmtree(self._checkpoint_folder(tile), ignore_errors=True)
+            rows = [(tile.lanes, record) for tile, record, _ in finished]
+            checksums = self._results.write(rows)
+            for (tile, _, seconds), checksum in zip(finished, checksums, strict=True):
+                self._journal.append(tile, checksum, seconds)
+                shutil.rmtree(self._checkpoint_folder(tile), ignore_errors=True)
 
     def finished(self, tiles: Sequence[Tile], names: Sequence[str]) -> set[int]:
         """Numbers of the tiles whose rows are there and match their checksum."""

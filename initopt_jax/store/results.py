@@ -115,16 +115,26 @@ class Results:
         except Exception:  # noqa: BLE001 - whatever damaged metadata raises
             return False
 
-    def write(self, lanes: np.ndarray, record: Mapping[str, np.ndarray]) -> int:
-        """Write rows of ascending lanes; returns their checksum, over variables by name."""
-        checksum = 0
-        for name in sorted(record):
+    def write(self, tiles: Sequence[tuple[np.ndarray, Mapping[str, np.ndarray]]]) -> list[int]:
+        """Write rows of tiles, each of ascending lanes, together: a write costs the same for many.
+
+        Returns:
+            Per tile the checksum of its rows, over variables by name.
+        """
+        lanes = np.concatenate([of_tile for of_tile, _ in tiles])
+        order = np.argsort(lanes)
+        checksums = [0] * len(tiles)
+        for name in sorted(tiles[0][1]):
             array = self._array(name)
-            rows = _padded(record[name], array.shape).astype(array.dtype)
-            for place, part in runs(lanes):
+            parts = [_padded(record[name], array.shape).astype(array.dtype) for _, record in tiles]
+            checksums = [
+                zlib.crc32(part.tobytes(), before)
+                for part, before in zip(parts, checksums, strict=True)
+            ]
+            rows = np.concatenate(parts)[order]
+            for place, part in runs(lanes[order]):
                 _put(array, place, rows[part])
-            checksum = zlib.crc32(rows.tobytes(), checksum)
-        return checksum
+        return checksums
 
     def checksums(
         self, tiles: Mapping[int, np.ndarray], names: Iterable[str]

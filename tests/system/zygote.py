@@ -74,7 +74,7 @@ class Life:
     def watch(self):
         """Wrap what touches the folder; every note follows the deed."""
         locked, saved = Store.locked, Store.save_checkpoint
-        loaded, written = Store.load_checkpoint, Store.write_tile
+        loaded, written = Store.load_checkpoint, Store.write_tiles
 
         @contextmanager
         def lock(store):
@@ -96,12 +96,13 @@ class Life:
             self.note("began", tile.index, checkpoint.step if checkpoint else 0)
             return checkpoint
 
-        def write(store, tile, record, seconds):
-            written(store, tile, record, seconds)
-            self.note("written", tile.index, tile.steps)
+        def write(store, finished):
+            written(store, finished)
+            for tile, _, _ in finished:
+                self.note("written", tile.index, tile.steps)
 
         Store.locked, Store.save_checkpoint = lock, save
-        Store.load_checkpoint, Store.write_tile = load, write
+        Store.load_checkpoint, Store.write_tiles = load, write
         sys.addaudithook(self.on_event)
 
     def run(self):
