@@ -30,7 +30,10 @@ SETTINGS = (
 )
 NO_NUMBERS = ("--xla_force_host_platform_device_count", "--xla_dump")  # XLA flags without effect
 CPU_INFO = Path("/proc/cpuinfo")
-VECTOR_SETS = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "sme", "bf16", "i8mm")
+VECTOR_SETS = {  # beginnings of their names, by the line that lists them: x86, ARM
+    "flags": ("sse4", "avx", "fma", "f16c", "amx"),
+    "Features": ("asimd", "sve", "sme", "bf16", "i8mm"),
+}
 BEFORE = {"compiler_options": {}, "processor": None}  # true of manifests that do not say it
 
 
@@ -93,11 +96,13 @@ def processor() -> dict[str, Any]:
         fields.setdefault(name.strip(), value.strip())
     parts = [fields[name] for name in ("CPU implementer", "CPU part") if name in fields]
     model = fields.get("model name") or " ".join(parts) or platform.processor() or "unknown"
-    flags = (fields.get("flags") or fields.get("Features") or "").split()
-    return {
-        "model": model,
-        "vector": sorted(flag for flag in flags if flag.startswith(VECTOR_SETS)),
-    }
+    vector = [
+        flag
+        for line, starts in VECTOR_SETS.items()
+        for flag in fields.get(line, "").split()
+        if flag.startswith(starts)
+    ]
+    return {"model": model, "vector": sorted(vector)}
 
 
 def settings() -> dict[str, Any]:
