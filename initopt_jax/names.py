@@ -51,7 +51,8 @@ def import_object(kind: str, reference: str) -> Any:
             ) from None
         raise ConfigError(f"{kind} {reference!r}: importing it failed: {error}") from error
     except Exception as error:
-        raise ConfigError(f"{kind} {reference!r}: importing it failed: {error!r}") from error
+        what = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{kind} {reference!r}: importing it failed: {what}") from error
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):

@@ -11,6 +11,7 @@ import os
 import site
 import sys
 import sysconfig
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,8 +181,13 @@ def _imports(name: str, path: Path) -> Iterator[str]:
     yield from _parents(name)
     if path.suffix != ".py":
         return
+    try:
+        with warnings.catch_warnings(action="ignore"):  # importing the file shows them
+            tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # importing it says what is wrong
+        return
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name

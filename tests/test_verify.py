@@ -208,6 +208,26 @@ def test_file_that_is_gone_or_broken_is_named(study, project):
         verify(study)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("def spread(:\n", "importing it failed: SyntaxError"), ("open('no.csv')\n", "no\\.csv")],
+)
+def test_broken_file_is_told_in_words(study, project, text, message):
+    (project / "mine.py").write_text(text)
+    with pytest.raises(
+        iox.StudyError, match=f"(?s){message}.*sources\\.mine: the file has changed"
+    ):
+        verify(study)
+    with pytest.raises(iox.ConfigError, match=message):
+        iox.run(project / "own.yaml", project / "new")
+
+
+def test_data_file_that_is_not_here_is_told_in_words(study, project):
+    change_text(project / "mine.py", "generator = np", "open('no.csv')\n    generator = np")
+    with pytest.raises(iox.StudyError, match=r"cannot be set up here: .*no\.csv.*sources\.mine"):
+        verify(study)
+
+
 def test_data_that_are_not_prepared_here_are_refused(study, monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
     change_manifest(

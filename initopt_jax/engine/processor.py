@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 CPU_INFO = Path("/proc/cpuinfo")
-VECTOR_SETS = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "sme", "bf16", "i8mm")
+VECTOR_SETS = {  # beginnings of their names, by the line that lists them: x86, ARM
+    "flags": ("sse4", "avx", "fma", "f16c", "amx"),
+    "Features": ("asimd", "sve", "sme", "bf16", "i8mm"),
+}
 
 
 def processor() -> dict[str, Any]:
@@ -23,8 +26,10 @@ def processor() -> dict[str, Any]:
         fields.setdefault(name.strip(), value.strip())
     parts = [fields[name] for name in ("CPU implementer", "CPU part") if name in fields]
     model = fields.get("model name") or " ".join(parts) or platform.processor() or "unknown"
-    flags = (fields.get("flags") or fields.get("Features") or "").split()
-    return {
-        "model": model,
-        "vector": sorted(flag for flag in flags if flag.startswith(VECTOR_SETS)),
-    }
+    vector = [
+        flag
+        for line, starts in VECTOR_SETS.items()
+        for flag in fields.get(line, "").split()
+        if flag.startswith(starts)
+    ]
+    return {"model": model, "vector": sorted(vector)}

@@ -7,7 +7,7 @@ def test_processor_is_told_by_model_and_vector_sets(tmp_path, monkeypatch):
     info = tmp_path / "cpuinfo"
     monkeypatch.setattr(module, "CPU_INFO", info)
     info.write_text(
-        "processor\t: 0\nmodel name\t: Fast 9000\nflags\t\t: fpu sse4_2 avx2 avx fma rdtscp\n"
+        "processor\t: 0\nmodel name\t: Fast 9000\nflags\t\t: fpu sse4_2 avx2 avx fma rdtscp smep\n"
         "\nprocessor\t: 1\nmodel name\t: Other\nflags\t: fpu\n"
     )
     assert module.processor() == {
