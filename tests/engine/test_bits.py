@@ -21,7 +21,7 @@ from initopt_jax.engine.plan import cut_tiles
 from initopt_jax.preview import initial_weights, prepare
 from initopt_jax.training import Recorder, make_work
 
-EXAMPLES = 25
+EXAMPLES = 20
 WILD = 1e30  # no loss stays finite under such a learning rate
 
 NETS = '''
