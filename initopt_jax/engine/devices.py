@@ -10,6 +10,7 @@ from types import MappingProxyType
 import jax
 
 from initopt_jax.engine.processor import processor
+from initopt_jax.errors import ConfigError
 from initopt_jax.keys import stable_hash
 from initopt_jax.types import Device
 
@@ -31,17 +32,17 @@ def set_up_devices(count: int | None = None) -> list[Device]:
     disk, see `keep_compiled`.
 
     Raises:
-        ValueError: more devices are asked for than there are.
+        ConfigError: more devices are asked for than there are.
     """
     if count is not None and count < 1:
-        raise ValueError(f"devices must be at least 1, got {count}")
+        raise ConfigError(f"devices must be at least 1, got {count}")
     with contextlib.suppress(RuntimeError):  # JAX is already running
         jax.config.update("jax_num_cpu_devices", (count or available_cores()) + 1)
     keep_compiled()
     devices = jax.local_devices()
     cpu = devices[0].platform == "cpu"
     if count and count > len(devices):
-        raise ValueError(
+        raise ConfigError(
             f"devices: {count} were asked for, but JAX is already running with {len(devices)}"
             if cpu
             else f"devices: {count} were asked for; there are {len(devices)}"
