@@ -11,8 +11,10 @@ from initopt_jax.engine.segment import MakeTransform
 
 CPU_WIDTH = 16
 ACCELERATOR_WIDTH = 512
-CPU_TILE_BYTES = 4 * 2**20  # what a tile's step touches should stay in cache
-ACCELERATOR_TILE_BYTES = 2**31
+# Chosen from the curves of benchmarks/scaling.py: of a tile's weights and of a step's activations
+# about so much stays in cache.
+CPU_WEIGHT_BYTES, CPU_ACTIVATION_BYTES = 16 * 2**20, 4 * 2**20
+ACCELERATOR_BYTES = 2**30
 SEGMENT_INDEX_BYTES = 8 * 2**20  # example numbers sent to a device at once
 SEGMENT_FLOPS = (
     10**11
@@ -76,9 +78,9 @@ class Tile:
 def tile_width(platform: str, cost: ModelCost, batch: int) -> int:
     """The tile width by rule, from platform, model and batch size, never by timing.
 
-    The largest power of two, up to 16 on CPU and 512 elsewhere, for which what a step touches in
-    float32 stays within 4 MiB on CPU and 2 GiB elsewhere: of each lane four copies of the weights
-    (weights, gradients, two accumulators) and the activations of its batch.
+    The largest power of two, up to 16 on CPU and 512 elsewhere, for which four float32 copies of
+    all lanes' weights (weights, gradients, two accumulators) stay within 16 MiB on CPU and 1 GiB
+    elsewhere, and the activations of their batches within 4 MiB and 1 GiB.
 
     >>> digits = ModelCost(parameters=8_970, activations=406, flops=17_664)
     >>> tile_width("cpu", digits, 64), tile_width("cpu", digits, 1_078)
@@ -87,10 +89,10 @@ def tile_width(platform: str, cost: ModelCost, batch: int) -> int:
     512
     """
     cpu = platform == "cpu"
-    most, budget = (
-        (CPU_WIDTH, CPU_TILE_BYTES) if cpu else (ACCELERATOR_WIDTH, ACCELERATOR_TILE_BYTES)
-    )
-    fitting = budget // (4 * max(1, 4 * cost.parameters + batch * cost.activations))
+    most = CPU_WIDTH if cpu else ACCELERATOR_WIDTH
+    weights = (CPU_WEIGHT_BYTES if cpu else ACCELERATOR_BYTES) // (16 * max(cost.parameters, 1))
+    activations = CPU_ACTIVATION_BYTES if cpu else ACCELERATOR_BYTES
+    fitting = min(weights, activations // (4 * batch * max(cost.activations, 1)))
     return max(1, min(most, 2 ** int(math.log2(max(fitting, 1)))))
 
 

@@ -8,7 +8,12 @@ import pytest
 
 from initopt_jax.config import validate
 from initopt_jax.engine.model_cost import ModelCost
-from initopt_jax.engine.plan import CPU_TILE_BYTES, segment_steps, tile_width
+from initopt_jax.engine.plan import (
+    CPU_ACTIVATION_BYTES,
+    CPU_WEIGHT_BYTES,
+    segment_steps,
+    tile_width,
+)
 from initopt_jax.errors import ConfigError
 from initopt_jax.preview import all_tiles, prepare
 
@@ -20,7 +25,8 @@ def test_width_is_a_power_of_two_that_fits(parameters, activations, batch):
     cost = ModelCost(parameters, activations, 2 * parameters)
     width = tile_width("cpu", cost, batch)
     assert width in (1, 2, 4, 8, 16)
-    assert width == 1 or 4 * width * (4 * parameters + batch * activations) <= CPU_TILE_BYTES
+    assert width == 1 or 16 * width * parameters <= CPU_WEIGHT_BYTES
+    assert width == 1 or 4 * width * batch * activations <= CPU_ACTIVATION_BYTES
     assert tile_width("gpu", cost, batch) >= width
 
 
