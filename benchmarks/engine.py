@@ -189,7 +189,7 @@ def steady_rate(
     config["task"] |= {"split": {"val": 0.02, "test": 0.02}}
     known = prepare(config)
     first = initial_weights(known)(0, 0)  # the same for every lane: drawing is not what is timed
-    work = replace(make_work(known, initial_weights(known)), initial=lambda _weights, _seed: first)
+    work = replace(make_work(known, initial_weights(known)), initial=lambda *_: first)
     stop = threading.Event()
     ends: dict[int, list[float]] = defaultdict(list)
     began, opened, lane_steps = time.perf_counter(), 0.0, 0

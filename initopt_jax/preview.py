@@ -11,13 +11,12 @@ from initopt_jax.audit import LeafAudit, audit_params
 from initopt_jax.config import Config, read_config
 from initopt_jax.data import describe
 from initopt_jax.engine.cost import tile_bytes
-from initopt_jax.engine.devices import host_device, set_up_devices
+from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.names import importable_from
 from initopt_jax.resolve import Experiment, resolve
 from initopt_jax.sources import forget, own_modules
-from initopt_jax.types import Device
 
 Source = str | Path | Mapping[str, Any] | Config
 
@@ -47,13 +46,9 @@ def all_tiles(experiment: Experiment) -> list[Tile]:
     return cut_tiles(experiment.programs, table, np.arange(len(table)))
 
 
-def initial_weights(experiment: Experiment, devices: Sequence[Device] = ()) -> InitialWeights:
-    """The first weights of every lane, by initializer cell and init seed.
-
-    They are drawn beside the devices that train.
-    """
-    rules = [cell.rules for cell in experiment.weights]
-    return InitialWeights(experiment.params, rules, host_device(devices))
+def initial_weights(experiment: Experiment) -> InitialWeights:
+    """The first weights of every lane, by initializer cell and init seed."""
+    return InitialWeights(experiment.params, [cell.rules for cell in experiment.weights])
 
 
 def audit_experiment(experiment: Experiment, initial: InitialWeights) -> list[LeafAudit]:

@@ -159,7 +159,7 @@ def _carry_out(
     stop: threading.Event,
 ) -> Study:
     """Audit, create or take up the folder, train what it lacks, report."""
-    initial = initial_weights(experiment, devices)
+    initial = initial_weights(experiment)
     if experiment.config.audit:
         check(audit_experiment(experiment, initial))
     tiles = all_tiles(experiment)

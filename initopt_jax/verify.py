@@ -255,7 +255,7 @@ def rerun(
         devices: to run on.
         evals: to fill rows up to, with NaN.
     """
-    work = make_work(experiment, initial_weights(experiment, devices))
+    work = make_work(experiment, initial_weights(experiment))
     recorder = Recorder(experiment)
     tiles = cut_tiles(experiment.programs, work.lanes, chosen)
     rows: dict[int, dict[str, np.ndarray]] = {}

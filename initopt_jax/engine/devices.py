@@ -3,7 +3,7 @@
 import contextlib
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,9 +27,8 @@ CACHE_BYTES = 2 * 2**30  # of compiled programs on disk; the least recently used
 def set_up_devices(count: int | None = None) -> list[Device]:
     """The devices to run on: `count` of them, by default all, on CPU one per core.
 
-    On CPU, JAX is told to make one more than are used: see `host_device`. That only works before
-    JAX's first computation; later, the devices that exist are used. Compiled programs are kept on
-    disk, see `keep_compiled`.
+    On CPU, JAX is told to make so many. That only works before JAX's first computation; later, the
+    devices that exist are used. Compiled programs are kept on disk, see `keep_compiled`.
 
     Raises:
         ConfigError: more devices are asked for than there are.
@@ -37,7 +36,7 @@ def set_up_devices(count: int | None = None) -> list[Device]:
     if count is not None and count < 1:
         raise ConfigError(f"devices must be at least 1, got {count}")
     with contextlib.suppress(RuntimeError):  # JAX is already running
-        jax.config.update("jax_num_cpu_devices", (count or available_cores()) + 1)
+        jax.config.update("jax_num_cpu_devices", count or available_cores())
     keep_compiled()
     devices = jax.local_devices()
     cpu = devices[0].platform == "cpu"
@@ -50,15 +49,14 @@ def set_up_devices(count: int | None = None) -> list[Device]:
     return devices[: count or (available_cores() if cpu else len(devices))]
 
 
-def host_device(used: Sequence[Device]) -> Device:
-    """A CPU device for small programs beside the training, such as first weights.
+def host_device(device: Device) -> Device:
+    """Where small programs beside a device's training run, such as first weights: always a CPU.
 
-    Programs of one device run one after another, so that a small one would wait for a training
-    segment; this device is one that trains nothing, where there is one. That it is a CPU on every
-    platform also makes the first weights the same on all.
+    The first weights are then the same on every platform. On CPU it is the device itself, which is
+    idle between two tiles: on another one they would wait behind its training, and one device more
+    than there are cores slows all of them down by a quarter.
     """
-    cpus = jax.local_devices(backend="cpu")
-    return next((device for device in cpus if device not in used), cpus[0])
+    return device if device.platform == "cpu" else jax.local_devices(backend="cpu")[0]
 
 
 def compiler_options(platform: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from initopt_jax.engine.devices import MATMUL_PRECISION
+from initopt_jax.engine.devices import MATMUL_PRECISION, host_device
 from initopt_jax.initializers import draw_leaves, match_rules
 from initopt_jax.keys import named_key, stream_key
 from initopt_jax.tree import named_leaves
@@ -28,13 +28,11 @@ class InitialWeights:
     Args:
         shapes: of the parameters.
         rules: one rule set per initializer cell.
-        device: where to draw; best one that does not train.
     """
 
-    def __init__(self, shapes: PyTree, rules: Sequence[Rules], device: Device):
+    def __init__(self, shapes: PyTree, rules: Sequence[Rules]):
         self._leaf_rules = [match_rules(shapes, cell) for cell in rules]
         self._structure = jax.tree.structure(shapes)
-        self._device = device
         self._lock = threading.Lock()
         self._drawn: OrderedDict[tuple[int, int], PyTree] = OrderedDict()
         self._bytes = 0
@@ -46,21 +44,25 @@ class InitialWeights:
 
         self._keys = jax.jit(leaf_keys)  # one call for all leaves: most of a small draw's time
 
-    def __call__(self, weights: int, seed: int) -> PyTree:
-        """The first weights of the cell number `weights` under an init seed."""
+    def __call__(self, weights: int, seed: int, device: Device | None = None) -> PyTree:
+        """The first weights of the cell number `weights` under an init seed.
+
+        `device` is who wants them, by default the first: they are drawn beside its training, and
+        are the same for all.
+        """
         with self._lock:
             cell = (weights, seed)
             if cell not in self._drawn:
-                self._drawn[cell] = self._draw(weights, seed)
+                self._drawn[cell] = self._draw(weights, seed, device or jax.local_devices()[0])
                 self._bytes += _size(self._drawn[cell])
                 while self._bytes > CACHE_BYTES and len(self._drawn) > 1:
                     self._bytes -= _size(self._drawn.popitem(last=False)[1])
             self._drawn.move_to_end(cell)
             return self._drawn[cell]
 
-    def _draw(self, weights: int, seed: int) -> PyTree:
+    def _draw(self, weights: int, seed: int, device: Device) -> PyTree:
         precise = jax.default_matmul_precision(MATMUL_PRECISION)
-        with jax.default_device(self._device), precise:
+        with jax.default_device(host_device(device)), precise:
             leaves = draw_leaves(self._keys(np.uint32(seed)), self._leaf_rules[weights])
             return jax.tree.unflatten(self._structure, [np.asarray(leaf) for leaf in leaves])
 

@@ -32,7 +32,7 @@ class Work:
 
     Attributes:
         shapes: of one network's parameters.
-        initial: `(weights, init_seed) -> params` on the host, for one lane.
+        initial: `(weights, init_seed, device) -> params` on the host, for one lane.
         model_state: the model's first mutable state, the same for every lane.
         probes: name to `(params of one lane) -> array`.
         eval_train: at most so many training examples measure `train_*`.
@@ -47,7 +47,7 @@ class Work:
     programs: Sequence[Program]
     lanes: LaneTable
     shapes: PyTree
-    initial: Callable[[int, int], PyTree]
+    initial: Callable[[int, int, Device], PyTree]
     model_state: PyTree
     probes: Mapping[str, Probe]
     eval_train: int

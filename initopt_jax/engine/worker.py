@@ -199,7 +199,7 @@ class Worker:
         lanes = tile.padded(program.width)
         table = self.work.lanes
         params = [
-            self.work.initial(int(weights), int(seed))
+            self.work.initial(int(weights), int(seed), self.device)
             for weights, seed in zip(table.weights[lanes], table.init_seed[lanes], strict=True)
         ]
         state = [self.work.model_state] * program.width
