@@ -108,7 +108,8 @@ class Programs:
         compiled = self.segment[program.index].lower(*on_device).compile()
         needed = memory_needed(compiled)
         if needed > (limit := memory_limit(device, self.sharing)):
-            raise OutOfMemory(out_of_memory(program, device, needed, limit))
+            data = sum(array.nbytes for array in train)  # the same at every width
+            raise OutOfMemory(out_of_memory(program, device, needed, limit, data))
         return compiled
 
 
@@ -135,14 +136,25 @@ def memory_limit(device: Device, sharing: int) -> float:
     return float("inf")
 
 
-def out_of_memory(program: Program, device: Device, needed: float, limit: float) -> str:
-    """What to tell when a tile does not fit: its width, what it takes, and what to set."""
+def out_of_memory(
+    program: Program, device: Device, needed: float, limit: float, data: float = 0
+) -> str:
+    """What to tell when a tile does not fit: its width, what it takes, and what to set.
+
+    Args:
+        program: that does not fit.
+        device: where.
+        needed: bytes, data included; 0 where it is not known.
+        limit: bytes that there are.
+        data: bytes that do not depend on the width.
+    """
     have = f"{device} has {byte_size(limit)}" if np.isfinite(limit) else f"{device} has less"
     takes = f"takes about {byte_size(needed)}" if needed else "does not fit"
     advice = "use a smaller model, batch or data set"
     if program.width > 1:
-        fitting = program.width * min(1.0, limit / needed) if needed else program.width
-        width = 2 ** max(0, int(np.log2(max(1.0, min(fitting, program.width / 2)))))
+        share = (limit - data) / (needed - data) if needed > data else 1.0
+        fitting = program.width * min(0.5, max(share, 0.0))
+        width = 2 ** int(np.log2(max(1.0, fitting)))
         advice = f"set tile_width: {width} or less"
     return (
         f"out of memory: a tile of {program.width} lanes of '{program.label}' {takes}, and {have}; "

@@ -32,15 +32,21 @@ def test_tile_beyond_the_machine_is_refused_before_it_is_allocated(small_config)
 
 
 def test_advice_fits(small_config, monkeypatch):
-    """The width that the message names does run under the limit that was missed."""
+    """The width that the message names does run under the limit that was missed.
+
+    Of the limit two thirds are the data, so that halving the width does not halve what is needed.
+    """
     small_config["tile_width"] = 64
     small_config["optimizers"] = small_config["optimizers"][:1]
-    limit = 3_000_000
+    limit = 420_000
     monkeypatch.setattr(programs, "memory_limit", lambda device, sharing: limit)
     with pytest.raises(OutOfMemory) as caught:
         train(small_config)
-    small_config["tile_width"] = int(str(caught.value).partition("tile_width: ")[2].split()[0])
-    train(small_config)
+    width = int(str(caught.value).partition("tile_width: ")[2].split()[0])
+    assert width == 8
+    train(small_config | {"tile_width": width})
+    with pytest.raises(OutOfMemory):
+        train(small_config | {"tile_width": 2 * width})
 
 
 def test_what_a_device_reports_while_running_is_worded_too(small_config, monkeypatch):
