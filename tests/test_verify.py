@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import zlib
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def finished(tmp_path_factory):
     (folder / "own.yaml").write_text(yaml.safe_dump(CONFIG))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("initopt_jax.store.CHUNK_LANES", 4)
+        patch.setattr("initopt_jax.store.results.CHUNK_LANES", 4)
         assert len(iox.run("own.yaml").lanes) == LANES
     return folder
 
@@ -334,7 +335,7 @@ def test_older_manifest_without_the_new_keys_is_read(study):
         sys.path.pop(0)
     assert outcome.exit_code == 0
     told = [text.partition(":")[0] for text in outcome.obstacles]
-    assert told == ["processor", "settings", "sources"]
+    assert told == ["processor", "compiler_options", "settings", "sources"]
 
 
 def test_damaged_manifest_is_refused(study):
@@ -370,12 +371,16 @@ def test_lost_chunk_is_no_mismatch(study):
 
 def test_lost_variable_is_told(study):
     shutil.rmtree(study / "results.zarr" / "val_loss")
-    with pytest.raises(iox.StudyError, match="val_loss is not both stored and recorded"):
+    with pytest.raises(iox.StudyError, match=r"results\.zarr.*lacks val_loss"):
         verify(study, sample=1)
 
 
 def test_lane_table_that_does_not_fit_is_refused(study):
     change_text(study / "lanes.csv", "0.1", "0.2")
+    with pytest.raises(iox.StudyError, match=r"lanes\.csv.*was altered"):
+        verify(study)
+    table = zlib.crc32((study / "lanes.csv").read_bytes())
+    change_manifest(study, lambda manifest: manifest.update(lanes_crc=table))
     with pytest.raises(iox.StudyError, match=r"'optimizer\.learning_rate' of lanes\.csv"):
         verify(study)
 
