@@ -140,7 +140,8 @@ def tile_panel(axes: Axes, record: dict[str, Any]) -> None:
     widest = max(end[0] for end in ends)
     axes.plot([0.85, widest], [limit, limit], ":", color=INK, linewidth=1.2)
     widen(axes, below=1.3, above=1.6)
-    axes.set_xlim(0.85, widest * 5)
+    axes.set_xlim(0.85, widest * 9)  # room for the names of networks
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     axes.set_xticks([4**power for power in range(8) if 4**power <= widest])
     label_ends(axes, widest, [*(end[1:] for end in ends), (limit, "matrix products", INK)])
     axes.set_title("Tile width by network (ring: the rule's choice)", **title())

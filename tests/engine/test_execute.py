@@ -59,9 +59,10 @@ def same(one, other):
     )
 
 
-def test_lane_equals_a_plain_optax_loop(small_config, undisturbed):
+@pytest.mark.parametrize("width", [4, 1])  # a tile of one lane has no lane axis
+def test_lane_equals_a_plain_optax_loop(small_config, undisturbed, width):
     """The engine against the loop that anyone would write, in float32."""
-    experiment, rows = undisturbed(small_config)
+    experiment, rows = undisturbed(small_config | {"tile_width": width})
     lanes = experiment.lanes
     lane = int(lanes.query("optimizer == 'adam' and role == 'report'").index[1])
     row = lanes.loc[lane]
