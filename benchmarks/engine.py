@@ -166,7 +166,7 @@ def steady_rate(
     *,
     width: int | None = None,
     devices: int | None = None,
-    rate: float = 2e10,
+    rate: float = 1e11,
 ) -> float:
     """Lane-steps per second while one tile per device trains; nothing else is in the time.
 

@@ -134,7 +134,7 @@ def tile_curve(
     while width <= most and state_bytes(workload, width) <= allowed:
         if guess and 6 * width * len(devices) / guess > 5 * seconds:
             break
-        guess = steady_rate(workload, seconds, width=width, rate=max(guess * flops, 2e9))
+        guess = steady_rate(workload, seconds, width=width, rate=max(guess * flops, 1e11))
         points.append({"width": width, "rate": guess})
         say(f"{label}, tiles of {width}: {guess:,.0f}/s, {guess * flops / 1e9:,.1f} GFLOP/s")
         width *= 2
