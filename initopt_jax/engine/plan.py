@@ -13,7 +13,7 @@ CPU_WIDTH = 16
 ACCELERATOR_WIDTH = 512
 # Chosen from the curves of benchmarks/scaling.py: of a tile's weights and of a step's activations
 # about so much stays in cache.
-CPU_WEIGHT_BYTES, CPU_ACTIVATION_BYTES = 16 * 2**20, 4 * 2**20
+CPU_WEIGHT_BYTES, CPU_ACTIVATION_BYTES = 8 * 2**20, 4 * 2**20
 ACCELERATOR_BYTES = 2**30
 SEGMENT_INDEX_BYTES = 8 * 2**20  # example numbers sent to a device at once
 SEGMENT_FLOPS = (
@@ -79,7 +79,7 @@ def tile_width(platform: str, cost: ModelCost, batch: int) -> int:
     """The tile width by rule, from platform, model and batch size, never by timing.
 
     The largest power of two, up to 16 on CPU and 512 elsewhere, for which four float32 copies of
-    all lanes' weights (weights, gradients, two accumulators) stay within 16 MiB on CPU and 1 GiB
+    all lanes' weights (weights, gradients, two accumulators) stay within 8 MiB on CPU and 1 GiB
     elsewhere, and the activations of their batches within 4 MiB and 1 GiB.
 
     >>> digits = ModelCost(parameters=8_970, activations=406, flops=17_664)
