@@ -240,11 +240,26 @@ def _resolution(dtype: np.dtype) -> float:
 
 def _miss(weights: np.ndarray, law: Law, eps: float) -> str:
     """What is wrong with finite weights, or an empty text."""
+    zeros = int(np.sum(weights == 0))
+    if law.zeros is not None and zeros != law.zeros:
+        return f"{zeros} of {weights.size} weights are 0, asked were {law.zeros}"
+    if law.arranged and (wrong := law.arranged(weights)):
+        return wrong
+    if law.drawn:
+        weights = np.asarray(law.drawn(weights), np.float64)
+    return _miss_drawn(weights, law, eps) if weights.size else ""
+
+
+def _miss_drawn(weights: np.ndarray, law: Law, eps: float) -> str:
+    """What is wrong with the random part."""
     slack = 2 * eps
-    if law.kind == "constant":
-        worst = float(np.abs(weights - law.mean).max())
-        if worst > slack * abs(law.mean):
-            return f"weights differ from {law.mean:.4g} by up to {worst:.4g}"
+    if law.kind in ("constant", "exact"):
+        asked = law.mean if law.value is None else law.value
+        wrong = np.abs(weights - asked) > slack * np.abs(asked)
+        if wrong.any():
+            worst = float(np.abs(weights - asked).max())
+            of = f"{law.mean:.4g}" if law.value is None else "those asked"
+            return f"weights differ from {of} by up to {worst:.4g}"
         return ""
     low, high = float(weights.min()), float(weights.max())
     if low < law.low - slack * abs(law.low) or high > law.high + slack * abs(law.high):
@@ -254,7 +269,7 @@ def _miss(weights: np.ndarray, law: Law, eps: float) -> str:
     return (
         _miss_mean(weights, law, slack)
         or _miss_std(weights, law, slack)
-        or _miss_shape(weights.ravel(), law, slack)
+        or ("" if law.kind == "moments" else _miss_shape(weights.ravel(), law, slack))
     )
 
 

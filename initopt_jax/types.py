@@ -1,13 +1,13 @@
 """The shared words of the package: model, task, dataset, initializer, transform.
 
 Static descriptions are frozen dataclasses; what flows through compiled code are NamedTuples of
-arrays; callables are Protocols. Axis letters: L lanes, W tile width, B batch, T steps, D features.
+arrays. Axis letters: L lanes, W tile width, B batch, T steps, D features.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -20,33 +20,41 @@ Shape = tuple[int, ...]
 Direction = Literal["min", "max"]
 
 
-class InitFn(Protocol):
-    """Tensor-level initializer: options are keyword-only; usable as any Flax `kernel_init`."""
-
-    def __call__(self, key: Array, shape: Shape, dtype: Any = ..., **options: Any) -> Array:
-        """The weights of one leaf."""
-        ...
-
-
 @dataclass(frozen=True)
 class Law:
-    """The distribution that an initializer was asked to draw, for one shape and one set of options.
+    """What an initializer was asked to draw, for one shape and one set of options.
+
+    `kind`, `mean`, `std`, `low`, `high` describe the random numbers of a leaf: all of its weights,
+    or those that `drawn` picks.
 
     Attributes:
         kind: the family. `orthogonal`: rows or columns (the fewer) are orthogonal, of norm `gain`.
+            `exact`: no randomness, the weights are `value`. `moments`: only bounds, mean and
+            standard deviation are stated.
         mean: of one weight.
         std: of one weight (for `orthogonal`: its root mean square).
         low: no weight lies below it.
         high: no weight lies above it.
         gain: for `orthogonal` only, the common singular value.
+        value: for `exact` only, the weights.
+        zeros: how many weights are exactly 0; None where the law does not say.
+        drawn: `(weights) -> array`, the random part, where the rest is arranged: the non-zero ones
+            of a sparse leaf, the block that a structured leaf repeats. A matrix for `orthogonal`.
+        arranged: `(weights) -> str`, what is wrong with the arrangement, empty if it is right.
     """
 
-    kind: Literal["constant", "normal", "truncated_normal", "uniform", "orthogonal"]
+    kind: Literal[
+        "constant", "exact", "moments", "normal", "orthogonal", "truncated_normal", "uniform"
+    ]
     mean: float = 0.0
     std: float = 0.0
     low: float = -np.inf
     high: float = np.inf
     gain: float = 1.0
+    value: np.ndarray | None = None
+    zeros: int | None = None
+    drawn: Callable[[np.ndarray], np.ndarray] | None = None
+    arranged: Callable[[np.ndarray], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,14 +63,15 @@ class Initializer:
 
     Attributes:
         name: as written in a config.
-        draw: the pure function `(key, shape, dtype, *, **options) -> Array`.
+        draw: the pure function `(key, shape, dtype=float32, *, **options) -> Array`, usable as any
+            Flax `kernel_init`. Options that are numbers may be traced; text and flags may not.
         law: `(shape, **options) -> Law`, what the audit holds the draw to; None where unknown.
         formula: one line, plain text.
         reference: authors, year, equation or section.
     """
 
     name: str
-    draw: InitFn
+    draw: Callable[..., Array]
     law: Callable[..., Law] | None
     formula: str
     reference: str

@@ -18,8 +18,8 @@ from initopt_jax.initializers import REGISTRY, default_rules, initialize
 from initopt_jax.types import Law
 
 STD = 0.1
-TRUNCATED = initializers.truncated_normal_law((1,), stddev=STD)
-UNIFORM = initializers.uniform_law((1,), scale=STD * math.sqrt(3))
+TRUNCATED = REGISTRY["truncated_normal"].law((1,), stddev=STD)
+UNIFORM = REGISTRY["uniform"].law((1,), scale=STD * math.sqrt(3))
 NORMAL = Law("normal", std=STD)
 
 
@@ -76,7 +76,7 @@ def test_registered_initializers_pass(name, dtype):
 @pytest.mark.parametrize("shape", [(784, 300), (512, 512)])
 def test_large_orthogonal_leaf_passes(shape):
     weights = np.asarray(initializers.orthogonal(jax.random.key(2), shape, gain=2.0))
-    assert verdict(weights, initializers.orthogonal_law(shape, gain=2.0)) == "ok"
+    assert verdict(weights, REGISTRY["orthogonal"].law(shape, gain=2.0)) == "ok"
 
 
 @pytest.mark.parametrize("law", [NORMAL, UNIFORM, TRUNCATED], ids=lambda law: law.kind)
@@ -138,7 +138,7 @@ def test_zeros_are_caught_in_the_smallest_leaf():
 
 @pytest.mark.parametrize("shape", [(40, 12), (12, 40), (25, 25)])
 def test_orthogonal_defects(shape):
-    law = initializers.orthogonal_law(shape, gain=2.0)
+    law = REGISTRY["orthogonal"].law(shape, gain=2.0)
     tall = sample(law, (max(shape), min(shape)), np.random.default_rng(1))
     good = tall if shape[0] >= shape[1] else tall.T
     assert verdict(good, law) == "ok"
@@ -149,16 +149,16 @@ def test_orthogonal_defects(shape):
 
 
 def test_identity_is_not_a_random_rotation():
-    assert verdict(np.eye(64), initializers.orthogonal_law((64, 64))) == "fails"
+    assert verdict(np.eye(64), REGISTRY["orthogonal"].law((64, 64))) == "fails"
 
 
 def test_constants_are_exact_up_to_the_dtype():
-    law = initializers.constant_law((3,), value=0.1)
+    law = REGISTRY["constant"].law((3,), value=0.1)
     assert verdict(np.full(3, 0.1), law) == "ok"
     assert verdict(np.full(3, 0.1), law, jnp.bfloat16) == "ok"
     assert verdict(np.full(3, 0.1 + 1e-6), law) == "fails"
-    assert verdict(np.zeros(3), initializers.zeros_law((3,))) == "ok"
-    assert verdict(np.full(3, 1e-30), initializers.zeros_law((3,))) == "fails"
+    assert verdict(np.zeros(3), REGISTRY["zeros"].law((3,))) == "ok"
+    assert verdict(np.full(3, 1e-30), REGISTRY["zeros"].law((3,))) == "fails"
 
 
 def test_no_law():
@@ -233,11 +233,11 @@ def test_laws_by_option_by_mapping_and_by_attribute(flax_params):
     unknown = audit_params(kernels, default_rules(mine))
     assert {leaf.verdict for leaf in unknown if leaf.pattern == "*"} == {"no law"}
     assert {leaf.initializer for leaf in unknown if leaf.pattern == "*"} == {"mine"}
-    wrong = {"*": functools.partial(initializers.normal_law, stddev=0.2)}
+    wrong = {"*": functools.partial(REGISTRY["normal"].law, stddev=0.2)}
     mapped = audit_params(kernels, default_rules(mine), laws=wrong, label="cell 3")
     assert len(audit.failures(mapped)) == 2
     assert {leaf.initializer for leaf in mapped} == {"cell 3"}
-    mine.law = functools.partial(initializers.normal_law, stddev=0.3)
+    mine.law = functools.partial(REGISTRY["normal"].law, stddev=0.3)
     stated = audit_params(kernels, default_rules(mine))
     assert {leaf.verdict for leaf in stated} == {"ok"}
 

@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
-from initopt_jax.types import Array, Law, Shape
+from initopt_jax.types import Array, Initializer, Law, Shape
 
 
 def zeros(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
@@ -109,3 +109,28 @@ def constant_law(shape: Shape, *, value: float = 0.1) -> Law:
     del shape
     checks.number("value", value)
     return Law("constant", mean=value, low=value, high=value)
+
+
+ENTRIES = (
+    Initializer(
+        name="zeros",
+        draw=zeros,
+        law=zeros_law,
+        formula="W = 0",
+        reference="Rumelhart, Hinton and Williams (1986)",
+    ),
+    Initializer(
+        name="ones",
+        draw=ones,
+        law=ones_law,
+        formula="W = 1",
+        reference="Ioffe and Szegedy (2015)",
+    ),
+    Initializer(
+        name="constant",
+        draw=constant,
+        law=constant_law,
+        formula="W = value",
+        reference="Rumelhart, Hinton and Williams (1986)",
+    ),
+)

@@ -12,7 +12,7 @@ from initopt_jax.initializers.base import (
     scaled_normal,
     scaled_truncated_normal,
 )
-from initopt_jax.types import Array, Law, Shape
+from initopt_jax.types import Array, Initializer, Law, Shape
 
 
 def normal(
@@ -97,3 +97,21 @@ def truncated_normal_law(shape: Shape, *, stddev: float = 0.01) -> Law:
     checks.positive("stddev", stddev)
     bound = CUT * stddev / TRUNCATED_STD
     return Law("truncated_normal", std=stddev, low=-bound, high=bound)
+
+
+ENTRIES = (
+    Initializer(
+        name="normal",
+        draw=normal,
+        law=normal_law,
+        formula="W ~ N(0, stddev^2)",
+        reference="Krizhevsky, Sutskever and Hinton (2012), section 5",
+    ),
+    Initializer(
+        name="truncated_normal",
+        draw=truncated_normal,
+        law=truncated_normal_law,
+        formula="W ~ N(0, s^2) given |W| <= 2 s, s = stddev / 0.8796",
+        reference="Johnson, Kotz and Balakrishnan (1994), section 10.1",
+    ),
+)

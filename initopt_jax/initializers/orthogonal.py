@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
-from initopt_jax.types import Array, Law, Shape
+from initopt_jax.types import Array, Initializer, Law, Shape
 
 # Reflections multiplied at a time: on CPU 16 takes as long as 32, and `_block_factor` rounds less.
 BLOCK = 16
@@ -134,3 +134,14 @@ def _block_factor(blocks: Array) -> Array:
         power = _product(power, power)
         factor = factor + _product(factor, power)
     return factor
+
+
+ENTRIES = (
+    Initializer(
+        name="orthogonal",
+        draw=orthogonal,
+        law=orthogonal_law,
+        formula="W^T W = gain^2 I (or W W^T), Haar-distributed",
+        reference="Saxe, McClelland and Ganguli (2014), section 3",
+    ),
+)

@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import scaled_uniform
-from initopt_jax.types import Array, Law, Shape
+from initopt_jax.types import Array, Initializer, Law, Shape
 
 
 def uniform(
@@ -50,3 +50,14 @@ def uniform_law(shape: Shape, *, scale: float = 0.05) -> Law:
     del shape
     checks.positive("scale", scale)
     return Law("uniform", std=scale / math.sqrt(3), low=-scale, high=scale)
+
+
+ENTRIES = (
+    Initializer(
+        name="uniform",
+        draw=uniform,
+        law=uniform_law,
+        formula="W ~ U[-scale, scale)",
+        reference="Glorot and Bengio (2010), eq. 1",
+    ),
+)

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.base import scaled_normal, scaled_uniform
 from initopt_jax.initializers.fans import weight_fans
-from initopt_jax.types import Array, Law, Shape
+from initopt_jax.types import Array, Initializer, Law, Shape
 
 
 def _lecun_std(shape: Shape) -> float:
@@ -289,3 +289,49 @@ def he_uniform(
 def he_uniform_law(shape: Shape, *, gain: float = 1.0) -> Law:
     """The law of `he_uniform`."""
     return _uniform_law(_he_std(shape), gain)
+
+
+ENTRIES = (
+    Initializer(
+        name="lecun_normal",
+        draw=lecun_normal,
+        law=lecun_normal_law,
+        formula="W ~ N(0, gain^2 / fan_in)",
+        reference="LeCun, Bottou, Orr and Müller (1998), section 4.6",
+    ),
+    Initializer(
+        name="lecun_uniform",
+        draw=lecun_uniform,
+        law=lecun_uniform_law,
+        formula="W ~ U[-a, a), a = gain * sqrt(3 / fan_in)",
+        reference="LeCun, Bottou, Orr and Müller (1998), section 4.6",
+    ),
+    Initializer(
+        name="glorot_normal",
+        draw=glorot_normal,
+        law=glorot_normal_law,
+        formula="W ~ N(0, 2 gain^2 / (fan_in + fan_out))",
+        reference="Glorot and Bengio (2010), eq. 12",
+    ),
+    Initializer(
+        name="glorot_uniform",
+        draw=glorot_uniform,
+        law=glorot_uniform_law,
+        formula="W ~ U[-a, a), a = gain * sqrt(6 / (fan_in + fan_out))",
+        reference="Glorot and Bengio (2010), eq. 16",
+    ),
+    Initializer(
+        name="he_normal",
+        draw=he_normal,
+        law=he_normal_law,
+        formula="W ~ N(0, 2 gain^2 / fan_in)",
+        reference="He, Zhang, Ren and Sun (2015), eq. 10",
+    ),
+    Initializer(
+        name="he_uniform",
+        draw=he_uniform,
+        law=he_uniform_law,
+        formula="W ~ U[-a, a), a = gain * sqrt(6 / fan_in)",
+        reference="He, Zhang, Ren and Sun (2015), eq. 10",
+    ),
+)
