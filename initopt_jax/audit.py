@@ -17,7 +17,7 @@ import numpy as np
 from scipy import optimize, special
 
 from initopt_jax.errors import CheckFailed
-from initopt_jax.initializers.fans import fans as fans_of
+from initopt_jax.initializers.layout import Layout, standard_layout
 from initopt_jax.initializers.registry import REGISTRY
 from initopt_jax.initializers.rules import Draw, Rules, match_rules
 from initopt_jax.tree import named_leaves
@@ -31,6 +31,8 @@ Z = float(-special.ndtri(ALARM / 2))
 SHAPE_SAMPLE = 65_536
 # Float32 generators resolve probabilities down to about 1e-7; expect no rarer value of them.
 REACH_SAMPLE = 10_000_000
+# Angles between units are looked at up to this number: a matrix product is the cost.
+ANGLES = 2**20
 # A normal cut at ten standard deviations or more is a normal.
 WIDEST_CUT = 10.0
 
@@ -51,13 +53,18 @@ class LeafAudit:
         shape: of the leaf.
         initializer: its name, or the label given to the audit.
         pattern: of the rule that drew it.
-        fan_in: of the shape.
-        fan_out: of the shape.
+        layer: what kind of layer uses it, and how.
+        fan_in: of that layer.
+        fan_out: of that layer.
         law: kind of the distribution asked for, None where the initializer states none.
         asked_mean: of one weight, None without a law.
         asked_std: of one weight, None without a law.
         mean: measured, None for an empty leaf.
         std: measured, None for an empty leaf.
+        zeros: share of weights that are exactly 0, None for an empty leaf.
+        coherence: largest `|cos|` of the angle between two rows or two columns (the fewer) of a
+            kernel: 0 if it is orthogonal, 1 if two units are copies. None for a vector, for a leaf
+            of more than a million numbers in such angles, and where one of them is 0.
         verdict: `no law` where only finiteness could be judged.
         reason: what failed, empty otherwise.
     """
@@ -66,6 +73,7 @@ class LeafAudit:
     shape: Shape
     initializer: str
     pattern: str
+    layer: str
     fan_in: int
     fan_out: int
     law: str | None
@@ -73,6 +81,8 @@ class LeafAudit:
     asked_std: float | None
     mean: float | None
     std: float | None
+    zeros: float | None
+    coherence: float | None
     verdict: Verdict
     reason: str
 
@@ -83,6 +93,7 @@ def audit_params(
     *,
     laws: Mapping[str, Callable[[Shape], Law] | None] | None = None,
     label: str | None = None,
+    layouts: Mapping[str, Layout] | None = None,
 ) -> list[LeafAudit]:
     """Audit every leaf of one network against the rules that should have drawn it.
 
@@ -94,6 +105,7 @@ def audit_params(
         rules: those given to `initializers.initialize`.
         laws: pattern to `(shape) -> Law`, or to None where there is none.
         label: the name of the initializer in the result; by default that of each rule's own.
+        layouts: path to layout, as given to `initializers.initialize`.
 
     Returns:
         One entry per leaf, in the order of `jax.tree.leaves`.
@@ -111,7 +123,8 @@ def audit_params(
     'std 0.1293 must be between 0.1474 and 0.2077 (n = 640)'
     """
     audits = []
-    for leaf, (_, value) in zip(match_rules(params, rules), named_leaves(params), strict=True):
+    matched = match_rules(params, rules, layouts)
+    for leaf, (_, value) in zip(matched, named_leaves(params), strict=True):
         name, law_of = _known(leaf.draw)
         if laws is not None and leaf.pattern in laws:
             law_of = laws[leaf.pattern]
@@ -120,8 +133,9 @@ def audit_params(
                 leaf.path,
                 leaf.pattern,
                 np.asarray(value),
-                law_of(leaf.shape) if law_of else None,
-                fans_of(leaf.shape),
+                law_of(leaf.layout.kernel_shape(leaf.shape)) if law_of else None,
+                leaf.layout.fans(leaf.shape),
+                layout=leaf.layout,
                 initializer=label or name,
             )
         )
@@ -135,6 +149,7 @@ def audit_leaf(
     law: Law | None,
     fans: tuple[int, int],
     *,
+    layout: Layout | None = None,
     initializer: str = "",
 ) -> LeafAudit:
     """Audit one leaf.
@@ -149,14 +164,17 @@ def audit_leaf(
     - largest magnitude: neither too far out for n draws, nor too far in (a truncated normal);
     - shape: the Kolmogorov-Smirnov distance to the law stays below `sqrt(ln(2 / 1e-9) / (2 n))`;
     - orthogonal weights: `W^T W = gain^2 I` within rounding, and the mean. That they are Haar
-      distributed cannot be judged from one draw.
+      distributed cannot be judged from one draw;
+    - arranged weights: the number of zeros, and what the law's `arranged` finds, kernel by kernel;
+      then as above for the part that was drawn.
 
     Args:
         path: of the leaf.
         pattern: of the rule that drew it.
         value: the leaf on the host, any floating dtype.
-        law: what was asked for, None where the initializer states none.
+        law: what was asked for in each kernel, None where the initializer states none.
         fans: fan-in and fan-out.
+        layout: how the leaf is made of kernels; by default what its shape suggests.
         initializer: its name.
 
     Returns:
@@ -172,12 +190,14 @@ def audit_leaf(
     >>> audit_leaf("kernel", "*", 0 * weights, Law("normal", std=0.1), (100, 50)).reason
     'std 0 must be between 0.09395 and 0.1062 (n = 5000)'
     """
+    layout = layout or standard_layout(tuple(value.shape))
     weights = value.astype(np.float64)
     finite = bool(np.isfinite(weights).all())
     if not finite:
         reason = f"{np.sum(~np.isfinite(weights))} of {weights.size} weights are not finite"
     else:
-        reason = _miss(weights, law, _resolution(value.dtype)) if law and weights.size else ""
+        eps = _resolution(value.dtype)
+        reason = _miss_leaf(weights, law, layout, eps) if law and weights.size else ""
     verdict: Verdict = "fails" if reason else "ok" if law else "no law"
     with np.errstate(invalid="ignore", over="ignore"):
         mean, std = (weights.mean(), weights.std()) if weights.size else (None, None)
@@ -186,6 +206,7 @@ def audit_leaf(
         shape=tuple(value.shape),
         initializer=initializer,
         pattern=pattern,
+        layer=layout.describe(),
         fan_in=fans[0],
         fan_out=fans[1],
         law=law.kind if law else None,
@@ -193,6 +214,8 @@ def audit_leaf(
         asked_std=float(law.std) if law else None,
         mean=None if mean is None else float(mean),
         std=None if std is None else float(std),
+        zeros=float(np.mean(weights == 0)) if weights.size else None,
+        coherence=_coherence(layout.take_apart(weights)) if finite and weights.size else None,
         verdict=verdict,
         reason=reason,
     )
@@ -238,8 +261,34 @@ def _resolution(dtype: np.dtype) -> float:
     return float(jnp.finfo(dtype if jnp.issubdtype(dtype, jnp.floating) else np.float32).eps)
 
 
+def _coherence(kernels: np.ndarray) -> float | None:
+    """Of kernels [n, ..., inputs, outputs]."""
+    matrices = kernels.reshape(len(kernels), -1, kernels.shape[-1])
+    if matrices.shape[1] < matrices.shape[2]:
+        matrices = matrices.transpose(0, 2, 1)
+    units = matrices.shape[2]
+    lengths = np.linalg.norm(matrices, axis=1, keepdims=True)
+    if kernels.ndim < 3 or units < 2 or len(kernels) * units**2 > ANGLES or not lengths.all():
+        return None
+    matrices = matrices / lengths
+    cosines = np.abs(matrices.transpose(0, 2, 1) @ matrices)
+    return float((cosines * (1 - np.eye(units))).max())
+
+
+def _miss_leaf(weights: np.ndarray, law: Law, layout: Layout, eps: float) -> str:
+    """What is wrong with a leaf, all kernels at once where each weight is a draw of its own."""
+    alike = law.zeros is None and not (law.arranged or law.drawn)
+    if alike and law.kind not in ("exact", "orthogonal"):
+        return _miss(weights, law, eps)
+    kernels = layout.take_apart(weights)
+    for number, kernel in enumerate(kernels):
+        if wrong := _miss(kernel, law, eps):
+            return wrong if len(kernels) == 1 else f"kernel {number}: {wrong}"
+    return ""
+
+
 def _miss(weights: np.ndarray, law: Law, eps: float) -> str:
-    """What is wrong with finite weights, or an empty text."""
+    """What is wrong with the weights of a kernel, or an empty text."""
     zeros = int(np.sum(weights == 0))
     if law.zeros is not None and zeros != law.zeros:
         return f"{zeros} of {weights.size} weights are 0, asked were {law.zeros}"

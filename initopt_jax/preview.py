@@ -48,7 +48,8 @@ def all_tiles(experiment: Experiment) -> list[Tile]:
 
 def initial_weights(experiment: Experiment) -> InitialWeights:
     """The first weights of every lane, by initializer cell and init seed."""
-    return InitialWeights(experiment.params, [cell.rules for cell in experiment.weights])
+    rules = [cell.rules for cell in experiment.weights]
+    return InitialWeights(experiment.params, rules, experiment.layouts)
 
 
 def audit_experiment(experiment: Experiment, initial: InitialWeights) -> list[LeafAudit]:
@@ -56,7 +57,13 @@ def audit_experiment(experiment: Experiment, initial: InitialWeights) -> list[Le
     seed = experiment.config.seeds.first
     rows: list[LeafAudit] = []
     for index, cell in enumerate(experiment.weights):
-        rows += audit_params(initial(index, seed), cell.rules, laws=cell.laws, label=cell.label)
+        rows += audit_params(
+            initial(index, seed),
+            cell.rules,
+            laws=cell.laws,
+            label=cell.label,
+            layouts=experiment.layouts,
+        )
     return rows
 
 

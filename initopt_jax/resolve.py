@@ -18,7 +18,7 @@ from initopt_jax.config import Config, DatasetConfig, TargetConfig
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.errors import ConfigError, unknown_name
-from initopt_jax.initializers import match_rules
+from initopt_jax.initializers import Layout, match_rules
 from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options
@@ -38,6 +38,7 @@ class Experiment:
         programs: the compiled training programs.
         lanes: a row per lane; see DESIGN "lanes.csv".
         params: shapes of the parameters. model_state: the model's first mutable state.
+        layouts: how the model uses each leaf, by path.
         sources: the user's own modules behind the config, by name.
     """
 
@@ -47,6 +48,7 @@ class Experiment:
     model: Model
     params: PyTree
     model_state: PyTree
+    layouts: Mapping[str, Layout]
     weights: tuple[Weights, ...]
     programs: tuple[Program, ...]
     lanes: pd.DataFrame
@@ -87,6 +89,7 @@ def resolve(config: Config) -> Experiment:
         rules = {"params_or_shapes": params, "rules": cell.rules}
         call_with(f"initializer {cell.label!r}", match_rules, rules)
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), np.float32)
+    layouts = models.leaf_layouts(model, params, model_state, batch)
     cost = model_cost(model, params, model_state, batch)
     sweeps = expand_optimizers(config, len(dataset.train.inputs), cost)
     return Experiment(
@@ -96,6 +99,7 @@ def resolve(config: Config) -> Experiment:
         model=model,
         params=params,
         model_state=model_state,
+        layouts=layouts,
         weights=weights,
         programs=sweeps.programs,
         lanes=plan_lanes(config, weights, sweeps),

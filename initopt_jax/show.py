@@ -146,7 +146,8 @@ def summary(study: Study) -> None:
 def audit(rows: Sequence[LeafAudit]) -> None:
     """A line per parameter leaf: what it was asked to be and what it is."""
     table = Table(title="first weights, leaf by leaf", title_justify="left")
-    for name in ("initializer", "leaf", "rule", "shape", "fans", "asked", "measured", "verdict"):
+    for name in ("initializer", "leaf", "rule", "shape", "layer", "fans in, out", "asked",
+                 "measured", "verdict"):  # fmt: skip
         table.add_column(name)
     for row in rows:
         asked = "" if row.law is None else f"{row.law} {row.asked_mean:.4g} ± {row.asked_std:.4g}"
@@ -156,12 +157,24 @@ def audit(rows: Sequence[LeafAudit]) -> None:
             row.path,
             row.pattern,
             "x".join(map(str, row.shape)),
+            row.layer,
             f"{row.fan_in}, {row.fan_out}",
             asked,
-            f"{row.mean:.4g} ± {row.std:.4g}",
+            _measured(row),
             verdict,
         )
     _console().print(table)
+
+
+def _measured(row: LeafAudit) -> str:
+    if row.mean is None:
+        return "empty"
+    text = f"{row.mean:.4g} ± {row.std:.4g}"
+    if row.zeros and row.std:
+        text += f", {row.zeros:.1%} zeros"
+    if row.coherence is not None:
+        text += f", coherence {row.coherence:.2g}"
+    return text
 
 
 def verification(outcome: Verification) -> None:

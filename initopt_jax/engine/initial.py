@@ -2,14 +2,14 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from initopt_jax.engine.devices import MATMUL_PRECISION, host_device
-from initopt_jax.initializers import draw_leaves, match_rules
+from initopt_jax.initializers import Layout, draw_leaves, match_rules
 from initopt_jax.keys import named_key, stream_key
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, Device, PyTree
@@ -28,10 +28,16 @@ class InitialWeights:
     Args:
         shapes: of the parameters.
         rules: one rule set per initializer cell.
+        layouts: of the leaves; by default what their shapes suggest.
     """
 
-    def __init__(self, shapes: PyTree, rules: Sequence[Rules]):
-        self._leaf_rules = [match_rules(shapes, cell) for cell in rules]
+    def __init__(
+        self,
+        shapes: PyTree,
+        rules: Sequence[Rules],
+        layouts: Mapping[str, Layout] | None = None,
+    ):
+        self._leaf_rules = [match_rules(shapes, cell, layouts) for cell in rules]
         self._structure = jax.tree.structure(shapes)
         self._lock = threading.Lock()
         self._drawn: OrderedDict[tuple[int, int], PyTree] = OrderedDict()

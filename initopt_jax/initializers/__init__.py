@@ -10,6 +10,7 @@ from initopt_jax.initializers.constant import (
     zeros,
 )
 from initopt_jax.initializers.fans import fans
+from initopt_jax.initializers.layout import Layout, standard_layout
 from initopt_jax.initializers.normal import (
     normal,
     truncated_normal,
@@ -24,6 +25,7 @@ from initopt_jax.initializers.rules import (
     match_rules,
 )
 from initopt_jax.initializers.uniform import uniform
+from initopt_jax.initializers.usage import layouts
 from initopt_jax.initializers.variance_scaling import (
     glorot_normal,
     glorot_uniform,
@@ -35,6 +37,7 @@ from initopt_jax.initializers.variance_scaling import (
 
 __all__ = [
     "REGISTRY",
+    "Layout",
     "LeafRule",
     "constant",
     "default_rules",
@@ -45,12 +48,14 @@ __all__ = [
     "he_normal",
     "he_uniform",
     "initialize",
+    "layouts",
     "lecun_normal",
     "lecun_uniform",
     "match_rules",
     "normal",
     "ones",
     "orthogonal",
+    "standard_layout",
     "truncated_normal",
     "uniform",
     "zeros",

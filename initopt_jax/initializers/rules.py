@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from initopt_jax.errors import unknown_name
+from initopt_jax.initializers.layout import Layout, standard_layout
 from initopt_jax.initializers.registry import REGISTRY
 from initopt_jax.keys import named_key
 from initopt_jax.tree import first_match, named_leaves
@@ -28,7 +29,8 @@ class LeafRule:
         shape: of the leaf.
         dtype: of the leaf.
         pattern: of the first rule that matches the path.
-        draw: that rule's initializer, `(key, shape, dtype) -> Array`.
+        draw: that rule's initializer, `(key, shape, dtype) -> Array`, for one kernel.
+        layout: how the leaf is made of kernels.
     """
 
     path: str
@@ -36,6 +38,7 @@ class LeafRule:
     dtype: Any
     pattern: str
     draw: Draw
+    layout: Layout
 
 
 def default_rules(
@@ -59,7 +62,9 @@ def default_rules(
     return list(zip(DEFAULT_PATTERNS, (bias, scale, weights), strict=True))
 
 
-def match_rules(params_or_shapes: PyTree, rules: Rules) -> list[LeafRule]:
+def match_rules(
+    params_or_shapes: PyTree, rules: Rules, layouts: Mapping[str, Layout] | None = None
+) -> list[LeafRule]:
     """The rule of every leaf: the first whose pattern matches the path.
 
     A rule that never applies is a mistake that would go unseen (a misspelt path, or an earlier rule
@@ -71,6 +76,7 @@ def match_rules(params_or_shapes: PyTree, rules: Rules) -> list[LeafRule]:
         rules: `{pattern: initializer}` or `(pattern, initializer)` pairs, in order. Patterns are
             shell-style and match the whole path; `*` also crosses `/`. An initializer is a name
             from `REGISTRY` or a callable `(key, shape, dtype) -> Array`.
+        layouts: path to layout, as of `initializers.layouts`; by default what the shape suggests.
 
     Returns:
         One entry per leaf, in the order of `jax.tree.leaves`.
@@ -95,7 +101,9 @@ def match_rules(params_or_shapes: PyTree, rules: Rules) -> list[LeafRule]:
         if match is None:
             uncovered.append(path)
         else:
-            matched.append(LeafRule(path, tuple(leaf.shape), leaf.dtype, *match))
+            shape = tuple(leaf.shape)
+            layout = (layouts or {}).get(path) or standard_layout(shape)
+            matched.append(LeafRule(path, shape, leaf.dtype, *match, layout))
     if uncovered:
         raise ValueError(
             f"no rule matches {_listing(uncovered)}; add a pattern for each, or close the rules "
@@ -105,17 +113,26 @@ def match_rules(params_or_shapes: PyTree, rules: Rules) -> list[LeafRule]:
     return matched
 
 
-def initialize(key: Array, params_or_shapes: PyTree, rules: Rules) -> PyTree:
+def initialize(
+    key: Array,
+    params_or_shapes: PyTree,
+    rules: Rules,
+    layouts: Mapping[str, Layout] | None = None,
+) -> PyTree:
     """First weights for a whole network.
 
     The key of a leaf is `keys.named_key(key, path)`: adding, removing or renaming a layer leaves
-    all other leaves as they were, bit for bit.
+    all other leaves as they were, bit for bit. A leaf of several kernels (groups, a stack of
+    layers, the rows of an embedding) draws each with a key of its own.
 
     Args:
         key: of the network.
         params_or_shapes: tree of arrays (their values are not looked at) or of
             `jax.ShapeDtypeStruct`, as `jax.eval_shape` gives.
         rules: see `match_rules`; all leaves must be covered.
+        layouts: how leaves are used, from `layouts(apply, params, inputs)`. Without it, shapes are
+            read as `(*window, inputs, outputs)`, which is wrong for attention with an axis for its
+            heads, grouped convolutions, einsums and embeddings.
 
     Returns:
         The tree with every leaf drawn, in its shape and dtype.
@@ -127,7 +144,7 @@ def initialize(key: Array, params_or_shapes: PyTree, rules: Rules) -> PyTree:
     >>> initialize(jax.random.key(0), shapes, {"bias": "ones"})["bias"].tolist()
     [1.0, 1.0, 1.0]
     """
-    leaves = match_rules(params_or_shapes, rules)
+    leaves = match_rules(params_or_shapes, rules, layouts)
     drawn = draw_leaves([named_key(key, leaf.path) for leaf in leaves], leaves)
     return jax.tree.unflatten(jax.tree.structure(params_or_shapes), drawn)
 
@@ -138,14 +155,22 @@ def draw_leaves(keys: Sequence[Array], leaves: Sequence[LeafRule]) -> list[Array
 
 
 def _draw(key: Array, leaf: LeafRule) -> Array:
-    value = leaf.draw(key, leaf.shape, leaf.dtype)
-    if jnp.shape(value) != leaf.shape or jnp.result_type(value) != leaf.dtype:
-        raise ValueError(
-            f"the initializer of rule {leaf.pattern!r} must return {leaf.shape} "
-            f"{jnp.dtype(leaf.dtype).name} for leaf {leaf.path!r}, got {jnp.shape(value)} "
-            f"{jnp.result_type(value).name}"
-        )
-    return value
+    shape, count = leaf.layout.kernel_shape(leaf.shape), leaf.layout.kernels(leaf.shape)
+
+    def one(key: Array) -> Array:
+        value = leaf.draw(key, shape, leaf.dtype)
+        if jnp.shape(value) != shape or jnp.result_type(value) != leaf.dtype:
+            raise ValueError(
+                f"the initializer of rule {leaf.pattern!r} must return {shape} "
+                f"{jnp.dtype(leaf.dtype).name} for leaf {leaf.path!r}, got {jnp.shape(value)} "
+                f"{jnp.result_type(value).name}"
+            )
+        return value
+
+    if leaf.layout == standard_layout(leaf.shape):
+        return one(key)
+    kernels = one(key)[None] if count == 1 else jax.vmap(one)(jax.random.split(key, count))
+    return leaf.layout.put_together(kernels, leaf.shape)
 
 
 def _as_draw(pattern: str, initializer: str | Draw) -> Draw:

@@ -7,7 +7,9 @@ batch last, every shifted copy is made of long runs.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -21,6 +23,19 @@ from initopt_jax.types import Array, Shape
 Form = Literal["stock", "patches", "rows"]
 Pair = tuple[int, int]
 LARGEST_PATCHES = 2**28  # elements; beyond a gigabyte of patches the stock form wins by memory
+
+
+_ONLY_STOCK: ContextVar[bool] = ContextVar("only_stock", default=False)
+
+
+@contextmanager
+def as_stock() -> Iterator[None]:
+    """Within the block, convolutions are traced as `lax` has them, for those who read traces."""
+    token = _ONLY_STOCK.set(True)
+    try:
+        yield
+    finally:
+        _ONLY_STOCK.reset(token)
 
 
 @dataclass(frozen=True)
@@ -186,7 +201,7 @@ def conv_general_dilated(
             preferred_element_type=preferred_element_type,
         )
 
-    special = batch_group_count != 1 or preferred_element_type is not None
+    special = _ONLY_STOCK.get() or batch_group_count != 1 or preferred_element_type is not None
     if convolution == "stock" or special or spatial not in (1, 2) or lhs.dtype != rhs.dtype:
         return stock()
     batch, features, *axes = numbers.lhs_spec
