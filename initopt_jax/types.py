@@ -78,6 +78,25 @@ class Initializer:
 
 
 @dataclass(frozen=True)
+class ModelInitializer:
+    """Registry entry of an initializer that sees the whole network.
+
+    Attributes:
+        name: as written in a config.
+        refine: the pure function `(key, params, network, *, **options) -> (params, info)`.
+        base: the tensor-level initializer of weights that it starts from by default.
+        formula: one line, plain text.
+        reference: authors, year, equation or section.
+    """
+
+    name: str
+    refine: Callable[..., tuple[PyTree, dict[str, Array]]]
+    base: str
+    formula: str
+    reference: str
+
+
+@dataclass(frozen=True)
 class Transform:
     """Registry entry of one gradient transformation.
 

@@ -8,8 +8,8 @@ over it. This works for any function: Flax, another library, or plain JAX.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Literal
@@ -25,11 +25,12 @@ ELEMENTWISE = {
     "reduce_precision", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient",
     "sub", "tanh",
 }  # fmt: skip
+LOOPS = ("scan", "while")
 
 
 @dataclass(frozen=True)
-class Traced:
-    """An array that is a rearranged leaf.
+class Place:
+    """Where a leaf's numbers lie in an array that holds nothing else.
 
     Attributes:
         path: of the leaf.
@@ -42,12 +43,22 @@ class Traced:
     alone: tuple[int, ...] = ()
 
 
-class Data:
-    """An array that depends on the network's inputs."""
+@dataclass(frozen=True)
+class Value:
+    """What is known of an array.
+
+    Attributes:
+        leaves: paths of all leaves that it depends on.
+        data: whether it depends on the network's inputs.
+        place: set where it is a rearranged leaf.
+    """
+
+    leaves: frozenset[str] = frozenset()
+    data: bool = False
+    place: Place | None = None
 
 
-DATA = Data()
-Value: TypeAlias = Traced | Data | None  # None: neither of the two, such as a constant
+CONSTANT, DATA = Value(), Value(data=True)
 
 
 def layouts(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict[str, Layout]:
@@ -80,27 +91,49 @@ def layouts(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict[str
     >>> found["out"].fans((8, 16, 64))
     (128, 64)
     """
+    follower, jaxpr, given = prepare(Follower, apply, params, *inputs)
+    follower.walk(jaxpr.jaxpr, given)
+    return follower.layouts()
+
+
+def prepare(
+    kind: Callable[[Mapping[str, Shape]], Any],
+    apply: Callable[..., Any],
+    params: PyTree,
+    *inputs: Any,
+) -> tuple[Any, Any, list[Value]]:
+    """A follower, the operations of `apply`, and what their inputs are."""
     shapes = {path: tuple(leaf.shape) for path, leaf in named_leaves(params)}
-    jaxpr = jax.make_jaxpr(apply)(params, *inputs).jaxpr
-    weights = [Traced(path, tuple((a,) for a in range(len(s)))) for path, s in shapes.items()]
-    follow = _Follower(shapes)
-    follow.walk(jaxpr, [*weights, *[DATA] * (len(jaxpr.invars) - len(weights))])
-    return {path: follow.layout_of(path) for path in shapes}
+    closed = jax.make_jaxpr(apply)(params, *inputs)
+    given = [
+        Value(frozenset([path]), place=Place(path, tuple((axis,) for axis in range(len(shape)))))
+        for path, shape in shapes.items()
+    ]
+    return kind(shapes), closed, given + [DATA] * (len(closed.jaxpr.invars) - len(given))
 
 
-class _Follower:
-    """One pass over the operations, in order; collects the first use of every leaf."""
+class Follower:
+    """One pass over the operations, in order; collects the first use of every leaf.
+
+    Attributes:
+        shapes: of the leaves, by path.
+        summed: layouts of the leaves that are summed over or picked from, in order of use.
+        met: leaves that met activations element by element: path to the operation's name.
+    """
 
     def __init__(self, shapes: Mapping[str, Shape]):
         self.shapes = shapes
-        self.found: dict[str, Layout] = {}
-        self.added: set[str] = set()
+        self.summed: dict[str, Layout] = {}
+        self.met: dict[str, str] = {}
 
-    def layout_of(self, path: str) -> Layout:
-        shape = self.shapes[path]
-        if path in self.found:
-            return self.found[path]
-        if path in self.added and len(shape) > 1:
+    def layouts(self) -> dict[str, Layout]:
+        """The layout of every leaf."""
+        return {path: self._layout_of(path, shape) for path, shape in self.shapes.items()}
+
+    def _layout_of(self, path: str, shape: Shape) -> Layout:
+        if path in self.summed:
+            return self.summed[path]
+        if path in self.met and len(shape) > 1:
             last = len(shape) - 1
             return Layout("added", outputs=(last,), alone=tuple(range(last)))
         return standard_layout(shape)
@@ -110,55 +143,64 @@ class _Follower:
         known = dict(zip(jaxpr.invars, given, strict=True))
 
         def look_up(variable: Any) -> Value:
-            return None if isinstance(variable, Literal) else known.get(variable)
+            return CONSTANT if isinstance(variable, Literal) else known.get(variable, CONSTANT)
 
         for equation in jaxpr.eqns:
             operands = [look_up(variable) for variable in equation.invars]
-            if any(operands):
-                results = self._through(equation, operands)
-                known.update(zip(equation.outvars, results, strict=True))
+            results = self.through(equation, operands)
+            known.update(zip(equation.outvars, results, strict=True))
         return [look_up(variable) for variable in jaxpr.outvars]
 
-    def _through(self, equation: Any, operands: Sequence[Value]) -> list[Value]:
+    def through(self, equation: Any, operands: Sequence[Value]) -> list[Value]:
         """What the results of an operation are."""
-        results: list[Value] = [DATA if DATA in operands else None] * len(equation.outvars)
-        for part, given in _inner(equation, operands):
-            ends = self.walk(part, given)
-            if len(ends) == len(results) and equation.primitive.name != "scan":
+        leaves = frozenset[str]().union(*(one.leaves for one in operands))
+        data = any(one.data for one in operands)
+        results = [Value(leaves, data)] * len(equation.outvars)
+        parts = inner_jaxprs(equation, operands)
+        for part, given in parts:
+            ends = self.inside(equation, part.jaxpr, given)
+            if equation.primitive.name not in LOOPS and len(ends) == len(results):
                 results = ends
-        leaves = [one for one in operands if isinstance(one, Traced)]
-        if leaves and not _is_call(equation):
-            self._use(equation, operands)
-            if DATA in operands:
-                self.added.update(leaf.path for leaf in leaves)
-            elif moved := _rearranged(equation, operands, self.shapes):
-                results = [moved, *results[1:]]
+        if parts:
+            return results
+        self.use(equation, operands)
+        if not data and (place := _rearranged(equation, operands, self.shapes)):
+            return [replace(results[0], place=place), *results[1:]]
         return results
 
-    def _use(self, equation: Any, operands: Sequence[Value]) -> None:
-        """Note the layout of a leaf that this operation sums over."""
+    def inside(self, equation: Any, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
+        """Follow into an operation that holds others."""
+        del equation
+        return self.walk(jaxpr, given)
+
+    def use(self, equation: Any, operands: Sequence[Value]) -> None:
+        """Note what an operation does with the leaves among its operands."""
         name, params = equation.primitive.name, equation.params
-        new = [one if isinstance(one, Traced) and one.path not in self.found else None
-               for one in operands]  # fmt: skip
+        places = [one.place for one in operands]
+        new = [place if place and place.path not in self.summed else None for place in places]
         if name == "dot_general":
             contracted, batched = params["dimension_numbers"]
-            for leaf, sums, alone in zip(new, contracted, batched, strict=True):
-                if leaf:
-                    self._note(leaf, "dense", inputs=_axes(leaf, sums), alone=_axes(leaf, alone))
-        elif name == "conv_general_dilated" and (leaf := new[1]):
+            for place, sums, alone in zip(new, contracted, batched, strict=True):
+                if place:
+                    self._note(place, "dense", inputs=_axes(place, sums), alone=_axes(place, alone))
+        elif name == "conv_general_dilated" and (place := new[1]):
             _, features, *window = params["dimension_numbers"].rhs_spec
-            groups, places = params["feature_group_count"], _axes(leaf, window)
-            kind = "convolution" if places else "dense"
-            inputs = _axes(leaf, [features])
-            self._note(leaf, kind, window=places, inputs=inputs, groups=groups)
-        elif name == "gather" and (leaf := new[0]):
-            rows = _axes(leaf, params["dimension_numbers"].collapsed_slice_dims)
+            groups, spatial = params["feature_group_count"], _axes(place, window)
+            kind = "convolution" if spatial else "dense"
+            inputs = _axes(place, [features])
+            self._note(place, kind, window=spatial, inputs=inputs, groups=groups)
+        elif name == "gather" and (place := new[0]):
+            rows = _axes(place, params["dimension_numbers"].collapsed_slice_dims)
             if rows:
-                self._note(leaf, "embedding", alone=rows)
+                self._note(place, "embedding", alone=rows)
+        elif name in ELEMENTWISE and any(one.data for one in operands):
+            for place in places:
+                if place:
+                    self.met.setdefault(place.path, name)
 
     def _note(
         self,
-        leaf: Traced,
+        place: Place,
         kind: Any,
         *,
         window: tuple[int, ...] = (),
@@ -166,73 +208,78 @@ class _Follower:
         alone: tuple[int, ...] = (),
         groups: int = 1,
     ) -> None:
-        alone = leaf.alone + alone
+        alone = place.alone + alone
         taken = {*window, *inputs, *alone}
-        whole = [axis for axes in leaf.axes for axis in axes]
+        whole = [axis for axes in place.axes for axis in axes]
         outputs = tuple(dict.fromkeys(axis for axis in whole if axis not in taken))
         axes = window + inputs + outputs + alone
         # An axis of the leaf that lies in two places, or in none, was cut in a way not followed.
-        if sorted(axes) == list(range(len(self.shapes[leaf.path]))):
-            self.found[leaf.path] = Layout(kind, window, inputs, outputs, alone, groups)
+        if sorted(axes) == list(range(len(self.shapes[place.path]))):
+            self.summed[place.path] = Layout(kind, window, inputs, outputs, alone, groups)
 
 
-def _is_call(equation: Any) -> bool:
-    return bool(_inner(equation, [None] * len(equation.invars)))
+class Inner(NamedTuple):
+    """A jaxpr inside an operation, and its constants."""
+
+    jaxpr: Any
+    consts: Sequence[Any]
 
 
-def _inner(equation: Any, operands: Sequence[Value]) -> list[tuple[Any, list[Value]]]:
+def inner_jaxprs(equation: Any, operands: Sequence[Value]) -> list[tuple[Inner, list[Value]]]:
     """The jaxprs inside an operation, each with what its own inputs are."""
     name, params = equation.primitive.name, equation.params
     if name == "scan":
         consts, whole = params["num_consts"], params["num_consts"] + params["num_carry"]
-        given: list[Value] = [*operands[:consts], *[DATA] * params["num_carry"]]
-        given += [_one_of(one) for one in operands[whole:]]
-        return [(_open(params["jaxpr"]), given)]
+        carried = [replace(one, data=True, place=None) for one in operands[consts:whole]]
+        rows = [_one_of(one) for one in operands[whole:]]
+        return [(_opened(params["jaxpr"]), [*operands[:consts], *carried, *rows])]
     if name == "cond":
-        return [(_open(branch), list(operands[1:])) for branch in params["branches"]]
+        return [(_opened(branch), list(operands[1:])) for branch in params["branches"]]
     if name == "while":
-        first, consts = params["cond_nconsts"], params["body_nconsts"]
-        carried = len(operands) - first - consts
-        given = [*operands[first : first + consts], *[DATA] * carried]
-        return [(_open(params["body_jaxpr"]), given)]
+        first = params["cond_nconsts"]
+        last = first + params["body_nconsts"]
+        carried = [replace(one, data=True, place=None) for one in operands[last:]]
+        return [(_opened(params["body_jaxpr"]), [*operands[first:last], *carried])]
     for value in params.values():
-        part = _open(value)
-        if hasattr(part, "eqns") and len(part.invars) == len(operands):
+        part = _opened(value)
+        if hasattr(part.jaxpr, "eqns") and len(part.jaxpr.invars) == len(operands):
             return [(part, list(operands))]
     return []
 
 
-def _open(closed: Any) -> Any:
-    return getattr(closed, "jaxpr", closed)
+def _opened(closed: Any) -> Inner:
+    return Inner(getattr(closed, "jaxpr", closed), getattr(closed, "consts", ()))
 
 
 def _one_of(stacked: Value) -> Value:
     """What a loop over the first axis of an array sees."""
-    if not isinstance(stacked, Traced) or not stacked.axes:
-        return stacked
-    return Traced(stacked.path, stacked.axes[1:], stacked.alone + stacked.axes[0])
+    place = stacked.place
+    if not place or not place.axes:
+        return replace(stacked, place=None)
+    one = Place(place.path, place.axes[1:], place.alone + place.axes[0])
+    return replace(stacked, place=one)
 
 
-def _axes(leaf: Traced, places: Sequence[int]) -> tuple[int, ...]:
+def _axes(leaf: Place, places: Sequence[int]) -> tuple[int, ...]:
     return tuple(axis for place in places for axis in leaf.axes[place])
 
 
 def _rearranged(
     equation: Any, operands: Sequence[Value], shapes: Mapping[str, Shape]
-) -> Traced | None:
+) -> Place | None:
     """What the result is, where it holds the numbers of a leaf in other places."""
     name, params = equation.primitive.name, equation.params
     shape = tuple(equation.outvars[0].aval.shape)
     if name in ELEMENTWISE:
         alike = [
-            one
+            one.place
             for one, variable in zip(operands, equation.invars, strict=True)
-            if isinstance(one, Traced) and tuple(variable.aval.shape) == shape and shape
+            if one.place and tuple(variable.aval.shape) == shape and shape
         ]
         # A kernel times a gain per unit that was spread over it is still the kernel.
         return max(alike, key=lambda one: sum(map(bool, one.axes)), default=None)
-    leaf = operands[0]
-    if not isinstance(leaf, Traced):
+    leaf = operands[0].place if operands else None
+    if leaf is None:
         return None
     if name == "transpose":
         axes = tuple(leaf.axes[axis] for axis in params["permutation"])
@@ -253,10 +300,10 @@ def _rearranged(
         axes = regrouped
     else:
         return None
-    return Traced(leaf.path, axes, leaf.alone)
+    return Place(leaf.path, axes, leaf.alone)
 
 
-def _regrouped(leaf: Traced, shape: Shape, sizes: Shape) -> tuple[tuple[int, ...], ...] | None:
+def _regrouped(leaf: Place, shape: Shape, sizes: Shape) -> tuple[tuple[int, ...], ...] | None:
     """The leaf's axes in each axis of a reshaped array; None where an axis is cut."""
     waiting = [axis for axes in leaf.axes for axis in axes if sizes[axis] != 1]
     placed: list[tuple[int, ...]] = []

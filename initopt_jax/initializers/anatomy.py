@@ -1,0 +1,293 @@
+"""The parts of a network that model-level initializers speak of, read off its operations.
+
+Kernels in order of use, where a bias or a scale belongs, which kernels see the inputs and which
+make the outputs, and the residual branches: what is added to a shortcut around it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.extend.core import Literal
+
+from initopt_jax.initializers.layout import Layout
+from initopt_jax.initializers.usage import (
+    CONSTANT,
+    LOOPS,
+    Follower,
+    Value,
+    inner_jaxprs,
+    prepare,
+)
+from initopt_jax.types import Array, PyTree, Shape
+
+SUMS = ("dot_general", "conv_general_dilated")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A leaf that activations are multiplied with and summed over, at its first use.
+
+    Attributes:
+        path: of the leaf.
+        layout: its axes.
+        upstream: leaves that its inputs depend on; empty for a layer that sees the data.
+        looped: whether it is used inside a loop, such as a recurrent cell or a stack of layers.
+    """
+
+    path: str
+    layout: Layout
+    upstream: frozenset[str]
+    looped: bool
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A residual branch: `x + branch(x)`.
+
+    Attributes:
+        leaves: all leaves that only the branch depends on, in order of use.
+        kernels: those of them that are kernels, in order of use.
+        scales: those of them that multiply activations element by element, in order of use.
+        times: how many layers of the network it stands for: more than one in a stack run by a loop.
+    """
+
+    leaves: tuple[str, ...]
+    kernels: tuple[str, ...]
+    scales: tuple[str, ...]
+    times: int
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of a network.
+
+    Attributes:
+        layouts: of every leaf, by path.
+        kernels: in order of use, embeddings not among them.
+        branches: residual branches, in order.
+        met: leaves that meet activations element by element: path to `add`, `mul` ...
+        reached: leaves that the network's outputs depend on.
+    """
+
+    layouts: Mapping[str, Layout]
+    kernels: tuple[Kernel, ...]
+    branches: tuple[Branch, ...]
+    met: Mapping[str, str]
+    reached: frozenset[str]
+
+    @property
+    def depth(self) -> int:
+        """Number of residual branches, those of a stack counted one by one."""
+        return sum(branch.times for branch in self.branches)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Kernels that see the data, not what other leaves made of them."""
+        return tuple(kernel.path for kernel in self.kernels if not kernel.upstream)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Kernels whose sums reach the outputs, and no other kernel on the way."""
+        used = [kernel for kernel in self.kernels if kernel.path in self.reached]
+        seen = frozenset[str]().union(*(kernel.upstream for kernel in used))
+        return tuple(kernel.path for kernel in used if kernel.path not in seen)
+
+    def bias_of(self, kernel: str) -> str | None:
+        """The leaf that is added to a kernel's sums, found by name: a sibling that is added."""
+        layer, _, own = kernel.rpartition("/")
+        siblings = [path for path in self.met if path.rpartition("/")[0] == layer and path != own]
+        return next((path for path in siblings if self.met[path].startswith("add")), None)
+
+
+def anatomy(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> Anatomy:
+    """The parts of the network `apply(params, *inputs)`; nothing is computed.
+
+    A residual branch is found where two results are added and one of them depends on everything
+    that the other does and more (an identity shortcut), or where both have leaves of their own and
+    one has more kernels than the other (a projection shortcut; not inside loops).
+
+    Args:
+        apply: `(params, *inputs) -> anything`.
+        params: arrays, or shapes as of `jax.eval_shape`.
+        inputs: likewise; a batch of more than one example.
+
+    >>> def apply(params, x):
+    ...     return x @ params["in"] + jnp.tanh(x @ params["in"] @ params["a"]) @ params["b"]
+    >>> found = anatomy(
+    ...     apply, {name: jnp.ones((4, 4)) for name in ("a", "b", "in")}, jnp.ones((2, 4))
+    ... )
+    >>> found.branches[0].kernels, found.inputs
+    (('a', 'b'), ('in',))
+    """
+    surveyor, closed, given = prepare(_Surveyor, apply, params, *inputs)
+    results = surveyor.walk(closed.jaxpr, given)
+    return surveyor.anatomy(frozenset[str]().union(*(one.leaves for one in results)))
+
+
+class _Surveyor(Follower):
+    """Follows leaves and notes kernels and branches on the way."""
+
+    def __init__(self, shapes: Mapping[str, Shape]):
+        super().__init__(shapes)
+        self.order: list[str] = []  # leaves by first use
+        self.upstream: dict[str, tuple[frozenset[str], bool]] = {}
+        self.additions: list[tuple[frozenset[str], int]] = []
+        self.loops: list[int] = []  # lengths of the loops around the present operation
+
+    def inside(self, equation: Any, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
+        looped = equation.primitive.name in LOOPS
+        if looped:
+            self.loops.append(equation.params.get("length", 1))
+        results = self.walk(jaxpr, given)
+        if looped:
+            self.loops.pop()
+        return results
+
+    def use(self, equation: Any, operands: Sequence[Value]) -> None:
+        known = set(self.summed)
+        super().use(equation, operands)
+        name = equation.primitive.name
+        for place in (one.place for one in operands):
+            if place and place.path not in self.order and any(one.data for one in operands):
+                self.order.append(place.path)
+        if name in SUMS:
+            for path in set(self.summed) - known:
+                others = [one for one in operands if not (one.place and one.place.path == path)]
+                upstream = frozenset[str]().union(*(one.leaves for one in others))
+                self.upstream[path] = upstream, bool(self.loops)
+        elif name in ("add", "add_any") and all(one.data for one in operands):
+            self._addition(*(one.leaves for one in operands))
+
+    def _addition(self, left: frozenset[str], right: frozenset[str]) -> None:
+        own, other = left - right, right - left
+        if other and not own:
+            own, other = other, own
+        elif own and other:
+            counts = [sum(path in self.upstream for path in side) for side in (own, other)]
+            if self.loops or counts[0] == counts[1] or 0 in counts:
+                return
+            own = own if counts[0] > counts[1] else other
+        if any(path in self.upstream for path in own):
+            times = 1
+            for length in self.loops:
+                times *= length
+            self.additions.append((own, times))
+
+    def anatomy(self, reached: frozenset[str]) -> Anatomy:
+        kernels = tuple(
+            Kernel(path, self.summed[path], *self.upstream[path])
+            for path in self.summed
+            if path in self.upstream
+        )
+        branches = []
+        for own, times in self.additions:
+            leaves = tuple(path for path in self.order if path in own)
+            branches.append(
+                Branch(
+                    leaves=leaves,
+                    kernels=tuple(path for path in leaves if path in self.upstream),
+                    scales=tuple(path for path in leaves if self.met.get(path) == "mul"),
+                    times=times,
+                )
+            )
+        return Anatomy(self.layouts(), kernels, tuple(branches), dict(self.met), reached)
+
+
+def kernel_sums(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict[str, Array]:
+    """What every kernel makes of its inputs, before a bias or an activation.
+
+    Args:
+        apply: `(params, *inputs) -> anything`.
+        params: of the network.
+        inputs: of the network.
+
+    Returns:
+        Path of the kernel to its sums [n, outputs], in order of use: every place, example and
+        time step is a row; the columns are its units, in the order of the leaf's output axes.
+        Kernels inside loops, and those with axes that stand alone, are left out.
+
+    >>> x, params = jnp.ones((2, 3)), {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 5))}
+    >>> sums = kernel_sums(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], params, x)
+    >>> {path: array.shape for path, array in sums.items()}
+    {'a': (2, 4), 'b': (2, 5)}
+    """
+    recorder, closed, given = prepare(_Recorder, apply, params, *inputs)
+    values = jax.tree.leaves((params, *inputs))
+    recorder.run(closed.jaxpr, closed.consts, given, values)
+    return recorder.sums
+
+
+class _Recorder(Follower):
+    """Computes on the way, and keeps what kernels make of their inputs."""
+
+    def __init__(self, shapes: Mapping[str, Shape]):
+        super().__init__(shapes)
+        self.sums: dict[str, Array] = {}
+
+    def run(
+        self, jaxpr: Any, consts: Sequence[Any], given: Sequence[Value], values: Sequence[Any]
+    ) -> tuple[list[Value], list[Any]]:
+        known = dict(zip(jaxpr.invars, given, strict=True))
+        computed = dict(zip(jaxpr.invars, values, strict=True))
+        computed.update(zip(jaxpr.constvars, consts, strict=True))
+
+        def look_up(variable: Any) -> Value:
+            return CONSTANT if isinstance(variable, Literal) else known.get(variable, CONSTANT)
+
+        def number(variable: Any) -> Any:
+            return variable.val if isinstance(variable, Literal) else computed[variable]
+
+        for equation in jaxpr.eqns:
+            operands = [look_up(variable) for variable in equation.invars]
+            numbers = [number(variable) for variable in equation.invars]
+            results, outcome = self._step(equation, operands, numbers)
+            known.update(zip(equation.outvars, results, strict=True))
+            computed.update(zip(equation.outvars, outcome, strict=True))
+        return [look_up(v) for v in jaxpr.outvars], [number(v) for v in jaxpr.outvars]
+
+    def _step(
+        self, equation: Any, operands: Sequence[Value], numbers: Sequence[Any]
+    ) -> tuple[list[Value], list[Any]]:
+        name = equation.primitive.name
+        parts = [] if name in (*LOOPS, "cond") else inner_jaxprs(equation, operands)
+        if parts:
+            part, given = parts[0]
+            results, outcome = self.run(part.jaxpr, part.consts, given, numbers)
+            if len(outcome) == len(equation.outvars):
+                return results, outcome
+        before = set(self.summed)
+        results = self.through(equation, operands)
+        outcome = _compute(equation, numbers)
+        if name in SUMS:
+            for path in set(self.summed) - before:
+                if not self.summed[path].alone:
+                    self.sums[path] = _units_last(equation, operands, path, outcome[0])
+        return results, outcome
+
+
+def _compute(equation: Any, numbers: Sequence[Any]) -> list[Any]:
+    """The results of one operation."""
+    primitive = equation.primitive
+    bound = primitive.get_bind_params(equation.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # before JAX 0.10
+    outcome = primitive.bind(*functions, *numbers, **params)
+    return list(outcome) if primitive.multiple_results else [outcome]
+
+
+def _units_last(equation: Any, operands: Sequence[Value], path: str, sums: Array) -> Array:
+    """The sums as [n, outputs]."""
+    if equation.primitive.name == "conv_general_dilated":
+        units = [equation.params["dimension_numbers"].out_spec[1]]
+    else:
+        contracted, _ = equation.params["dimension_numbers"]
+        left = bool(operands[0].place and operands[0].place.path == path)
+        free = len(equation.invars[0 if left else 1].aval.shape) - len(contracted[0 if left else 1])
+        units = list(range(free)) if left else list(range(sums.ndim - free, sums.ndim))
+    rows = [axis for axis in range(sums.ndim) if axis not in units]
+    ordered = sums.transpose(*rows, *units)
+    count = 1
+    for axis in units:
+        count *= sums.shape[axis]
+    return ordered.reshape(-1, count)

@@ -1,0 +1,77 @@
+"""Layer-sequential unit variance: each layer's outputs are measured and scaled to variance 1."""
+
+import jax
+import jax.numpy as jnp
+
+from initopt_jax import checks
+from initopt_jax.errors import ConfigError
+from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
+from initopt_jax.types import Array, ModelInitializer, PyTree
+
+ITERATIONS = 10  # the paper's T_max
+TOLERANCE = 0.1  # the paper's Tol_var
+
+
+def lsuv(
+    key: Array, params: PyTree, network: Network, *, variance: float = 1.0
+) -> tuple[PyTree, dict[str, Array]]:
+    """Scales every kernel so that its sums have unit variance on a batch, from the first layer on.
+
+    `while |Var(B_l) - variance| >= 0.1 variance: W_l <- W_l sqrt(variance / Var(B_l))`
+
+    Starts from orthogonal weights. The variance is over examples, places and units of the sums
+    before bias and activation; at most ten times per layer.
+
+    Args:
+        key: chooses the batch of 256 training examples.
+        params: orthogonal first weights.
+        network: the network and its data.
+        variance: asked of every layer, above 0, concrete or traced.
+
+    Returns:
+        The weights, and `variance/<path>` of every kernel as it is in the end.
+
+    Raises:
+        ConfigError: if a kernel lies inside a loop, where its sums are not seen, or there is none.
+        ValueError: if a concrete `variance` is not above 0.
+
+    Reference:
+        Mishkin and Matas (2016), All you need is a good init, algorithm 1.
+
+    Deviations:
+        None; biases, which the paper starts at 0, do not enter the variance.
+    """
+    checks.positive("variance", variance)
+    kernels = network.anatomy.kernels
+    if not kernels or any(kernel.looped for kernel in kernels):
+        looped = [kernel.path for kernel in kernels if kernel.looped]
+        reason = f"{looped[0]!r} is used inside a loop" if looped else "this model has no kernel"
+        raise ConfigError(f"lsuv measures each layer's outputs by themselves, and {reason}")
+    inputs, _ = network.batch(key)
+
+    def measured(params: PyTree, path: str) -> Array:
+        return jnp.var(network.sums(params, inputs)[path].astype(jnp.float32))
+
+    info = {}
+    for path in (kernel.path for kernel in kernels):
+
+        def scaled(_: int, params: PyTree, path: str = path) -> PyTree:
+            now = measured(params, path)
+            done = (jnp.abs(now - variance) < TOLERANCE * variance) | (now == 0)
+            factor = jnp.where(done, 1.0, jnp.sqrt(variance / jnp.where(now == 0, 1.0, now)))
+            return with_leaves(params, {path: leaves_of(params)[path] * factor})
+
+        params = jax.lax.fori_loop(0, ITERATIONS, scaled, params)
+        info[f"variance/{path}"] = measured(params, path)
+    return params, info
+
+
+ENTRIES = (
+    ModelInitializer(
+        name="lsuv",
+        refine=lsuv,
+        base="orthogonal",
+        formula="W_l <- W_l sqrt(variance / Var(x W_l)), layer by layer, on a batch",
+        reference="Mishkin and Matas (2016), algorithm 1",
+    ),
+)

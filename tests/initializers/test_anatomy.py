@@ -1,0 +1,161 @@
+"""The parts of a network as model-level initializers see them."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from initopt_jax.initializers.anatomy import anatomy, kernel_sums
+
+
+class Block(nn.Module):
+    """A residual block with normalization, and a projection shortcut where asked for."""
+
+    features: int
+    project: bool = False
+
+    @nn.compact
+    def __call__(self, inputs):
+        values = inputs
+        for number in (1, 2):
+            values = nn.Conv(self.features, (3, 3), use_bias=False, name=f"conv_{number}")(values)
+            values = nn.GroupNorm(2, name=f"norm_{number}")(nn.relu(values))
+        shortcut = nn.Conv(self.features, (1, 1), name="project")(inputs)
+        return values + (shortcut if self.project else inputs)
+
+
+class ResNet(nn.Module):
+    """A stem, two blocks, a head."""
+
+    @nn.compact
+    def __call__(self, inputs):
+        values = nn.Conv(8, (3, 3), name="stem")(inputs)
+        values = Block(8, name="block_0")(values)
+        values = Block(16, project=True, name="block_1")(values)
+        return nn.Dense(10, name="head")(values.mean((1, 2)))
+
+
+class Transformer(nn.Module):
+    """Two pre-norm blocks with a scale per channel at the end of each perceptron."""
+
+    @nn.compact
+    def __call__(self, words):
+        places = jnp.arange(words.shape[1])[None]
+        values = nn.Embed(50, 16, name="words")(words) + nn.Embed(5, 16, name="places")(places)
+        for number in range(2):
+            normal = nn.LayerNorm(name=f"norm_a{number}")(values)
+            values = values + nn.MultiHeadDotProductAttention(4, name=f"attention_{number}")(normal)
+            hidden = nn.Dense(64, name=f"up_{number}")(nn.LayerNorm(name=f"norm_b{number}")(values))
+            out = nn.Dense(16, name=f"down_{number}")(nn.gelu(hidden))
+            scale = self.param(f"scale_{number}", nn.initializers.ones, (16,))
+            values = values + out * scale[None, None]
+        return nn.Dense(50, name="head")(nn.LayerNorm(name="norm")(values))
+
+
+class Stack(nn.Module):
+    """Three residual layers in one leaf, run by a loop."""
+
+    @nn.compact
+    def __call__(self, inputs):
+        def layer(module, carry, _):
+            return carry + nn.Dense(8, name="dense")(nn.relu(carry)), None
+
+        stack = nn.scan(layer, {"params": 0}, split_rngs={"params": True}, length=3)
+        return stack(self, inputs, None)[0]
+
+
+class Plain(nn.Module):
+    """Dense layers, no shortcut."""
+
+    @nn.compact
+    def __call__(self, inputs):
+        values = nn.tanh(nn.Dense(5, name="a")(inputs))
+        return nn.Dense(3, name="c")(nn.silu(nn.Dense(6, name="b")(values)))
+
+
+def survey(module, inputs):
+    params = module.init(jax.random.key(0), inputs)["params"]
+
+    def apply(params, inputs):
+        return module.apply({"params": params}, inputs)
+
+    return anatomy(apply, params, inputs), apply, params
+
+
+def test_residual_network():
+    found, _, _ = survey(ResNet(), jnp.ones((2, 8, 8, 3)))
+    assert (found.inputs, found.outputs, found.depth) == (("stem/kernel",), ("head/kernel",), 2)
+    for number, branch in enumerate(found.branches):
+        block = f"block_{number}"
+        assert branch.kernels == (f"{block}/conv_1/kernel", f"{block}/conv_2/kernel")
+        assert branch.scales == (f"{block}/norm_1/scale", f"{block}/norm_2/scale")
+        assert f"{block}/project/kernel" not in branch.leaves
+    assert found.bias_of("stem/kernel") == "stem/bias"
+    assert found.bias_of("block_0/conv_1/kernel") is None
+
+
+def test_transformer():
+    found, _, _ = survey(Transformer(), jnp.ones((2, 5), int))
+    assert found.depth == 4
+    assert found.outputs == ("head/kernel",)
+    attention, perceptron = found.branches[:2]
+    names = [path.split("/")[1] for path in attention.kernels]
+    assert sorted(names[:3]) == ["key", "query", "value"]
+    assert names[3] == "out"
+    assert perceptron.kernels == ("up_0/kernel", "down_0/kernel")
+    assert perceptron.scales[-1] == "scale_0"
+
+
+def test_a_stack_counts_its_layers():
+    found, _, _ = survey(Stack(), jnp.ones((2, 8)))
+    (branch,) = found.branches
+    assert (branch.kernels, branch.times, found.depth) == (("dense/kernel",), 3, 3)
+    assert found.kernels[0].looped
+
+
+def test_plain_network_has_no_branch():
+    found, _, _ = survey(Plain(), jnp.ones((2, 4)))
+    assert found.branches == ()
+    assert [kernel.path for kernel in found.kernels] == ["a/kernel", "b/kernel", "c/kernel"]
+    assert found.kernels[2].upstream == {"a/kernel", "a/bias", "b/kernel", "b/bias"}
+
+
+def test_sums_of_two_recurrent_products_are_no_branch():
+    cell = nn.RNN(nn.GRUCell(8))
+    found, _, _ = survey(nn.RNN(nn.SimpleCell(8)), jnp.ones((2, 4, 3)))
+    assert found.branches == ()
+    assert all(kernel.looped for kernel in survey(cell, jnp.ones((2, 4, 3)))[0].kernels)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_sums_of_dense_layers(jit):
+    inputs = jax.random.normal(jax.random.key(1), (3, 4))
+    _, apply, params = survey(Plain(), inputs)
+
+    def measure(params, inputs):
+        return kernel_sums(apply, params, inputs)
+
+    sums = (jax.jit(measure) if jit else measure)(params, inputs)
+    first = inputs @ params["a"]["kernel"]
+    second = jnp.tanh(first + params["a"]["bias"]) @ params["b"]["kernel"]
+    assert set(sums) == {"a/kernel", "b/kernel", "c/kernel"}
+    np.testing.assert_allclose(sums["a/kernel"], first, rtol=1e-5)
+    np.testing.assert_allclose(sums["b/kernel"], second, rtol=1e-5)
+
+
+def test_sums_of_heads_and_convolutions_have_units_last():
+    inputs = jax.random.normal(jax.random.key(1), (2, 5, 16))
+    heads = nn.MultiHeadDotProductAttention(4)
+    _, apply, params = survey(heads, inputs)
+    sums = kernel_sums(apply, params, inputs)
+    kernel = params["query"]["kernel"].reshape(16, 16)
+    np.testing.assert_allclose(
+        sums["query/kernel"], inputs.reshape(10, 16) @ kernel, rtol=1e-4, atol=1e-5
+    )
+    pictures = jax.random.normal(jax.random.key(2), (2, 6, 6, 3))
+    layer = nn.Conv(7, (3, 3))
+    _, apply, params = survey(layer, pictures)
+    whole = apply(params, pictures)
+    sums = kernel_sums(apply, params, pictures)["kernel"]
+    np.testing.assert_allclose(sums, whole.reshape(-1, 7), rtol=1e-4, atol=1e-5)
