@@ -113,6 +113,7 @@ def anatomy(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> Anatomy:
         params: arrays, or shapes as of `jax.eval_shape`.
         inputs: likewise; a batch of more than one example.
 
+    >>> import jax.numpy as jnp
     >>> def apply(params, x):
     ...     return x @ params["in"] + jnp.tanh(x @ params["in"] @ params["a"]) @ params["b"]
     >>> found = anatomy(
@@ -208,6 +209,7 @@ def kernel_sums(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict
         time step is a row; the columns are its units, in the order of the leaf's output axes.
         Kernels inside loops, and those with axes that stand alone, are left out.
 
+    >>> import jax.numpy as jnp
     >>> x, params = jnp.ones((2, 3)), {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 5))}
     >>> sums = kernel_sums(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], params, x)
     >>> {path: array.shape for path, array in sums.items()}
