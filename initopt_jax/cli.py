@@ -106,6 +106,18 @@ def audit(config: ConfigArgument, set_: SetOption = None) -> None:
     raise typer.Exit(int(any(row.verdict == "fails" for row in rows)))
 
 
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="An initializer: a name, or module:function.")],
+) -> None:
+    """Hold an initializer to what a study relies on; say what fails and why."""
+    from initopt_jax import preview, show
+
+    findings = preview.check(name)
+    show.findings(name, findings)
+    raise typer.Exit(int(any(finding.outcome == "fails" for finding in findings)))
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[

@@ -78,11 +78,13 @@ class InitializerConfig(_Open):
 
     Attributes:
         label: the name in tables; by default the name with the values of its hyperparameters.
+        base: for an initializer that sees the whole network: what draws the weights it starts from.
         bias: initializer of leaves named `bias`.
         rules: path pattern to initializer, tried before the default rules.
     """
 
     label: Name | None = None
+    base: "InitializerConfig | None" = None
     bias: "InitializerConfig | None" = None
     rules: dict[str, "InitializerConfig"] = {}
 

@@ -11,7 +11,7 @@ import jax
 import optax
 
 from initopt_jax.errors import ConfigError, unknown_name
-from initopt_jax.types import Initializer, Transform
+from initopt_jax.types import Initializer, ModelInitializer, Transform, option_names
 
 T = TypeVar("T")
 OWN = "; or 'module:function' from your own file"
@@ -82,14 +82,21 @@ def find_transform(name: str, registry: Mapping[str, Transform]) -> Transform:
     return lookup("optimizer", name, registry, "; or optax.<name>" + OWN)
 
 
-def find_initializer(name: str, registry: Mapping[str, Initializer]) -> Initializer:
+def find_initializer(
+    name: str, registry: Mapping[str, Initializer | ModelInitializer]
+) -> Initializer | ModelInitializer:
     """An initializer by registry name, `jax.<name>` or `module:function`.
 
     A user's function may carry its law as the attribute `law`: `(shape, **options) -> Law`; the
-    audit then holds its draws to it.
+    audit then holds its draws to it. One whose second parameter is called `params` sees the whole
+    network: `(key, params, network, **options) -> (params, info)`. It starts from weights of the
+    initializer that its attribute `base` names, by default `lecun_normal`.
     """
     if ":" in name:
         draw = import_object("initializer", name)
+        if list(option_names(draw))[1:2] == ["params"]:
+            base = getattr(draw, "base", "lecun_normal")
+            return ModelInitializer(name, draw, base, formula=_first_line(draw), reference=name)
         law = getattr(draw, "law", None)
         return Initializer(name, draw, law, formula=_first_line(draw), reference=name)
     if name.startswith("jax."):

@@ -1,22 +1,25 @@
 """What a config would do: the audit of its first weights, and the plan of its programs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from initopt_jax.audit import LeafAudit, audit_params
+from initopt_jax.audit import LeafAudit, audit_params, audit_refined
 from initopt_jax.config import Config, read_config
+from initopt_jax.conformance import Finding, check_initializer
 from initopt_jax.data import describe
 from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.names import importable_from
-from initopt_jax.resolve import Experiment, resolve
+from initopt_jax.resolve import Experiment, refiner, resolve
 from initopt_jax.sources import forget, own_modules
+from initopt_jax.sweep import Weights
 
 Source = str | Path | Mapping[str, Any] | Config
 
@@ -48,22 +51,34 @@ def all_tiles(experiment: Experiment) -> list[Tile]:
 
 def initial_weights(experiment: Experiment) -> InitialWeights:
     """The first weights of every lane, by initializer cell and init seed."""
-    rules = [cell.rules for cell in experiment.weights]
-    return InitialWeights(experiment.params, rules, experiment.layouts)
+    return InitialWeights(
+        experiment.params,
+        [cell.rules for cell in experiment.weights],
+        experiment.network.anatomy.layouts,
+        [_refine(experiment, cell) for cell in experiment.weights],
+    )
+
+
+def _refine(experiment: Experiment, cell: Weights) -> Callable[..., Any] | None:
+    """`(key, params) -> params`, compiled once per device; the data are its arguments."""
+    if cell.refine is None:
+        return None
+    network = experiment.network
+    compiled = jax.jit(refiner(cell.refine, network))
+    return lambda key, params: compiled(key, params, network.inputs, network.targets)[0]
 
 
 def audit_experiment(experiment: Experiment, initial: InitialWeights) -> list[LeafAudit]:
     """Every parameter leaf of every initializer cell, at the first reported seed."""
     seed = experiment.config.seeds.first
     rows: list[LeafAudit] = []
+    layouts = experiment.network.anatomy.layouts
     for index, cell in enumerate(experiment.weights):
-        rows += audit_params(
-            initial(index, seed),
-            cell.rules,
-            laws=cell.laws,
-            label=cell.label,
-            layouts=experiment.layouts,
-        )
+        drawn = initial.drawn(index, seed)
+        found = audit_params(drawn, cell.rules, laws=cell.laws, label=cell.label, layouts=layouts)
+        if cell.refine:
+            found = audit_refined(found, drawn, initial(index, seed), layouts)
+        rows += found
     return rows
 
 
@@ -71,6 +86,17 @@ def audit(source: Source, overrides: Sequence[str] = ()) -> list[LeafAudit]:
     """The leaf table of a config, without training."""
     experiment = prepare(source, overrides)
     return audit_experiment(experiment, initial_weights(experiment))
+
+
+def check(name: str) -> list[Finding]:
+    """Whether an initializer keeps the promises that a study relies on.
+
+    Args:
+        name: as in a config; `module:function` is looked for where we stand.
+    """
+    set_up_devices()
+    with importable_from(Path.cwd()):
+        return check_initializer(name)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ Everything that can be wrong with a config and needs JAX, data or the user's own
 is found here, before a study folder exists.
 """
 
+import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from initopt_jax.config import Config, DatasetConfig, TargetConfig
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.errors import ConfigError, unknown_name
-from initopt_jax.initializers import Layout, match_rules
+from initopt_jax.initializers import Network, match_rules
 from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options
@@ -38,7 +39,7 @@ class Experiment:
         programs: the compiled training programs.
         lanes: a row per lane; see DESIGN "lanes.csv".
         params: shapes of the parameters. model_state: the model's first mutable state.
-        layouts: how the model uses each leaf, by path.
+        network: the model on its training data, as initializers see it.
         sources: the user's own modules behind the config, by name.
     """
 
@@ -48,7 +49,7 @@ class Experiment:
     model: Model
     params: PyTree
     model_state: PyTree
-    layouts: Mapping[str, Layout]
+    network: Network
     weights: tuple[Weights, ...]
     programs: tuple[Program, ...]
     lanes: pd.DataFrame
@@ -85,11 +86,10 @@ def resolve(config: Config) -> Experiment:
     model = build_model(config, dataset)
     params, model_state = _model_shapes(config, model, dataset)
     weights = expand_initializers(config.initializers)
+    network = models.network_of(model, task, params, model_state, dataset.train)
     for cell in weights:
-        rules = {"params_or_shapes": params, "rules": cell.rules}
-        call_with(f"initializer {cell.label!r}", match_rules, rules)
+        _check_weights(cell, params, network)
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), np.float32)
-    layouts = models.leaf_layouts(model, params, model_state, batch)
     cost = model_cost(model, params, model_state, batch)
     sweeps = expand_optimizers(config, len(dataset.train.inputs), cost)
     return Experiment(
@@ -99,7 +99,7 @@ def resolve(config: Config) -> Experiment:
         model=model,
         params=params,
         model_state=model_state,
-        layouts=layouts,
+        network=network,
         weights=weights,
         programs=sweeps.programs,
         lanes=plan_lanes(config, weights, sweeps),
@@ -107,6 +107,36 @@ def resolve(config: Config) -> Experiment:
         target=_target(config.target, task),
         sources=collect(own_modules(config.to_json())),
     )
+
+
+def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:
+    """Refuse an initializer that does not fit the model, or that none of its leaves would get."""
+    what = f"initializer {cell.label!r}"
+    matched = call_with(what, match_rules, {"params_or_shapes": params, "rules": cell.rules})
+    closing = cell.rules[-1][0]
+    if not any(leaf.pattern == closing for leaf in matched):
+        raise ConfigError(f"{what} touches no leaf: its rules, biases and scales take all of them")
+    if cell.refine is None:
+        return
+    refine = refiner(cell.refine, network)
+    key = jax.random.key(0)
+    trial = functools.partial(jax.eval_shape, refine, key, params, network.inputs, network.targets)
+    made = call_with(what, trial, {})
+    if jax.tree.map(_kind, made[0]) != jax.tree.map(_kind, params):
+        raise ConfigError(f"{what} must return parameters of the shapes and dtypes it was given")
+
+
+def refiner(refine: Callable[..., Any], network: Network) -> Callable[..., Any]:
+    """`(key, params, inputs, targets) -> (params, info)`: the data are arguments, not constants."""
+
+    def refined(key: Any, params: PyTree, inputs: Any, targets: Any) -> Any:
+        return refine(key, params, replace(network, inputs=inputs, targets=targets))
+
+    return refined
+
+
+def _kind(leaf: Any) -> tuple[Any, ...]:
+    return leaf.shape, leaf.dtype
 
 
 def find_task(name: str) -> Task:

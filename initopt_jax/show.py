@@ -11,6 +11,7 @@ from rich.text import Text
 
 from initopt_jax.audit import LeafAudit
 from initopt_jax.bits import Mismatch
+from initopt_jax.conformance import Finding
 from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.preview import Plan
 from initopt_jax.study import Study
@@ -146,13 +147,14 @@ def summary(study: Study) -> None:
 def audit(rows: Sequence[LeafAudit]) -> None:
     """A line per parameter leaf: what it was asked to be and what it is."""
     table = Table(title="first weights, leaf by leaf", title_justify="left")
-    for name in ("initializer", "leaf", "rule", "shape", "layer", "fans in, out", "asked",
-                 "measured", "verdict"):  # fmt: skip
-        table.add_column(name)
+    names = ["initializer", "leaf", "rule", "shape", "layer", "fans", "asked", "then", "measured"]
+    refined = any(row.then for row in rows)
+    for name in (*names, "verdict"):
+        if name != "then" or refined:
+            table.add_column(name)
     for row in rows:
         asked = "" if row.law is None else f"{row.law} {row.asked_mean:.4g} ± {row.asked_std:.4g}"
-        verdict = row.verdict if not row.reason else f"{row.verdict}: {row.reason}"
-        table.add_row(
+        texts = [
             row.initializer,
             row.path,
             row.pattern,
@@ -160,9 +162,21 @@ def audit(rows: Sequence[LeafAudit]) -> None:
             row.layer,
             f"{row.fan_in}, {row.fan_out}",
             asked,
+            *([row.then] if refined else []),
             _measured(row),
-            verdict,
-        )
+            row.verdict if not row.reason else f"{row.verdict}: {row.reason}",
+        ]
+        table.add_row(*texts)
+    _console().print(table)
+
+
+def findings(name: str, found: Sequence[Finding]) -> None:
+    """What an initializer promises, kept or not."""
+    table = Table(title=name, title_justify="left")
+    for column in ("promise", "", "why"):
+        table.add_column(column, overflow="fold")
+    for finding in found:
+        table.add_row(finding.promise, finding.outcome, finding.reason)
     _console().print(table)
 
 
@@ -248,7 +262,7 @@ def _kinds() -> dict[str, list[tuple[str, str, str]]]:
         return [(entry.name, entry.formula, entry.reference) for entry in registry.values()]
 
     return {
-        "initializers": rows(initializers.REGISTRY),
+        "initializers": rows(initializers.REGISTRY) + rows(initializers.MODEL_LEVEL),
         "transforms": rows(transforms.REGISTRY),
         "models": rows(models.REGISTRY),
         "tasks": rows(tasks.REGISTRY),

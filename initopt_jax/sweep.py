@@ -1,8 +1,9 @@
 """From lists to lanes: every initializer and optimizer at every value, with every seed."""
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -17,9 +18,13 @@ from initopt_jax.engine.plan import Program, segment_steps, tile_width
 from initopt_jax.errors import ConfigError
 from initopt_jax.names import find_initializer, find_transform
 from initopt_jax.options import call_with, grid, swept_axes
-from initopt_jax.types import Initializer, Transform, option_names
+from initopt_jax.types import Initializer, ModelInitializer, Transform, option_names
 
 Bound = tuple[Callable[..., Any], Callable[..., Any] | None]
+INITIALIZERS: dict[str, Initializer | ModelInitializer] = {
+    **initializers.REGISTRY,
+    **initializers.MODEL_LEVEL,
+}
 
 
 @dataclass(frozen=True)
@@ -29,27 +34,41 @@ class Weights:
     Attributes:
         rules: (path pattern, `(key, shape, dtype) -> Array`), first match wins.
         laws: per pattern, `(shape) -> Law`, or None where the initializer states none.
+        refine: `(key, params, network) -> (params, info)` of an initializer that sees the whole
+            network, applied to what the rules drew.
     """
 
     label: str
     hyperparameters: dict[str, float]
     rules: tuple[tuple[str, Callable[..., Any]], ...]
     laws: dict[str, Callable[..., Any] | None]
+    refine: Callable[..., Any] | None = None
 
 
 def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ...]:
     """Every initializer at every value of its swept hyperparameters."""
     cells: list[Weights] = []
     for spec in specs:
-        entry = find_initializer(spec.name, initializers.REGISTRY)
-        axes, static = swept_axes("initializer", spec.name, entry.draw, spec.options, skip=3)
+        entry = find_initializer(spec.name, INITIALIZERS)
+        whole = isinstance(entry, ModelInitializer)
+        function = entry.refine if whole else entry.draw
+        if spec.base and not whole:
+            raise ConfigError(
+                f"initializer {spec.name!r} takes no base: it draws each leaf by itself. Only "
+                f"{', '.join(initializers.MODEL_LEVEL)} start from weights of another"
+            )
+        axes, static = swept_axes("initializer", spec.name, function, spec.options, skip=3)
         for values in grid(axes):
             options = values | static
             text = ", ".join(f"{key}={_short(value)}" for key, value in options.items())
             alone = not text or (spec.label and len(grid(axes)) == 1)
             label = (spec.label or spec.name) + ("" if alone else f"({text})")
-            bound = _bound(entry, options)
-            cells.append(_covering(label, values, bound, spec))
+            if whole:
+                bound = _single(spec.base or InitializerConfig(name=entry.base))
+                refine = functools.partial(entry.refine, **options)
+                cells.append(replace(_covering(label, values, bound, spec), refine=refine))
+            else:
+                cells.append(_covering(label, values, _bound(entry, options), spec))
     labels = [cell.label for cell in cells]
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"initializer {repeated!r} is listed twice; give one of them a label")
@@ -88,7 +107,11 @@ def _covering(
 
 def _single(spec: InitializerConfig) -> Bound:
     """An initializer for biases or a rule: one value per option, nothing swept."""
-    entry = find_initializer(spec.name, initializers.REGISTRY)
+    entry = find_initializer(spec.name, INITIALIZERS)
+    if isinstance(entry, ModelInitializer):
+        raise ConfigError(
+            f"initializer {spec.name!r} sees the whole network; it cannot be a base, bias or rule"
+        )
     axes, static = swept_axes("initializer", spec.name, entry.draw, spec.options, skip=3)
     if any(len(values) > 1 for values in axes.values()):
         raise ConfigError(f"initializer {spec.name!r} of a rule or bias takes one value per option")

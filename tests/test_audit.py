@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from initopt_jax import audit, initializers
-from initopt_jax.audit import AuditError, audit_leaf, audit_params
+from initopt_jax.audit import AuditError, audit_leaf, audit_params, laws
 from initopt_jax.initializers import REGISTRY, default_rules, initialize
 from initopt_jax.types import Law
 
@@ -55,8 +55,8 @@ def test_each_test_alarms_as_often_as_it_says(law, monkeypatch):
     2,000 leaves: five standard errors of a rate of 5 % are 2.4 points. The lower limit, half of one
     test's level less, shows that tolerances are not idly wide.
     """
-    monkeypatch.setattr(audit, "ALARM", 0.01)
-    monkeypatch.setattr(audit, "Z", stats.norm.isf(0.005))
+    monkeypatch.setattr(laws, "ALARM", 0.01)
+    monkeypatch.setattr(laws, "Z", stats.norm.isf(0.005))
     for n in (1, 30, 300):
         leaves = sample(law, (2000, n), np.random.default_rng(n))
         alarms = np.mean([verdict(weights, law) == "fails" for weights in leaves])

@@ -31,7 +31,7 @@ LAYERS = (
     {"sweep"},
     {"config"},
     {"engine"},
-    {"probes"},
+    {"conformance", "probes"},
     {"tasks", "data", "models"},
     {"audit"},
     {"initializers", "transforms"},

@@ -15,6 +15,8 @@ from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, Device, PyTree
 
 CACHE_BYTES = 256 * 2**20
+REFINED = "*"  # the name of the key of a cell's refinement: no leaf's path is a pattern
+Refine = Callable[[Array, PyTree], PyTree]
 Rules = Sequence[tuple[str, Callable[..., Any]]]
 
 
@@ -29,6 +31,8 @@ class InitialWeights:
         shapes: of the parameters.
         rules: one rule set per initializer cell.
         layouts: of the leaves; by default what their shapes suggest.
+        refine: per cell, `(key, params) -> params` of an initializer that sees the whole network,
+            applied to what the rules drew; None where the rules are all.
     """
 
     def __init__(
@@ -36,8 +40,10 @@ class InitialWeights:
         shapes: PyTree,
         rules: Sequence[Rules],
         layouts: Mapping[str, Layout] | None = None,
+        refine: Sequence[Refine | None] | None = None,
     ):
         self._leaf_rules = [match_rules(shapes, cell, layouts) for cell in rules]
+        self._refine: Sequence[Refine | None] = refine or [None] * len(rules)
         self._structure = jax.tree.structure(shapes)
         self._lock = threading.Lock()
         self._drawn: OrderedDict[tuple[int, int], PyTree] = OrderedDict()
@@ -66,11 +72,19 @@ class InitialWeights:
             self._drawn.move_to_end(cell)
             return self._drawn[cell]
 
-    def _draw(self, weights: int, seed: int, device: Device) -> PyTree:
+    def drawn(self, weights: int, seed: int) -> PyTree:
+        """What the rules of a cell draw, before an initializer that sees the whole network."""
+        return self._draw(weights, seed, jax.local_devices()[0], refined=False)
+
+    def _draw(self, weights: int, seed: int, device: Device, *, refined: bool = True) -> PyTree:
         precise = jax.default_matmul_precision(MATMUL_PRECISION)
         with jax.default_device(host_device(device)), precise:
             leaves = draw_leaves(self._keys(np.uint32(seed)), self._leaf_rules[weights])
-            return jax.tree.unflatten(self._structure, [np.asarray(leaf) for leaf in leaves])
+            params = jax.tree.unflatten(self._structure, leaves)
+            refine = self._refine[weights]
+            if refine and refined:
+                params = refine(named_key(stream_key(seed, "init"), REFINED), params)
+            return jax.tree.map(np.asarray, params)
 
 
 def _size(tree: PyTree) -> int:

@@ -11,6 +11,7 @@ from initopt_jax.initializers.constant import (
 )
 from initopt_jax.initializers.fans import fans
 from initopt_jax.initializers.layout import Layout, standard_layout
+from initopt_jax.initializers.model_level import MODEL_LEVEL, Network, make_network
 from initopt_jax.initializers.normal import (
     normal,
     truncated_normal,
@@ -36,9 +37,11 @@ from initopt_jax.initializers.variance_scaling import (
 )
 
 __all__ = [
+    "MODEL_LEVEL",
     "REGISTRY",
     "Layout",
     "LeafRule",
+    "Network",
     "constant",
     "default_rules",
     "draw_leaves",
@@ -51,6 +54,7 @@ __all__ = [
     "layouts",
     "lecun_normal",
     "lecun_uniform",
+    "make_network",
     "match_rules",
     "normal",
     "ones",

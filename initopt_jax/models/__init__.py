@@ -7,10 +7,10 @@ from initopt_jax.models import cnn as _cnn
 from initopt_jax.models import linear as _linear
 from initopt_jax.models import mlp as _mlp
 from initopt_jax.models.adapter import as_model, from_linen, param_shapes
-from initopt_jax.models.layers import leaf_layouts
+from initopt_jax.models.layers import network_of
 from initopt_jax.types import Model
 
-__all__ = ["REGISTRY", "ModelEntry", "as_model", "from_linen", "leaf_layouts", "param_shapes"]
+__all__ = ["REGISTRY", "ModelEntry", "as_model", "from_linen", "network_of", "param_shapes"]
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,51 @@
-"""How a model uses its leaves."""
+"""A model as initializers see it: a network of kernels, with data."""
 
 from typing import Any
 
-from initopt_jax.initializers import Layout, layouts
+import jax
+
+from initopt_jax.initializers import Network, make_network
 from initopt_jax.models.convolution import as_stock
-from initopt_jax.types import Array, Model, PyTree
+from initopt_jax.types import Array, Model, PyTree, Split, Task
 
 
-def leaf_layouts(
-    model: Model, params: PyTree, model_state: PyTree, inputs: Any
-) -> dict[str, Layout]:
-    """The layout of every leaf by what the forward pass does with it; nothing is computed.
+def network_of(
+    model: Model, task: Task, params: PyTree, model_state: PyTree, train: Split
+) -> Network:
+    """A model on a task's training data; nothing is computed.
+
+    The forward pass is that of training: with the batch's own statistics where the model normalizes
+    by them, and with one fixed draw where it drops units.
 
     Args:
         model: the model.
+        task: whose loss counts.
         params: arrays or shapes.
-        model_state: likewise.
-        inputs: a batch [B, ...] of more than one example, or its shape.
+        model_state: the model's first mutable state.
+        train: inputs and targets.
 
     Returns:
-        Path to layout; see `initializers.layouts`.
+        What model-level initializers take; its anatomy has the layout of every leaf.
 
-    >>> import jax
+    >>> import numpy as np
     >>> from initopt_jax.models import REGISTRY, param_shapes
+    >>> from initopt_jax.tasks import REGISTRY as TASKS
     >>> model = REGISTRY["cnn"].make(outputs=10)
-    >>> inputs = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
-    >>> params = param_shapes(model, inputs)
-    >>> leaf_layouts(model, params, {}, inputs)["conv_1/kernel"].fans((3, 3, 16, 32))
+    >>> train = Split(np.zeros((5, 28, 28, 1), np.float32), np.zeros(5, np.int32))
+    >>> params = param_shapes(model, train.inputs[:1])
+    >>> network = network_of(model, TASKS["classification"], params, {}, train)
+    >>> network.anatomy.layouts["conv_1/kernel"].fans((3, 3, 16, 32))
     (144, 288)
     """
 
-    def apply(params: PyTree, model_state: PyTree, inputs: Array) -> Array:
-        return model.apply(params, model_state, inputs, train=False)[0]
+    def apply(params: PyTree, inputs: Array) -> Array:
+        key = jax.random.key(0)
+        return model.apply(params, model_state, inputs, key=key, train=True)[0]
 
-    with as_stock():  # a product over patches would not tell window and inputs apart
-        return layouts(apply, params, model_state, inputs)
+    def plain(params: PyTree, inputs: Array) -> Array:
+        with as_stock():  # a product over patches would not tell window and inputs apart
+            return apply(params, inputs)
+
+    inputs: Any = train.inputs
+    targets: Any = train.targets
+    return make_network(apply, task.loss, params, inputs, targets, plain=plain)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.anatomy import Anatomy, anatomy, kernel_sums
@@ -19,7 +20,8 @@ class Network:
     """A network with data, as pure functions of its weights.
 
     Attributes:
-        apply: `(params, inputs) -> outputs`, deterministic.
+        apply: `(params, inputs) -> outputs` as in training, deterministic.
+        plain: the same in operations that can be looked into; where sums are measured.
         loss: `(outputs, targets) -> [B]`, the cost of each example.
         inputs: of the training split, [N, ...]; methods that need a batch draw it from here.
         targets: likewise, [N] or [N, K].
@@ -27,6 +29,7 @@ class Network:
     """
 
     apply: Callable[[PyTree, Array], Array]
+    plain: Callable[[PyTree, Array], Array]
     loss: Callable[[Array, Array], Array]
     inputs: Array
     targets: Array
@@ -36,7 +39,7 @@ class Network:
         """Inputs and targets of so many different examples, or of all where there are fewer."""
         count = min(size, len(self.inputs))
         chosen = jax.random.choice(key, len(self.inputs), (count,), replace=False)
-        return self.inputs[chosen], self.targets[chosen]
+        return jnp.asarray(self.inputs)[chosen], jnp.asarray(self.targets)[chosen]
 
     def cost(self, params: PyTree, inputs: Array, targets: Array) -> Array:
         """The mean loss of a batch, what training minimizes."""
@@ -44,7 +47,7 @@ class Network:
 
     def sums(self, params: PyTree, inputs: Array) -> dict[str, Array]:
         """What every kernel makes of its inputs, [n, outputs]; see `anatomy.kernel_sums`."""
-        return kernel_sums(self.apply, params, inputs)
+        return kernel_sums(self.plain, params, inputs)
 
 
 def make_network(
@@ -53,6 +56,8 @@ def make_network(
     params: PyTree,
     inputs: Array,
     targets: Array,
+    *,
+    plain: Callable[[PyTree, Array], Array] | None = None,
 ) -> Network:
     """A network to hand to a model-level initializer.
 
@@ -62,9 +67,11 @@ def make_network(
         params: arrays or shapes.
         inputs: training inputs [N, ...], at least two examples.
         targets: of the inputs.
+        plain: `apply` in operations that can be looked into, where it uses others; see `Network`.
     """
+    plain = plain or apply
     two = jax.ShapeDtypeStruct((2, *inputs.shape[1:]), inputs.dtype)
-    return Network(apply, loss, inputs, targets, anatomy(apply, params, two))
+    return Network(apply, plain, loss, inputs, targets, anatomy(plain, params, two))
 
 
 def leaves_of(params: PyTree) -> dict[str, Array]:

@@ -1,0 +1,288 @@
+"""Does an initializer keep the promises that a study relies on? One function per promise.
+
+`initopt check NAME` runs them on anybody's initializer, and the test suite on every registered one.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from initopt_jax import models, tasks
+from initopt_jax.audit import audit_leaf
+from initopt_jax.errors import ConfigError
+from initopt_jax.initializers import (
+    MODEL_LEVEL,
+    REGISTRY,
+    default_rules,
+    initialize,
+    standard_layout,
+)
+from initopt_jax.names import find_initializer
+from initopt_jax.types import Initializer, ModelInitializer, Split, option_names
+
+SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)
+SKIP = ("key", "shape", "dtype")
+SEEDS = 3
+Outcome = Literal["ok", "fails", "not checked"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One promise and whether it is kept; `reason` says why not."""
+
+    promise: str
+    outcome: Outcome
+    reason: str = ""
+
+
+class Broken(Exception):
+    """A promise that is not kept; the message says how."""
+
+
+class Unchecked(Exception):
+    """A promise that cannot be looked at; the message says why."""
+
+
+def check_initializer(name: str) -> list[Finding]:
+    """Hold an initializer to every promise.
+
+    Args:
+        name: as in a config: of the registry, `jax.<name>` or `module:function`.
+
+    Returns:
+        A finding per promise, in a fixed order.
+
+    Raises:
+        ConfigError: there is no such initializer.
+
+    >>> {finding.outcome for finding in check_initializer("he_normal")}
+    {'ok'}
+    """
+    entry = find_initializer(name, {**REGISTRY, **MODEL_LEVEL})
+    promises = WHOLE_PROMISES if isinstance(entry, ModelInitializer) else PROMISES
+    return [_finding(promise, entry) for promise in promises]
+
+
+def _finding(promise: Callable[[Any], None], entry: Any) -> Finding:
+    text = (promise.__doc__ or "").splitlines()[0].rstrip(".")
+    try:
+        promise(entry)
+    except Broken as broken:
+        return Finding(text, "fails", str(broken))
+    except Unchecked as unchecked:
+        return Finding(text, "not checked", str(unchecked))
+    except Exception as error:  # noqa: BLE001, whatever it raises is what was asked for
+        return Finding(text, "fails", f"{type(error).__name__}: {_first_line(error)}")
+    return Finding(text, "ok")
+
+
+# Tensor level -------------------------------------------------------------------------------------
+
+
+def takes_key_shape_dtype(entry: Initializer) -> None:
+    """It takes (key, shape, dtype), then options by keyword, all with defaults."""
+    parameters = list(inspect.signature(entry.draw).parameters.values())
+    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if len(positional) < 3:
+        names = ", ".join(p.name for p in positional)
+        raise Broken(f"it takes ({names}); a config calls it with a key, a shape and a dtype")
+    for parameter in parameters[3:]:
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+            raise Broken(f"option {parameter.name!r} has no default")
+
+
+def returns_what_was_asked(entry: Initializer) -> None:
+    """It returns the shape and the dtype that it was asked for, dense and convolution."""
+    for shape in (SHAPE, CONVOLUTION):
+        for dtype in (jnp.float32, jnp.bfloat16):
+            weights = entry.draw(jax.random.key(0), shape, dtype)
+            if weights.shape != shape or weights.dtype != dtype:
+                raise Broken(
+                    f"asked for {shape} {jnp.dtype(dtype).name}, it gave {weights.shape} "
+                    f"{weights.dtype.name}"
+                )
+
+
+def draws_finite_weights(entry: Initializer) -> None:
+    """All weights are finite."""
+    for shape in (SHAPE, CONVOLUTION, LARGE):
+        weights = np.asarray(entry.draw(jax.random.key(1), shape, jnp.float32))
+        if wrong := int((~np.isfinite(weights)).sum()):
+            raise Broken(f"{wrong} of {weights.size} weights of shape {shape} are not finite")
+
+
+def depends_on_the_key_alone(entry: Initializer) -> None:
+    """The same key gives the same weights: no hidden state, no clock."""
+    first, again = (np.asarray(entry.draw(jax.random.key(2), SHAPE, jnp.float32)) for _ in "ab")
+    if not np.array_equal(first, again):
+        raise Broken(f"{(first != again).sum()} of {first.size} weights differ between two calls")
+
+
+def listens_to_the_key(entry: Initializer) -> None:
+    """Another key gives other weights, unless its law says that nothing is random."""
+    if entry.law and entry.law(SHAPE).kind in ("constant", "exact"):
+        return
+    first, other = (entry.draw(jax.random.key(seed), SHAPE, jnp.float32) for seed in (3, 4))
+    if np.array_equal(first, other):
+        raise Broken("two keys give equal weights; give it a law of kind constant or exact if so")
+
+
+def compiles(entry: Initializer) -> None:
+    """It can be compiled (jit), and gives the same weights within rounding."""
+    key = jax.random.key(5)
+    plain = np.asarray(entry.draw(key, SHAPE, jnp.float32))
+    compiled = np.asarray(jax.jit(lambda key: entry.draw(key, SHAPE, jnp.float32))(key))
+    _same(plain, compiled, "compiled")
+
+
+def runs_on_many_lanes(entry: Initializer) -> None:
+    """It can be mapped over keys (vmap), and every lane gets what it would get alone."""
+    keys = jax.random.split(jax.random.key(6), SEEDS)
+    many = jax.jit(jax.vmap(lambda key: entry.draw(key, SHAPE, jnp.float32)))(keys)
+    for lane, key in enumerate(keys):
+        alone = np.asarray(entry.draw(key, SHAPE, jnp.float32))
+        _same(alone, np.asarray(many[lane]), f"lane {lane}")
+
+
+def numbers_may_be_traced(entry: Initializer) -> None:
+    """Its numbers may be swept: traced by JAX, without a compilation for each value."""
+    numbers = {
+        name: default
+        for name, default in option_names(entry.draw, skip=SKIP).items()
+        if isinstance(default, float)
+    }
+    if not numbers:
+        raise Unchecked("it has no option with a number as its default")
+    traces = []
+
+    def draw(key: Any, options: Any) -> Any:
+        traces.append(1)
+        return entry.draw(key, SHAPE, jnp.float32, **options)
+
+    compiled = jax.jit(draw)
+    for seed in (7, 8):
+        key = jax.random.key(seed)
+        swept = compiled(key, {name: jnp.float32(value) for name, value in numbers.items()})
+        _same(np.asarray(entry.draw(key, SHAPE, jnp.float32)), np.asarray(swept), "traced options")
+    if len(traces) > 1:
+        raise Broken("it was compiled again for another value")
+
+
+def keeps_its_law(entry: Initializer) -> None:
+    """The weights follow the law that it states, at three seeds and three shapes."""
+    if entry.law is None:
+        raise Unchecked(
+            "it states no law, so that an audit can only see whether weights are finite; give it "
+            "an attribute: my_init.law = lambda shape, **options: Law('normal', std=...)"
+        )
+    for shape in (SHAPE, CONVOLUTION, LARGE):
+        law, fans = entry.law(shape), standard_layout(shape).fans(shape)
+        for seed in range(SEEDS):
+            weights = np.asarray(entry.draw(jax.random.key(seed), shape, jnp.float32))
+            row = audit_leaf("kernel", "*", weights, law, fans)
+            if row.verdict == "fails":
+                raise Broken(f"shape {shape}, key {seed}: {row.reason}")
+
+
+PROMISES: Sequence[Callable[[Initializer], None]] = (
+    takes_key_shape_dtype,
+    returns_what_was_asked,
+    draws_finite_weights,
+    depends_on_the_key_alone,
+    listens_to_the_key,
+    compiles,
+    runs_on_many_lanes,
+    numbers_may_be_traced,
+    keeps_its_law,
+)
+
+# Model level --------------------------------------------------------------------------------------
+
+
+def takes_key_params_network(entry: ModelInitializer) -> None:
+    """It takes (key, params, network), then options by keyword, all with defaults."""
+    parameters = list(inspect.signature(entry.refine).parameters.values())
+    if len(parameters) < 3:
+        raise Broken(f"it takes {len(parameters)} arguments, not a key, params and a network")
+    for parameter in parameters[3:]:
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+            raise Broken(f"option {parameter.name!r} has no default")
+
+
+def returns_the_same_tree(entry: ModelInitializer) -> None:
+    """It returns params of the same paths, shapes and dtypes, all finite, and a dict of scalars."""
+    before, after, info = _refined(entry)
+    if jax.tree.map(_kind, before) != jax.tree.map(_kind, after):
+        raise Broken("paths, shapes or dtypes differ from those of the params that it was given")
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(after)):
+        raise Broken("some weights are not finite")
+    if not isinstance(info, dict) or any(jnp.ndim(value) for value in info.values()):
+        raise Broken("the second result must be a dictionary of scalars")
+
+
+def changes_something(entry: ModelInitializer) -> None:
+    """It changes at least one leaf."""
+    before, after, _ = _refined(entry)
+    if _equal(before, after):
+        raise Broken("every leaf is as it was drawn")
+
+
+def refines_alike_each_time(entry: ModelInitializer) -> None:
+    """The same key and params give the same weights."""
+    if not _equal(_refined(entry)[1], _refined(entry)[1]):
+        raise Broken("weights differ between two calls")
+
+
+WHOLE_PROMISES: Sequence[Callable[[ModelInitializer], None]] = (
+    takes_key_params_network,
+    returns_the_same_tree,
+    changes_something,
+    refines_alike_each_time,
+)
+
+
+def _refined(entry: ModelInitializer) -> tuple[Any, Any, Any]:
+    """Params before and after, and what was measured, on a small perceptron with random data."""
+    random = np.random.default_rng(0)
+    train = Split(
+        random.standard_normal((128, 12), dtype=np.float32),
+        random.integers(0, 4, 128).astype(np.int32),
+    )
+    model = models.REGISTRY["mlp"].make(outputs=4, hidden=(16, 16))
+    shapes = models.param_shapes(model, jax.ShapeDtypeStruct((2, 12), np.float32))
+    network = models.network_of(model, tasks.REGISTRY["classification"], shapes, {}, train)
+    rules = default_rules(entry.base)
+    before = initialize(jax.random.key(0), shapes, rules, network.anatomy.layouts)
+    refine = jax.jit(lambda key, params: entry.refine(key, params, network))
+    try:
+        after, info = refine(jax.random.key(1), before)
+    except ConfigError as error:
+        raise Unchecked(f"a small perceptron is no model for it: {error}") from error
+    return before, after, info
+
+
+def _same(expected: np.ndarray, found: np.ndarray, what: str) -> None:
+    # Last bits may differ between compilations: some 1e-7 of the largest weight.
+    allowed = 1e-5 * float(np.abs(expected).max(initial=0.0))
+    gap = float(np.abs(expected.astype(np.float64) - found.astype(np.float64)).max(initial=0.0))
+    if not (gap <= allowed and math.isfinite(gap)):
+        raise Broken(f"{what}: weights differ by up to {gap:.3g}")
+
+
+def _equal(left: Any, right: Any) -> bool:
+    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    return all(np.array_equal(one, other) for one, other in pairs)
+
+
+def _kind(leaf: Any) -> tuple[Any, ...]:
+    return leaf.shape, leaf.dtype
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
