@@ -9,7 +9,11 @@ from initopt_jax.initializers.constant import (
     ones,
     zeros,
 )
+from initopt_jax.initializers.delta_orthogonal import delta_orthogonal
 from initopt_jax.initializers.fans import fans
+from initopt_jax.initializers.hadamard import hadamard
+from initopt_jax.initializers.identity import identity
+from initopt_jax.initializers.looks_linear import looks_linear
 from initopt_jax.initializers.normal import (
     normal,
     truncated_normal,
@@ -23,6 +27,8 @@ from initopt_jax.initializers.rules import (
     initialize,
     match_rules,
 )
+from initopt_jax.initializers.signed_constant import signed_constant
+from initopt_jax.initializers.sparse import sparse
 from initopt_jax.initializers.uniform import uniform
 from initopt_jax.initializers.variance_scaling import (
     glorot_normal,
@@ -32,26 +38,34 @@ from initopt_jax.initializers.variance_scaling import (
     lecun_normal,
     lecun_uniform,
 )
+from initopt_jax.initializers.zero_hadamard import zero_hadamard
 
 __all__ = [
     "REGISTRY",
     "LeafRule",
     "constant",
     "default_rules",
+    "delta_orthogonal",
     "draw_leaves",
     "fans",
     "glorot_normal",
     "glorot_uniform",
+    "hadamard",
     "he_normal",
     "he_uniform",
+    "identity",
     "initialize",
     "lecun_normal",
     "lecun_uniform",
+    "looks_linear",
     "match_rules",
     "normal",
     "ones",
     "orthogonal",
+    "signed_constant",
+    "sparse",
     "truncated_normal",
     "uniform",
+    "zero_hadamard",
     "zeros",
 ]
