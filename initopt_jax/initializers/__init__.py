@@ -9,8 +9,12 @@ from initopt_jax.initializers.constant import (
     ones,
     zeros,
 )
+from initopt_jax.initializers.delta_orthogonal import delta_orthogonal
 from initopt_jax.initializers.fans import fans
+from initopt_jax.initializers.hadamard import hadamard
+from initopt_jax.initializers.identity import identity
 from initopt_jax.initializers.layout import Layout, standard_layout
+from initopt_jax.initializers.looks_linear import looks_linear
 from initopt_jax.initializers.model_level import MODEL_LEVEL, Network, make_network
 from initopt_jax.initializers.normal import (
     normal,
@@ -25,6 +29,8 @@ from initopt_jax.initializers.rules import (
     initialize,
     match_rules,
 )
+from initopt_jax.initializers.signed_constant import signed_constant
+from initopt_jax.initializers.sparse import sparse
 from initopt_jax.initializers.uniform import uniform
 from initopt_jax.initializers.usage import layouts
 from initopt_jax.initializers.variance_scaling import (
@@ -35,6 +41,7 @@ from initopt_jax.initializers.variance_scaling import (
     lecun_normal,
     lecun_uniform,
 )
+from initopt_jax.initializers.zero_hadamard import zero_hadamard
 
 __all__ = [
     "MODEL_LEVEL",
@@ -44,23 +51,30 @@ __all__ = [
     "Network",
     "constant",
     "default_rules",
+    "delta_orthogonal",
     "draw_leaves",
     "fans",
     "glorot_normal",
     "glorot_uniform",
+    "hadamard",
     "he_normal",
     "he_uniform",
+    "identity",
     "initialize",
     "layouts",
     "lecun_normal",
     "lecun_uniform",
+    "looks_linear",
     "make_network",
     "match_rules",
     "normal",
     "ones",
     "orthogonal",
+    "signed_constant",
+    "sparse",
     "standard_layout",
     "truncated_normal",
     "uniform",
+    "zero_hadamard",
     "zeros",
 ]

@@ -3,13 +3,33 @@
 import itertools
 
 from initopt_jax.initializers.constant import ENTRIES as CONSTANT
+from initopt_jax.initializers.delta_orthogonal import ENTRIES as DELTA_ORTHOGONAL
+from initopt_jax.initializers.hadamard import ENTRIES as HADAMARD
+from initopt_jax.initializers.identity import ENTRIES as IDENTITY
+from initopt_jax.initializers.looks_linear import ENTRIES as LOOKS_LINEAR
 from initopt_jax.initializers.normal import ENTRIES as NORMAL
 from initopt_jax.initializers.orthogonal import ENTRIES as ORTHOGONAL
+from initopt_jax.initializers.signed_constant import ENTRIES as SIGNED_CONSTANT
+from initopt_jax.initializers.sparse import ENTRIES as SPARSE
 from initopt_jax.initializers.uniform import ENTRIES as UNIFORM
 from initopt_jax.initializers.variance_scaling import ENTRIES as VARIANCE_SCALING
+from initopt_jax.initializers.zero_hadamard import ENTRIES as ZERO_HADAMARD
 from initopt_jax.types import Initializer
 
 REGISTRY: dict[str, Initializer] = {
     entry.name: entry
-    for entry in itertools.chain(CONSTANT, NORMAL, UNIFORM, VARIANCE_SCALING, ORTHOGONAL)
+    for entry in itertools.chain(
+        CONSTANT,
+        NORMAL,
+        UNIFORM,
+        VARIANCE_SCALING,
+        ORTHOGONAL,
+        DELTA_ORTHOGONAL,
+        LOOKS_LINEAR,
+        IDENTITY,
+        ZERO_HADAMARD,
+        HADAMARD,
+        SIGNED_CONSTANT,
+        SPARSE,
+    )
 }

@@ -18,7 +18,7 @@ SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)
 SKIP = ("key", "shape", "dtype")
 # Options that multiply every weight, and values that others may take.
 SCALES = ("gain", "scale", "stddev", "value")
-VALUES = dict.fromkeys(SCALES, (0.25, 1.0, 2.0))
+VALUES = {**dict.fromkeys(SCALES, (0.25, 1.0, 2.0)), "connections": (1.0, 15.0, 100.0)}
 ANY_SIGN = ("value",)
 
 
