@@ -97,12 +97,20 @@ def verify(
 
 
 @app.command()
-def audit(config: ConfigArgument, set_: SetOption = None) -> None:
+def audit(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="A picture of each leaf's histogram: .png, .pdf or .svg.")
+    ] = None,
+) -> None:
     """Show every parameter leaf, what it was asked to be and what it is, without training."""
     from initopt_jax import preview, show
 
-    rows = preview.audit(config, set_ or [])
+    rows = preview.audit(config, set_ or [], plot=plot)
     show.audit(rows)
+    if plot:
+        typer.echo(str(plot))
     raise typer.Exit(int(any(row.verdict == "fails" for row in rows)))
 
 

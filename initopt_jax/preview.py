@@ -16,10 +16,13 @@ from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
+from initopt_jax.errors import ConfigError
 from initopt_jax.names import importable_from
 from initopt_jax.resolve import Experiment, refiner, resolve
 from initopt_jax.sources import forget, own_modules
+from initopt_jax.store.files import clear_errors, write_whole
 from initopt_jax.sweep import Weights
+from initopt_jax.tree import named_leaves
 
 Source = str | Path | Mapping[str, Any] | Config
 
@@ -82,10 +85,41 @@ def audit_experiment(experiment: Experiment, initial: InitialWeights) -> list[Le
     return rows
 
 
-def audit(source: Source, overrides: Sequence[str] = ()) -> list[LeafAudit]:
-    """The leaf table of a config, without training."""
+def audit(
+    source: Source, overrides: Sequence[str] = (), *, plot: Path | None = None
+) -> list[LeafAudit]:
+    """The leaf table of a config, without training.
+
+    Args:
+        source: the config.
+        overrides: `key=value` changes to it.
+        plot: a file (.png, .pdf or .svg) for a histogram of each leaf.
+    """
+    kind = _picture_kind(plot) if plot else ""
     experiment = prepare(source, overrides)
-    return audit_experiment(experiment, initial_weights(experiment))
+    initial = initial_weights(experiment)
+    if plot:
+        from initopt_jax.report.weights import Drawn, histograms  # Matplotlib is slow to load
+
+        seed = experiment.config.seeds.first
+        networks = [
+            Drawn(cell.label, dict(named_leaves(initial(index, seed))))
+            for index, cell in enumerate(experiment.weights)
+        ]
+        with clear_errors(plot):
+            write_whole(plot, histograms(networks, kind))
+    return audit_experiment(experiment, initial)
+
+
+def _picture_kind(file: Path) -> str:
+    """The format that a file's name asks for."""
+    from initopt_jax.report.weights import FORMATS
+
+    kind = file.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        known = ", ".join(f".{name}" for name in FORMATS)
+        raise ConfigError(f"the picture {str(file)!r} must end in one of {known}")
+    return kind
 
 
 def check(name: str) -> list[Finding]:

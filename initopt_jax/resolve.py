@@ -19,7 +19,7 @@ from initopt_jax.config import Config, DatasetConfig, TargetConfig
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.errors import ConfigError, unknown_name
-from initopt_jax.initializers import Network, match_rules
+from initopt_jax.initializers import Network, initialize, match_rules
 from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options
@@ -116,6 +116,9 @@ def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:
     closing = cell.rules[-1][0]
     if not any(leaf.pattern == closing for leaf in matched):
         raise ConfigError(f"{what} touches no leaf: its rules, biases and scales take all of them")
+    drawn = functools.partial(initialize, params_or_shapes=params, rules=cell.rules,
+                              layouts=network.anatomy.layouts)  # fmt: skip
+    call_with(what, lambda: jax.eval_shape(drawn, jax.random.key(0)), {})
     if cell.refine is None:
         return
     refine = refiner(cell.refine, network)
