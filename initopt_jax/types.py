@@ -36,6 +36,8 @@ class Law:
         low: no weight lies below it.
         high: no weight lies above it.
         gain: for `orthogonal` only, the common singular value.
+        kurtosis: for `moments` only, `E[(W - mean)^4] / std^4`: tails heavier than a normal's (3)
+            make a sample's standard deviation vary more.
         value: for `exact` only, the weights.
         zeros: how many weights are exactly 0; None where the law does not say.
         drawn: `(weights) -> array`, the random part, where the rest is arranged: the non-zero ones
@@ -51,6 +53,7 @@ class Law:
     low: float = -np.inf
     high: float = np.inf
     gain: float = 1.0
+    kurtosis: float = 3.0
     value: np.ndarray | None = None
     zeros: int | None = None
     drawn: Callable[[np.ndarray], np.ndarray] | None = None

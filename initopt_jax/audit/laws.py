@@ -97,8 +97,12 @@ def _miss_std(weights: np.ndarray, law: Law, slack: float) -> str:
     # Around the asked mean, which costs no degree of freedom and makes the test fit for n = 1.
     n = weights.size
     std = math.sqrt(float(np.mean((weights - law.mean) ** 2)))
-    low = law.std * math.sqrt(2 * special.gammaincinv(n / 2, ALARM / 2) / n) * (1 - slack)
-    high = law.std * math.sqrt(2 * special.gammainccinv(n / 2, ALARM / 2) / n) * (1 + slack)
+    least = math.sqrt(2 * special.gammaincinv(n / 2, ALARM / 2) / n)
+    most = math.sqrt(2 * special.gammainccinv(n / 2, ALARM / 2) / n)
+    # The variance of s^2 is (kurtosis - 1) / n of sigma^4: 2 / n for a normal.
+    wider = math.sqrt(max(law.kurtosis - 1, 2) / 2)
+    low = law.std * max(0.0, 1 - wider * (1 - least)) * (1 - slack)
+    high = law.std * (1 + wider * (most - 1)) * (1 + slack)
     if low <= std <= high:
         return ""
     return f"std {std:.4g} must be between {low:.4g} and {high:.4g} (n = {n})"
