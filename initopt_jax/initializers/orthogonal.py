@@ -18,6 +18,7 @@ from initopt_jax.types import Array, Initializer, Law, Shape
 
 # Reflections multiplied at a time: on CPU 16 takes as long as 32, and `_block_factor` rounds less.
 BLOCK = 16
+PANELS, LEAST_BLOCKS = 4, 8
 # The default precision of a GPU's products would leave errors of 1e-3.
 _product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
@@ -100,9 +101,24 @@ def _reflect(normals: Array) -> Array:
         return matrix - _product(left, _product(right.T, matrix)), None
 
     factors = (_product(blocks, _block_factor(blocks)), blocks)
-    identity = jnp.eye(m, n, dtype=normals.dtype)
-    matrix, _ = jax.lax.scan(apply_block, identity, factors, reverse=True)
+    matrix = jnp.eye(m, n, dtype=normals.dtype)
+    for first, last in reversed(_panels(len(blocks))):
+        # Later reflections left the rows and columns before theirs as those of the identity.
+        start = first * BLOCK
+        own = tuple(part[first:last, start:] for part in factors)
+        corner, _ = jax.lax.scan(apply_block, matrix[start:, start:], own, reverse=True)
+        matrix = matrix.at[start:, start:].set(corner)
     return matrix * signs
+
+
+def _panels(blocks: int) -> list[tuple[int, int]]:
+    """Parts of the blocks that are multiplied in one loop, (first, last): four for wide matrices.
+
+    More would save more products, and take longer to compile.
+    """
+    count = 1 if blocks < LEAST_BLOCKS else PANELS
+    edges = [blocks * part // count for part in range(count + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
 
 
 def _householder_vectors(normals: Array) -> tuple[Array, Array]:
