@@ -10,6 +10,10 @@ from initopt_jax.initializers.constant import (
     zeros,
 )
 from initopt_jax.initializers.fans import fans
+from initopt_jax.initializers.gains import gain
+from initopt_jax.initializers.glorot import glorot_normal, glorot_uniform
+from initopt_jax.initializers.he import he_normal, he_uniform
+from initopt_jax.initializers.lecun import lecun_normal, lecun_uniform
 from initopt_jax.initializers.normal import (
     normal,
     truncated_normal,
@@ -24,14 +28,7 @@ from initopt_jax.initializers.rules import (
     match_rules,
 )
 from initopt_jax.initializers.uniform import uniform
-from initopt_jax.initializers.variance_scaling import (
-    glorot_normal,
-    glorot_uniform,
-    he_normal,
-    he_uniform,
-    lecun_normal,
-    lecun_uniform,
-)
+from initopt_jax.initializers.variance_scaling import variance_scaling
 
 __all__ = [
     "REGISTRY",
@@ -40,6 +37,7 @@ __all__ = [
     "default_rules",
     "draw_leaves",
     "fans",
+    "gain",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -53,5 +51,6 @@ __all__ = [
     "orthogonal",
     "truncated_normal",
     "uniform",
+    "variance_scaling",
     "zeros",
 ]

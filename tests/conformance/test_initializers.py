@@ -114,6 +114,16 @@ def test_wrong_options_are_named(entry):
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
+def test_unknown_text_is_named(entry):
+    options = option_names(entry.draw, skip=SKIP)
+    for name in [name for name, default in options.items() if isinstance(default, str)]:
+        for call in [lambda **text: entry.draw(jax.random.key(0), SHAPE, **text),
+                     lambda **text: entry.law(SHAPE, **text)]:  # fmt: skip
+            with pytest.raises(ValueError, match=f"{name}.*'no such'"):
+                call(**{name: "no such"})
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_, jnp.complex64])
 def test_refuses_what_is_not_real(entry, dtype):
     with pytest.raises(ValueError, match="dtype must be a real floating dtype"):
