@@ -4,6 +4,7 @@ Each draw is `(key, shape, dtype=float32, *, options)` and fits any Flax `kernel
 entry in `REGISTRY` states the law that the audit holds it to.
 """
 
+from initopt_jax.initializers.biases import chrono, forget_gate, prior_log_odds
 from initopt_jax.initializers.constant import (
     constant,
     ones,
@@ -14,11 +15,19 @@ from initopt_jax.initializers.gains import gain
 from initopt_jax.initializers.glorot import glorot_normal, glorot_uniform
 from initopt_jax.initializers.he import he_normal, he_uniform
 from initopt_jax.initializers.lecun import lecun_normal, lecun_uniform
+from initopt_jax.initializers.mean_field_critical import mean_field_bias, mean_field_critical
 from initopt_jax.initializers.normal import (
     normal,
     truncated_normal,
 )
 from initopt_jax.initializers.orthogonal import orthogonal
+from initopt_jax.initializers.presets import (
+    flax_default,
+    keras_default,
+    torch_default,
+    torch_default_bias,
+)
+from initopt_jax.initializers.random_walk import random_walk
 from initopt_jax.initializers.registry import REGISTRY
 from initopt_jax.initializers.rules import (
     LeafRule,
@@ -27,28 +36,40 @@ from initopt_jax.initializers.rules import (
     initialize,
     match_rules,
 )
+from initopt_jax.initializers.siren import siren
 from initopt_jax.initializers.uniform import uniform
 from initopt_jax.initializers.variance_scaling import variance_scaling
 
 __all__ = [
     "REGISTRY",
     "LeafRule",
+    "chrono",
     "constant",
     "default_rules",
     "draw_leaves",
     "fans",
+    "flax_default",
+    "forget_gate",
     "gain",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
     "he_uniform",
     "initialize",
+    "keras_default",
     "lecun_normal",
     "lecun_uniform",
     "match_rules",
+    "mean_field_bias",
+    "mean_field_critical",
     "normal",
     "ones",
     "orthogonal",
+    "prior_log_odds",
+    "random_walk",
+    "siren",
+    "torch_default",
+    "torch_default_bias",
     "truncated_normal",
     "uniform",
     "variance_scaling",

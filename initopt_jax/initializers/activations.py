@@ -4,6 +4,7 @@ The names, and what they stand for, are those of `models.mlp`; `linear` is anoth
 `identity`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,7 +124,12 @@ def normal_mean(
     edge = np.full_like(kinks[..., :1, :], REACH)
     edges = np.concatenate([-edge, kinks, edge], axis=-2)
     half = np.diff(edges, axis=-2) / 2
-    points, weights = np.polynomial.legendre.leggauss(nodes)
+    points, weights = _legendre(nodes)
     z = edges[..., :-1, :] + half * (1 + points)
     density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     return np.sum(half * weights * density * function(mean + std * z), axis=(-2, -1))
+
+
+@functools.cache
+def _legendre(nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.legendre.leggauss(nodes)

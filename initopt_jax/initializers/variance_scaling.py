@@ -84,7 +84,7 @@ def variance_scaling(
     >>> import jax
     >>> weights = variance_scaling(jax.random.key(0), (400, 100), activation="relu", mode="fan_out")
     >>> round(float(weights.var()) * 100, 2)
-    1.99
+    2.01
     """
     checks.positive("gain", gain)
     std = _std(shape, mode, activation)

@@ -18,7 +18,12 @@ SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)
 SKIP = ("key", "shape", "dtype")
 # Options that multiply every weight, and values that others may take.
 SCALES = ("gain", "scale", "stddev", "value")
-VALUES = dict.fromkeys(SCALES, (0.25, 1.0, 2.0))
+VALUES = dict.fromkeys(SCALES, (0.25, 1.0, 2.0)) | {
+    "omega": (0.5, 1.0, 30.0),
+    "prior": (0.01, 0.3, 0.9),
+    "sigma_b": (0.1, 0.5, 2.0),
+    "t_max": (3.0, 100.0, 1000.0),
+}
 ANY_SIGN = ("value",)
 
 
