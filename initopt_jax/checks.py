@@ -37,7 +37,7 @@ def positive(name: str, value: Any) -> None:
     Traceback (most recent call last):
     ValueError: eps must be a finite number above 0, got 0.0
     """
-    _check(name, value, lambda x: x > 0, "a finite number above 0")
+    above(name, value, low=0)
 
 
 def non_negative(name: str, value: Any) -> None:
@@ -48,6 +48,26 @@ def non_negative(name: str, value: Any) -> None:
     ValueError: learning_rate must be a finite number of at least 0, got -0.1
     """
     _check(name, value, lambda x: x >= 0, "a finite number of at least 0")
+
+
+def above(name: str, value: Any, low: float) -> None:
+    """Refuses what is not a finite number above `low`; other arguments and errors as `number`.
+
+    >>> above("t_max", 2.0, low=2)
+    Traceback (most recent call last):
+    ValueError: t_max must be a finite number above 2, got 2.0
+    """
+    _check(name, value, lambda x: x > low, f"a finite number above {low:g}")
+
+
+def probability(name: str, value: Any) -> None:
+    """Refuses what is not in `0 < value < 1`; arguments and errors as for `number`.
+
+    >>> probability("prior", 0.0)
+    Traceback (most recent call last):
+    ValueError: prior must be above 0 and below 1, got 0.0
+    """
+    _check(name, value, lambda x: 0 < x < 1, "above 0 and below 1")
 
 
 def fraction(name: str, value: Any) -> None:

@@ -13,6 +13,8 @@ CHECKS = {
     "number": checks.number,
     "positive": checks.positive,
     "non_negative": checks.non_negative,
+    "above": lambda name, value: checks.above(name, value, low=2),
+    "probability": checks.probability,
     "fraction": checks.fraction,
     "in_range": lambda name, value: checks.in_range(name, value, low=-1, high=2),
 }
@@ -20,6 +22,8 @@ ALLOWED = {
     "number": [-3, 0, 2.5],
     "positive": [1e-30, 1, 7.5],
     "non_negative": [0, 0.0, 1e9],
+    "above": [2.0001, 1e9],
+    "probability": [1e-30, 0.5, 0.9999999],
     "fraction": [0, 0.5, 0.9999999],
     "in_range": [-1, 0.5, 2],
 }
@@ -27,6 +31,8 @@ REFUSED = {
     "number": [],
     "positive": [0, -1e-30],
     "non_negative": [-1e-30, -1],
+    "above": [2, -3],
+    "probability": [0, 1, -0.1],
     "fraction": [1, 1.5, -0.1],
     "in_range": [-1.01, 2.01],
 }

@@ -4,6 +4,7 @@ Each draw is `(key, shape, dtype=float32, *, options)` and fits any Flax `kernel
 entry in `REGISTRY` states the law that the audit holds it to.
 """
 
+from initopt_jax.initializers.biases import chrono, forget_gate, prior_log_odds
 from initopt_jax.initializers.constant import (
     constant,
     ones,
@@ -11,16 +12,28 @@ from initopt_jax.initializers.constant import (
 )
 from initopt_jax.initializers.delta_orthogonal import delta_orthogonal
 from initopt_jax.initializers.fans import fans
+from initopt_jax.initializers.gains import gain
+from initopt_jax.initializers.glorot import glorot_normal, glorot_uniform
 from initopt_jax.initializers.hadamard import hadamard
+from initopt_jax.initializers.he import he_normal, he_uniform
 from initopt_jax.initializers.identity import identity
 from initopt_jax.initializers.layout import Layout, standard_layout
+from initopt_jax.initializers.lecun import lecun_normal, lecun_uniform
 from initopt_jax.initializers.looks_linear import looks_linear
+from initopt_jax.initializers.mean_field_critical import mean_field_bias, mean_field_critical
 from initopt_jax.initializers.model_level import MODEL_LEVEL, Network, make_network
 from initopt_jax.initializers.normal import (
     normal,
     truncated_normal,
 )
 from initopt_jax.initializers.orthogonal import orthogonal
+from initopt_jax.initializers.presets import (
+    flax_default,
+    keras_default,
+    torch_default,
+    torch_default_bias,
+)
+from initopt_jax.initializers.random_walk import random_walk
 from initopt_jax.initializers.registry import REGISTRY
 from initopt_jax.initializers.rules import (
     LeafRule,
@@ -30,17 +43,11 @@ from initopt_jax.initializers.rules import (
     match_rules,
 )
 from initopt_jax.initializers.signed_constant import signed_constant
+from initopt_jax.initializers.siren import siren
 from initopt_jax.initializers.sparse import sparse
 from initopt_jax.initializers.uniform import uniform
 from initopt_jax.initializers.usage import layouts
-from initopt_jax.initializers.variance_scaling import (
-    glorot_normal,
-    glorot_uniform,
-    he_normal,
-    he_uniform,
-    lecun_normal,
-    lecun_uniform,
-)
+from initopt_jax.initializers.variance_scaling import variance_scaling
 from initopt_jax.initializers.zero_hadamard import zero_hadamard
 
 __all__ = [
@@ -49,11 +56,15 @@ __all__ = [
     "Layout",
     "LeafRule",
     "Network",
+    "chrono",
     "constant",
     "default_rules",
     "delta_orthogonal",
     "draw_leaves",
     "fans",
+    "flax_default",
+    "forget_gate",
+    "gain",
     "glorot_normal",
     "glorot_uniform",
     "hadamard",
@@ -61,20 +72,29 @@ __all__ = [
     "he_uniform",
     "identity",
     "initialize",
+    "keras_default",
     "layouts",
     "lecun_normal",
     "lecun_uniform",
     "looks_linear",
     "make_network",
     "match_rules",
+    "mean_field_bias",
+    "mean_field_critical",
     "normal",
     "ones",
     "orthogonal",
+    "prior_log_odds",
+    "random_walk",
     "signed_constant",
+    "siren",
     "sparse",
     "standard_layout",
+    "torch_default",
+    "torch_default_bias",
     "truncated_normal",
     "uniform",
+    "variance_scaling",
     "zero_hadamard",
     "zeros",
 ]

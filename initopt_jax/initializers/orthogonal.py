@@ -5,6 +5,7 @@ Here the reflections are drawn directly and multiplied by matrix products alone.
 """
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -105,7 +106,7 @@ def _reflect(normals: Array) -> Array:
     for first, last in reversed(_panels(len(blocks))):
         # Later reflections left the rows and columns before theirs as those of the identity.
         start = first * BLOCK
-        own = tuple(part[first:last, start:] for part in factors)
+        own = factors[0][first:last, start:], factors[1][first:last, start:]
         corner, _ = jax.lax.scan(apply_block, matrix[start:, start:], own, reverse=True)
         matrix = matrix.at[start:, start:].set(corner)
     return matrix * signs
@@ -118,7 +119,7 @@ def _panels(blocks: int) -> list[tuple[int, int]]:
     """
     count = 1 if blocks < LEAST_BLOCKS else PANELS
     edges = [blocks * part // count for part in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def _householder_vectors(normals: Array) -> tuple[Array, Array]:

@@ -1,9 +1,10 @@
-"""Weights whose variance keeps signals the same size from layer to layer.
+"""Weights whose variance keeps signals the same size from layer to layer: the general form.
 
-All need a fan: how many inputs a unit has, or how many units an input has (see
-`fans`). A normal and a uniform form have the same variance; `gain` multiplies the standard
-deviation. Normal weights are real normals, as in the papers; those of `jax.nn.initializers` and
-`tf.keras` are truncated ones of the same standard deviation.
+All need a fan: how many inputs a unit has, or how many units an input has (see `fans`). The forms
+of one variance differ in shape alone; `gain` multiplies the standard deviation. The named families
+(`lecun`, `glorot`, `he`) are this with a mode, an activation and a shape of their own. Their normal
+weights are real normals, as in the papers; those of `jax.nn.initializers` and `tf.keras` are
+truncated ones of the same standard deviation.
 """
 
 import math
@@ -13,325 +14,116 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.initializers.base import scaled_normal, scaled_uniform
+from initopt_jax.errors import unknown_name
+from initopt_jax.initializers.base import (
+    scaled_normal,
+    scaled_truncated_normal,
+    scaled_uniform,
+)
 from initopt_jax.initializers.fans import weight_fans
+from initopt_jax.initializers.gains import squared_gain
+from initopt_jax.initializers.normal import normal_law, truncated_normal_law
+from initopt_jax.initializers.uniform import uniform_law
 from initopt_jax.types import Array, Initializer, Law, Shape
 
-
-def _lecun_std(shape: Shape) -> float:
-    fan_in, _ = weight_fans(shape)
-    return math.sqrt(1 / fan_in)
+MODES = ("fan_in", "fan_out", "fan_avg")
+DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
 
 
-def _glorot_std(shape: Shape) -> float:
+def _std(shape: Shape, mode: str, activation: str) -> float:
+    """`gain(activation) / sqrt(fan)`."""
+    if mode not in MODES:
+        raise ValueError(unknown_name("mode", mode, MODES))
     fan_in, fan_out = weight_fans(shape)
-    return math.sqrt(2 / (fan_in + fan_out))
+    fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+    return math.sqrt(squared_gain(activation) / fan)
 
 
-def _he_std(shape: Shape) -> float:
-    fan_in, _ = weight_fans(shape)
-    return math.sqrt(2 / fan_in)
+def variance_scaling(
+    key: Array,
+    shape: Shape,
+    dtype: Any = jnp.float32,
+    *,
+    gain: ArrayLike = 1.0,
+    mode: str = "fan_in",
+    activation: str = "linear",
+    distribution: str = "normal",
+) -> Array:
+    """Weights of a variance that follows from a fan, an activation and a gain.
 
+    `E W = 0, Var W = gain^2 / (E[phi(z)^2] fan)`, `z ~ N(0, 1)`
 
-def _normal(key: Array, shape: Shape, dtype: Any, std: float, gain: ArrayLike) -> Array:
+    Args:
+        key: of this leaf.
+        shape: of the leaf, at least one dimension, none of them empty.
+        dtype: of the leaf, floating.
+        gain: multiplies the standard deviation; above 0, concrete or traced.
+        mode: which fan. `fan_in` keeps the size of signals on the way forward, `fan_out` that of
+            gradients on the way back, `fan_avg` is the mean of both.
+        activation: phi, what the layer's inputs have passed, by a name that `gains.gain` knows;
+            `linear` for none.
+        distribution: `normal`, `uniform`, or `truncated_normal` (at two standard deviations of the
+            underlying normal, see there).
+
+    Returns:
+        The leaf.
+
+    Raises:
+        ValueError: if `shape` has no fans, `dtype` is not a real floating dtype, a concrete `gain`
+            is not above 0, or a name is unknown.
+
+    Reference:
+        He, Zhang, Ren and Sun (2015), Delving deep into rectifiers, eq. 10 and 14; Glorot and
+        Bengio (2010), eq. 12, for the mean of both fans.
+
+    Deviations:
+        `jax.nn.initializers.variance_scaling(scale)` takes `scale = gain^2` and no activation; its
+        `normal` is the same as here. PyTorch's `kaiming_*` take their `calculate_gain` for the
+        activation, which `gains.gain` compares.
+
+    >>> import jax
+    >>> weights = variance_scaling(jax.random.key(0), (400, 100), activation="relu", mode="fan_out")
+    >>> round(float(weights.var()) * 100, 2)
+    2.01
+    """
     checks.positive("gain", gain)
-    return scaled_normal(key, shape, dtype, gain * std)
+    std = _std(shape, mode, activation)
+    if distribution == "normal":
+        return scaled_normal(key, shape, dtype, gain * std)
+    if distribution == "truncated_normal":
+        return scaled_truncated_normal(key, shape, dtype, gain * std)
+    if distribution == "uniform":
+        # U[-a, a) has the standard deviation a / sqrt(3).
+        return scaled_uniform(key, shape, dtype, gain * math.sqrt(3) * std)
+    raise ValueError(unknown_name("distribution", distribution, DISTRIBUTIONS))
 
 
-def _uniform(key: Array, shape: Shape, dtype: Any, std: float, gain: ArrayLike) -> Array:
-    # U[-a, a) has the standard deviation a / sqrt(3).
+def variance_scaling_law(
+    shape: Shape,
+    *,
+    gain: float = 1.0,
+    mode: str = "fan_in",
+    activation: str = "linear",
+    distribution: str = "normal",
+) -> Law:
+    """The law of `variance_scaling`."""
     checks.positive("gain", gain)
-    return scaled_uniform(key, shape, dtype, gain * math.sqrt(3) * std)
-
-
-def _normal_law(std: float, gain: float) -> Law:
-    checks.positive("gain", gain)
-    return Law("normal", std=gain * std)
-
-
-def _uniform_law(std: float, gain: float) -> Law:
-    checks.positive("gain", gain)
-    bound = gain * math.sqrt(3) * std
-    return Law("uniform", std=gain * std, low=-bound, high=bound)
-
-
-def lecun_normal(
-    key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayLike = 1.0
-) -> Array:
-    """Normal weights that keep the variance of the inputs' sums at 1.
-
-    `W ~ N(0, gain^2 / fan_in)`
-
-    Args:
-        key: of this leaf.
-        shape: of the leaf, at least one dimension, none of them empty.
-        dtype: of the leaf, floating.
-        gain: multiplies the standard deviation; above 0, concrete or traced.
-
-    Returns:
-        The leaf.
-
-    Raises:
-        ValueError: if `shape` has no fans, `dtype` is not a real floating dtype, or a concrete
-            `gain` is not above 0.
-
-    Reference:
-        LeCun, Bottou, Orr and Müller (1998), Efficient BackProp, section 4.6.
-
-    Deviations:
-        The paper fixes the variance, not the shape. `jax.nn.initializers.lecun_normal`, the
-        default of Flax's `Dense`, is truncated.
-
-    >>> import jax
-    >>> weights = lecun_normal(jax.random.key(0), (400, 100))
-    >>> round(float(weights.std()), 3)
-    0.05
-    """
-    return _normal(key, shape, dtype, _lecun_std(shape), gain)
-
-
-def lecun_normal_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `lecun_normal`."""
-    return _normal_law(_lecun_std(shape), gain)
-
-
-def lecun_uniform(
-    key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayLike = 1.0
-) -> Array:
-    """Uniform weights that keep the variance of the inputs' sums at 1.
-
-    `W ~ U[-a, a), a = gain * sqrt(3 / fan_in)`
-
-    Args:
-        key: of this leaf.
-        shape: of the leaf, at least one dimension, none of them empty.
-        dtype: of the leaf, floating.
-        gain: multiplies the standard deviation; above 0, concrete or traced.
-
-    Returns:
-        The leaf.
-
-    Raises:
-        ValueError: if `shape` has no fans, `dtype` is not a real floating dtype, or a concrete
-            `gain` is not above 0.
-
-    Reference:
-        LeCun, Bottou, Orr and Müller (1998), Efficient BackProp, section 4.6.
-
-    Deviations:
-        The paper fixes the variance, not the shape. PyTorch's default for linear layers has a third
-        of this variance.
-
-    >>> import jax
-    >>> weights = lecun_uniform(jax.random.key(0), (400, 100))
-    >>> round(float(weights.max()), 3)
-    0.087
-    """
-    return _uniform(key, shape, dtype, _lecun_std(shape), gain)
-
-
-def lecun_uniform_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `lecun_uniform`."""
-    return _uniform_law(_lecun_std(shape), gain)
-
-
-def glorot_normal(
-    key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayLike = 1.0
-) -> Array:
-    """Normal weights between what the forward and the backward pass ask for.
-
-    `W ~ N(0, 2 gain^2 / (fan_in + fan_out))`
-
-    Args:
-        key: of this leaf.
-        shape: of the leaf, at least one dimension, none of them empty.
-        dtype: of the leaf, floating.
-        gain: multiplies the standard deviation; above 0, concrete or traced.
-
-    Returns:
-        The leaf.
-
-    Raises:
-        ValueError: if `shape` has no fans, `dtype` is not a real floating dtype, or a concrete
-            `gain` is not above 0.
-
-    Reference:
-        Glorot and Bengio (2010), eq. 12 (the variance).
-
-    Deviations:
-        The paper draws uniform weights; `jax.nn.initializers.glorot_normal` is truncated.
-
-    >>> import jax
-    >>> weights = glorot_normal(jax.random.key(0), (400, 100))
-    >>> round(float(weights.std()), 3)
-    0.063
-    """
-    return _normal(key, shape, dtype, _glorot_std(shape), gain)
-
-
-def glorot_normal_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `glorot_normal`."""
-    return _normal_law(_glorot_std(shape), gain)
-
-
-def glorot_uniform(
-    key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayLike = 1.0
-) -> Array:
-    """Uniform weights between what the forward and the backward pass ask for.
-
-    `W ~ U[-a, a), a = gain * sqrt(6 / (fan_in + fan_out))`
-
-    Args:
-        key: of this leaf.
-        shape: of the leaf, at least one dimension, none of them empty.
-        dtype: of the leaf, floating.
-        gain: multiplies the standard deviation; above 0, concrete or traced.
-
-    Returns:
-        The leaf.
-
-    Raises:
-        ValueError: if `shape` has no fans, `dtype` is not a real floating dtype, or a concrete
-            `gain` is not above 0.
-
-    Reference:
-        Glorot and Bengio (2010), eq. 16, the normalized initialization.
-
-    Deviations:
-        `gain` is not in the paper.
-
-    >>> import jax
-    >>> weights = glorot_uniform(jax.random.key(0), (400, 100))
-    >>> round(float(weights.max()), 3)
-    0.11
-    """
-    return _uniform(key, shape, dtype, _glorot_std(shape), gain)
-
-
-def glorot_uniform_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `glorot_uniform`."""
-    return _uniform_law(_glorot_std(shape), gain)
-
-
-def he_normal(
-    key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayLike = 1.0
-) -> Array:
-    """Normal weights that keep the forward signal of rectified units the same size.
-
-    `W ~ N(0, 2 gain^2 / fan_in)`
-
-    Args:
-        key: of this leaf.
-        shape: of the leaf, at least one dimension, none of them empty.
-        dtype: of the leaf, floating.
-        gain: multiplies the standard deviation; above 0, concrete or traced.
-
-    Returns:
-        The leaf.
-
-    Raises:
-        ValueError: if `shape` has no fans, `dtype` is not a real floating dtype, or a concrete
-            `gain` is not above 0.
-
-    Reference:
-        He, Zhang, Ren and Sun (2015), Delving deep into rectifiers, eq. 10.
-
-    Deviations:
-        `gain` is not in the paper; `jax.nn.initializers.he_normal` is truncated.
-
-    >>> import jax
-    >>> weights = he_normal(jax.random.key(0), (400, 100))
-    >>> round(float(weights.std()), 3)
-    0.071
-    """
-    return _normal(key, shape, dtype, _he_std(shape), gain)
-
-
-def he_normal_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `he_normal`."""
-    return _normal_law(_he_std(shape), gain)
-
-
-def he_uniform(
-    key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayLike = 1.0
-) -> Array:
-    """Uniform weights that keep the forward signal of rectified units the same size.
-
-    `W ~ U[-a, a), a = gain * sqrt(6 / fan_in)`
-
-    Args:
-        key: of this leaf.
-        shape: of the leaf, at least one dimension, none of them empty.
-        dtype: of the leaf, floating.
-        gain: multiplies the standard deviation; above 0, concrete or traced.
-
-    Returns:
-        The leaf.
-
-    Raises:
-        ValueError: if `shape` has no fans, `dtype` is not a real floating dtype, or a concrete
-            `gain` is not above 0.
-
-    Reference:
-        He, Zhang, Ren and Sun (2015), Delving deep into rectifiers, eq. 10 (the variance).
-
-    Deviations:
-        The paper draws normal weights.
-
-    >>> import jax
-    >>> weights = he_uniform(jax.random.key(0), (400, 100))
-    >>> round(float(weights.max()), 3)
-    0.122
-    """
-    return _uniform(key, shape, dtype, _he_std(shape), gain)
-
-
-def he_uniform_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `he_uniform`."""
-    return _uniform_law(_he_std(shape), gain)
+    std = gain * _std(shape, mode, activation)
+    if distribution == "normal":
+        return normal_law(shape, stddev=std)
+    if distribution == "truncated_normal":
+        return truncated_normal_law(shape, stddev=std)
+    if distribution == "uniform":
+        return uniform_law(shape, scale=math.sqrt(3) * std)
+    raise ValueError(unknown_name("distribution", distribution, DISTRIBUTIONS))
 
 
 ENTRIES = (
     Initializer(
-        name="lecun_normal",
-        draw=lecun_normal,
-        law=lecun_normal_law,
-        formula="W ~ N(0, gain^2 / fan_in)",
-        reference="LeCun, Bottou, Orr and Müller (1998), section 4.6",
-    ),
-    Initializer(
-        name="lecun_uniform",
-        draw=lecun_uniform,
-        law=lecun_uniform_law,
-        formula="W ~ U[-a, a), a = gain * sqrt(3 / fan_in)",
-        reference="LeCun, Bottou, Orr and Müller (1998), section 4.6",
-    ),
-    Initializer(
-        name="glorot_normal",
-        draw=glorot_normal,
-        law=glorot_normal_law,
-        formula="W ~ N(0, 2 gain^2 / (fan_in + fan_out))",
-        reference="Glorot and Bengio (2010), eq. 12",
-    ),
-    Initializer(
-        name="glorot_uniform",
-        draw=glorot_uniform,
-        law=glorot_uniform_law,
-        formula="W ~ U[-a, a), a = gain * sqrt(6 / (fan_in + fan_out))",
-        reference="Glorot and Bengio (2010), eq. 16",
-    ),
-    Initializer(
-        name="he_normal",
-        draw=he_normal,
-        law=he_normal_law,
-        formula="W ~ N(0, 2 gain^2 / fan_in)",
-        reference="He, Zhang, Ren and Sun (2015), eq. 10",
-    ),
-    Initializer(
-        name="he_uniform",
-        draw=he_uniform,
-        law=he_uniform_law,
-        formula="W ~ U[-a, a), a = gain * sqrt(6 / fan_in)",
-        reference="He, Zhang, Ren and Sun (2015), eq. 10",
+        name="variance_scaling",
+        draw=variance_scaling,
+        law=variance_scaling_law,
+        formula="Var W = gain^2 / (E[phi(z)^2] fan), z ~ N(0, 1)",
+        reference="He, Zhang, Ren and Sun (2015), eq. 10 and 14",
     ),
 )

@@ -18,7 +18,13 @@ SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)
 SKIP = ("key", "shape", "dtype")
 # Options that multiply every weight, and values that others may take.
 SCALES = ("gain", "scale", "stddev", "value")
-VALUES = {**dict.fromkeys(SCALES, (0.25, 1.0, 2.0)), "connections": (1.0, 15.0, 100.0)}
+VALUES = dict.fromkeys(SCALES, (0.25, 1.0, 2.0)) | {
+    "connections": (1.0, 15.0, 100.0),
+    "omega": (0.5, 1.0, 30.0),
+    "prior": (0.01, 0.3, 0.9),
+    "sigma_b": (0.1, 0.5, 2.0),
+    "t_max": (3.0, 100.0, 1000.0),
+}
 ANY_SIGN = ("value",)
 
 
@@ -111,6 +117,16 @@ def test_wrong_options_are_named(entry):
                 entry.draw(jax.random.key(0), SHAPE, **{name: value})
             with pytest.raises(ValueError, match=f"{name} must be"):
                 entry.law(SHAPE, **{name: value})
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_unknown_text_is_named(entry):
+    options = option_names(entry.draw, skip=SKIP)
+    for name in [name for name, default in options.items() if isinstance(default, str)]:
+        for call in [lambda **text: entry.draw(jax.random.key(0), SHAPE, **text),
+                     lambda **text: entry.law(SHAPE, **text)]:  # fmt: skip
+            with pytest.raises(ValueError, match=f"{name}.*'no such'"):
+                call(**{name: "no such"})
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
