@@ -185,8 +185,8 @@ def critical_sigma_w(activation: str, sigma_b: float) -> float:
 
     Raises:
         ValueError: if `sigma_b` is out of range, or `activation` has no such edge: `sigmoid` and
-            `softplus` have none for small `sigma_b`, the sizes on that of `gelu` and `silu` are not
-            stable.
+            `softplus` have none for small `sigma_b`, on that of `gelu` and `silu`
+            sizes below 3.6 and 14.3 are not stable.
 
     Reference:
         Schoenholz et al. (2017), section 3 and figure 1; for rectifiers Hayou, Doucet and Rousseau
