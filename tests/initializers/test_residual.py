@@ -1,5 +1,6 @@
 """Methods that start residual networks: factors from the papers, and what they promise."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +53,15 @@ def test_refuses_a_network_without_branches(name):
         MODEL_LEVEL[name].refine(jax.random.key(0), params, network)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_keeps_half_precision(name):
+    ends = {"rezero": "scalar", "layer_scale": "channels", "zero_gamma": "norm"}
+    network, params = build(Residual(2, end=ends.get(name, "plain")), VECTORS)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    refined, _ = MODEL_LEVEL[name].refine(jax.random.key(0), half, network)
+    assert {leaf.dtype for leaf in jax.tree.leaves(refined)} == {jnp.dtype("bfloat16")}
+
+
 @pytest.mark.parametrize(
     ("layers", "depth", "looped"), [(2, 3, False), (3, 2, False), (3, 5, True)]
 )
@@ -94,6 +104,23 @@ def test_fixup_of_convolutions_leaves_stem_and_shortcut():
         np.testing.assert_allclose(after[path], 2**-0.5 * np.float64(before[path]), rtol=1e-6)
 
 
+class Positions(nn.Module):
+    """A head beside a table of positions, both of the model itself."""
+
+    @nn.compact
+    def __call__(self, inputs):
+        values = inputs + self.param("positions", nn.initializers.ones, (1, 5))
+        values = values + nn.Dense(5, name="second")(nn.relu(nn.Dense(5, name="first")(values)))
+        head = self.param("head", nn.initializers.ones, (5, 3))
+        return values @ head + self.param("offset", nn.initializers.ones, (1, 3))
+
+
+def test_fixup_takes_nothing_before_the_head_for_its_bias():
+    network, params = build(Positions(), VECTORS)
+    zeroed = ["second/kernel", "second/bias", "head", "offset"]
+    check_contract(fixup, network, params, zeroed)  # of one branch, whose factor is 1
+
+
 def test_fixup_of_a_network_without_a_head():
     network, params = build(Stack(), jnp.ones((2, 8)), jnp.zeros((2, 8)))
     check_contract(fixup, network, params, ["dense/kernel", "dense/bias"])
@@ -116,8 +143,9 @@ def changes_of_function(refine, depths, steps, rate=0.02):
             outputs, speed = jax.jvp(lambda p: network.apply(p, inputs), (params,), (grads,))
             return jax.tree.map(lambda p, g: p - rate * g, params, grads), outputs, speed
 
-        for _ in range(steps + 1):
-            params, outputs, speed = step(params)
+        for _ in range(steps):
+            params, *_ = step(params)
+        _, outputs, speed = step(params)
         changes.append(float(jnp.sqrt(jnp.square(outputs - begin).mean())))
         speeds.append(float(jnp.sqrt(jnp.square(speed).mean())))
     return np.array(changes), np.array(speeds)

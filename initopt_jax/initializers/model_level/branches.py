@@ -56,7 +56,14 @@ def is_added(network: Network, path: str) -> bool:
 
 
 def heads(network: Network) -> tuple[str, ...]:
-    """The kernels that make the outputs, where they come after the last residual branch."""
-    last = set(network.anatomy.branches[-1].leaves)
-    after = {kernel.path for kernel in network.anatomy.kernels if last <= kernel.upstream}
-    return tuple(path for path in network.anatomy.outputs if path in after)
+    """The layers that make the outputs, kernels and biases, after the last residual branch."""
+    found = network.anatomy
+    last = set(found.branches[-1].leaves)
+    leaves = []
+    for kernel in found.kernels:
+        if kernel.path in found.outputs and last <= kernel.upstream:
+            layer = kernel.path.rpartition("/")[0]
+            own = (path for path in found.met if path.rpartition("/")[0] == layer)
+            later = (path for path in own if path not in kernel.upstream)
+            leaves += [kernel.path, *(path for path in later if is_added(network, path))]
+    return tuple(leaves)

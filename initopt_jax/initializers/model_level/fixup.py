@@ -54,10 +54,7 @@ def fixup(key: Array, params: PyTree, network: Network) -> tuple[PyTree, dict[st
             info[f"factor/{path}"] = jnp.float32(factor)
         for path in (last, *(path for path in closing(branch) if is_added(network, path))):
             changed[path] = jnp.zeros_like(leaves[path])
-    for path in heads(network):
-        bias = network.anatomy.bias_of(path)
-        for zero in (path, bias) if bias else (path,):
-            changed[zero] = jnp.zeros_like(leaves[zero])
+    changed.update({path: jnp.zeros_like(leaves[path]) for path in heads(network)})
     return with_leaves(params, changed), info
 
 

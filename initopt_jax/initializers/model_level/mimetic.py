@@ -126,7 +126,7 @@ def _products(
         left, values, right = _decomposed(
             jnp.asarray(noise, dtype) * normals + jnp.asarray(identity, dtype) * eye
         )
-        roots = jnp.sqrt(values[:rank])
+        roots = jnp.sqrt(values[None, :rank])
         return left[:, :rank] * roots, right[:rank].T * roots
 
     return jax.lax.map(one, keys)
