@@ -39,9 +39,9 @@ def mimetic(
         network: the network; attention is found by the names of its kernels, see
             `attention.attention_layers`. They need an axis for the heads.
         query_noise: a1, at least 0, concrete or traced.
-        query_identity: b1, likewise.
-        value_noise: a2, likewise.
-        value_identity: b2, likewise.
+        query_identity: b1, any number, concrete or traced.
+        value_noise: a2, as a1.
+        value_identity: b2, as b1.
 
     Returns:
         The weights, and for every layer `query_key/<path>` and `value_out/<path>`, the mean of the
@@ -50,44 +50,63 @@ def mimetic(
     Raises:
         ConfigError: if the network has no attention, its kernels have no axis for the heads, more
             units than features, or queries, keys, values and outputs of different features.
-        ValueError: if a concrete option is negative.
+        ValueError: if a concrete noise is below 0, or an option is not a finite number.
 
     Reference:
-        Trockman and Kolter (2023), Mimetic initialization of self-attention layers, section 4.
+        Trockman and Kolter (2023), Mimetic initialization of self-attention layers: the form by
+        singular value decomposition.
 
     Deviations:
         The paper also starts positions as sinusoids, which is the model's. The constants are those
-        of its vision models; for language it takes others.
+        of its vision models; attention of language models wants others.
     """
-    options = {
-        "query_noise": query_noise,
-        "query_identity": query_identity,
-        "value_noise": value_noise,
-        "value_identity": value_identity,
-    }
-    for name, number in options.items():
-        checks.non_negative(name, number)
+    checks.non_negative("query_noise", query_noise)
+    checks.non_negative("value_noise", value_noise)
+    checks.number("query_identity", query_identity)
+    checks.number("value_identity", value_identity)
+    noise, identity = (query_noise, value_noise), (query_identity, value_identity)
     leaves = leaves_of(params)
     changed: dict[str, Array] = {}
     info: dict[str, Array] = {}
     for layer in require_attention("mimetic", network):
-        features, heads, units = _sizes(network, layer, leaves)
-        layouts, shape = network.anatomy.layouts, leaves[layer.query].shape
-        stack = layouts[layer.query].kernels(shape)
-        dtype = working_dtype(leaves[layer.query].dtype)
-        first, second = jax.random.split(named_key(key, layer.path))
-        firsts, seconds = jax.random.split(first, stack * heads), jax.random.split(second, stack)
-        query, key_part = _products(firsts, features, units, query_noise, query_identity, dtype)
-        rank = heads * units
-        opposite = -jnp.asarray(value_identity, dtype)
-        value, out = _products(seconds, features, rank, value_noise, opposite, dtype)
-        drawn = {layer.query: _joined(query, heads), layer.key: _joined(key_part, heads)}
-        drawn |= {layer.value: value, layer.out: out.swapaxes(1, 2)}
-        for path, kernels in drawn.items():
-            changed[path] = layouts[path].put_together(kernels, leaves[path].shape)
-        info[f"query_key/{layer.path}"] = (query * key_part).sum((1, 2)).mean() / features
-        info[f"value_out/{layer.path}"] = (value * out).sum((1, 2)).mean() / features
+        one = named_key(key, layer.path)
+        drawn, diagonals = _drawn(one, network, layer, leaves, noise, identity)
+        changed |= drawn
+        info |= {f"{name}/{layer.path}": mean for name, mean in diagonals.items()}
     return with_leaves(params, changed), info
+
+
+def _drawn(
+    key: Array,
+    network: Network,
+    layer: Attention,
+    leaves: dict[str, Array],
+    noise: tuple[ArrayLike, ArrayLike],
+    identity: tuple[ArrayLike, ArrayLike],
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The kernels of a layer, and the means of the diagonals of their products."""
+    features, heads, units = _sizes(network, layer, leaves)
+    layouts, dtype = network.anatomy.layouts, working_dtype(leaves[layer.query].dtype)
+    stack = layouts[layer.query].kernels(leaves[layer.query].shape)
+    first, second = jax.random.split(key)
+    keys = jax.random.split(first, stack * heads)
+    query, key_part = _products(keys, features, units, noise[0], identity[0], dtype)
+    keys, opposite = jax.random.split(second, stack), -jnp.asarray(identity[1], dtype)
+    value, out = _products(keys, features, heads * units, noise[1], opposite, dtype)
+    drawn = {
+        layer.query: _joined(query, heads),
+        layer.key: _joined(key_part, heads),
+        layer.value: value,
+        layer.out: out.swapaxes(1, 2),
+    }
+    diagonals = {
+        "query_key": (query * key_part).sum((1, 2)).mean() / features,
+        "value_out": (value * out).sum((1, 2)).mean() / features,
+    }
+    return {
+        path: layouts[path].put_together(kernels, leaves[path].shape)
+        for path, kernels in drawn.items()
+    }, diagonals
 
 
 def _sizes(network: Network, layer: Attention, leaves: dict[str, Array]) -> tuple[int, int, int]:
@@ -151,6 +170,6 @@ ENTRIES = (
         refine=mimetic,
         base="glorot_uniform",
         formula="W_Q W_K^T ~ a1 Z1 + b1 I per head, W_V W_out ~ a2 Z2 - b2 I, by SVD",
-        reference="Trockman and Kolter (2023), section 4",
+        reference="Trockman and Kolter (2023), Mimetic initialization of self-attention layers",
     ),
 )

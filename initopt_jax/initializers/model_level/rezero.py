@@ -38,8 +38,8 @@ def rezero(
     Reference:
         Bachlechner, Majumder, Mao, Cottrell and McAuley (2020), ReZero is all you need: fast
         convergence at large depth, eq. 1. De and Smith (2020), Batch normalization biases residual
-        blocks towards the identity function in deep networks, section 4 (SkipInit): the same start,
-        which may also be a small constant, at most `1 / sqrt(depth)`.
+        blocks towards the identity function in deep networks: SkipInit is the same start, and may
+        also be a small constant, at most `1 / sqrt(depth)`.
 
     Deviations:
         The scalar, and leaving out normalization, is the architecture's; SkipInit also asks for
@@ -63,6 +63,6 @@ ENTRIES = (
         refine=rezero,
         base="he_normal",
         formula="x <- x + a F(x), a = 0 (also known as SkipInit)",
-        reference="Bachlechner et al. (2020), eq. 1; De and Smith (2020), section 4",
+        reference="Bachlechner et al. (2020), eq. 1; De and Smith (2020), SkipInit",
     ),
 )

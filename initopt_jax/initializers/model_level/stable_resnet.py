@@ -39,8 +39,8 @@ def stable_resnet(
         ValueError: if `decreasing` is not True or False.
 
     Reference:
-        Hayou, Clerico, He, Deligiannidis, Doucet and Rousseau (2021), Stable ResNet, definition 1
-        (the sum of `lambda_k^2` is bounded) and the two cases below it.
+        Hayou, Clerico, He, Deligiannidis, Doucet and Rousseau (2021), Stable ResNet: its
+        definition (the sum of `lambda_k^2` is bounded) and its two cases, uniform and decreasing.
 
     Deviations:
         `lambda` multiplies the branch's last kernel and its bias (where scales follow, the last one
@@ -76,6 +76,6 @@ ENTRIES = (
         refine=stable_resnet,
         base="he_normal",
         formula="x <- x + lambda F(x), lambda = 1 / sqrt(L) or 1 / (sqrt(k) log(k + 1))",
-        reference="Hayou et al. (2021), definition 1",
+        reference="Hayou et al. (2021), Stable ResNet",
     ),
 )
