@@ -6,81 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from initopt_jax.initializers.anatomy import anatomy, kernel_sums
-
-
-class Block(nn.Module):
-    """A residual block with normalization, and a projection shortcut where asked for."""
-
-    features: int
-    project: bool = False
-
-    @nn.compact
-    def __call__(self, inputs):
-        values = inputs
-        for number in (1, 2):
-            values = nn.Conv(self.features, (3, 3), use_bias=False, name=f"conv_{number}")(values)
-            values = nn.GroupNorm(2, name=f"norm_{number}")(nn.relu(values))
-        shortcut = nn.Conv(self.features, (1, 1), name="project")(inputs)
-        return values + (shortcut if self.project else inputs)
-
-
-class ResNet(nn.Module):
-    """A stem, two blocks, a head."""
-
-    @nn.compact
-    def __call__(self, inputs):
-        values = nn.Conv(8, (3, 3), name="stem")(inputs)
-        values = Block(8, name="block_0")(values)
-        values = Block(16, project=True, name="block_1")(values)
-        return nn.Dense(10, name="head")(values.mean((1, 2)))
-
-
-class Transformer(nn.Module):
-    """Two pre-norm blocks with a scale per channel at the end of each perceptron."""
-
-    @nn.compact
-    def __call__(self, words):
-        places = jnp.arange(words.shape[1])[None]
-        values = nn.Embed(50, 16, name="words")(words) + nn.Embed(5, 16, name="places")(places)
-        for number in range(2):
-            normal = nn.LayerNorm(name=f"norm_a{number}")(values)
-            values = values + nn.MultiHeadDotProductAttention(4, name=f"attention_{number}")(normal)
-            hidden = nn.Dense(64, name=f"up_{number}")(nn.LayerNorm(name=f"norm_b{number}")(values))
-            out = nn.Dense(16, name=f"down_{number}")(nn.gelu(hidden))
-            scale = self.param(f"scale_{number}", nn.initializers.ones, (16,))
-            values = values + out * scale[None, None]
-        return nn.Dense(50, name="head")(nn.LayerNorm(name="norm")(values))
-
-
-class Stack(nn.Module):
-    """Three residual layers in one leaf, run by a loop."""
-
-    @nn.compact
-    def __call__(self, inputs):
-        def layer(module, carry, _):
-            return carry + nn.Dense(8, name="dense")(nn.relu(carry)), None
-
-        stack = nn.scan(layer, {"params": 0}, split_rngs={"params": True}, length=3)
-        return stack(self, inputs, None)[0]
-
-
-class Plain(nn.Module):
-    """Dense layers, no shortcut."""
-
-    @nn.compact
-    def __call__(self, inputs):
-        values = nn.tanh(nn.Dense(5, name="a")(inputs))
-        return nn.Dense(3, name="c")(nn.silu(nn.Dense(6, name="b")(values)))
-
-
-def survey(module, inputs):
-    params = module.init(jax.random.key(0), inputs)["params"]
-
-    def apply(params, inputs):
-        return module.apply({"params": params}, inputs)
-
-    return anatomy(apply, params, inputs), apply, params
+from initopt_jax.initializers.anatomy import kernel_sums
+from tests.initializers.residual_models import Plain, ResNet, Stack, Transformer, survey
 
 
 def test_residual_network():
