@@ -4,9 +4,10 @@ Kernels in order of use, where a bias or a scale belongs, which kernels see the 
 make the outputs, and the residual branches: what is added to a shortcut around it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Literal
@@ -95,10 +96,12 @@ class Anatomy:
         return tuple(kernel.path for kernel in used if kernel.path not in seen)
 
     def bias_of(self, kernel: str) -> str | None:
-        """The leaf that is added to a kernel's sums, found by name: a sibling that is added."""
-        layer, _, own = kernel.rpartition("/")
-        siblings = [path for path in self.met if path.rpartition("/")[0] == layer and path != own]
-        return next((path for path in siblings if self.met[path].startswith("add")), None)
+        """The leaf that is added to a kernel's sums: a sibling by name, met after the kernel."""
+        layer = kernel.rpartition("/")[0]
+        before = next((one.upstream for one in self.kernels if one.path == kernel), frozenset())
+        siblings = [path for path in self.met if path.rpartition("/")[0] == layer]
+        added = (path for path in siblings if self.met[path].startswith("add"))
+        return next((path for path in added if path not in before), None)
 
 
 def anatomy(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> Anatomy:
@@ -106,7 +109,8 @@ def anatomy(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> Anatomy:
 
     A residual branch is found where two results are added and one of them depends on everything
     that the other does and more (an identity shortcut), or where both have leaves of their own and
-    one has more kernels than the other (a projection shortcut; not inside loops).
+    one has more kernels than the other (a projection shortcut; not inside loops). Weights that are
+    applied several times without a loop count once.
 
     Args:
         apply: `(params, *inputs) -> anything`.
@@ -127,6 +131,14 @@ def anatomy(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> Anatomy:
     return surveyor.anatomy(frozenset[str]().union(*(one.leaves for one in results)))
 
 
+class _Addition(NamedTuple):
+    """A sum of two results: leaves of the branch, layers it stands for, whether it is sure."""
+
+    own: frozenset[str]
+    times: int
+    sure: bool
+
+
 class _Surveyor(Follower):
     """Follows leaves and notes kernels and branches on the way."""
 
@@ -134,7 +146,7 @@ class _Surveyor(Follower):
         super().__init__(shapes)
         self.order: list[str] = []  # leaves by first use
         self.upstream: dict[str, tuple[frozenset[str], bool]] = {}
-        self.additions: list[tuple[frozenset[str], int]] = []
+        self.additions: list[_Addition] = []
         self.loops: list[int] = []  # lengths of the loops around the present operation
 
     def inside(self, equation: Any, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
@@ -163,18 +175,23 @@ class _Surveyor(Follower):
 
     def _addition(self, left: frozenset[str], right: frozenset[str]) -> None:
         own, other = left - right, right - left
-        if other and not own:
-            own, other = other, own
-        elif own and other:
-            counts = [sum(path in self.upstream for path in side) for side in (own, other)]
-            if self.loops or counts[0] == counts[1] or 0 in counts:
-                return
-            own = own if counts[0] > counts[1] else other
+        stream = frozenset[str]().union(*(addition.own for addition in self.additions))
+        sure = True
+        if own and other:
+            # What earlier branches made is the stream that this one is added to: parallel branches.
+            if own <= stream or other <= stream:
+                own = other if own <= stream else own
+            else:
+                counts = [sum(path in self.upstream for path in side) for side in (own, other)]
+                if self.loops or counts[0] == counts[1] or 0 in counts:
+                    return
+                own, sure = own if counts[0] > counts[1] else other, False
+        else:
+            own = own or other
         if any(path in self.upstream for path in own):
-            times = 1
-            for length in self.loops:
-                times *= length
-            self.additions.append((own, times))
+            # A sum inside a branch is no branch beside it.
+            self.additions = [one for one in self.additions if one.sure or not one.own < own]
+            self.additions.append(_Addition(own, math.prod(self.loops), sure))
 
     def anatomy(self, reached: frozenset[str]) -> Anatomy:
         kernels = tuple(
@@ -183,14 +200,14 @@ class _Surveyor(Follower):
             if path in self.upstream
         )
         branches = []
-        for own, times in self.additions:
-            leaves = tuple(path for path in self.order if path in own)
+        for addition in self.additions:
+            leaves = tuple(path for path in self.order if path in addition.own)
             branches.append(
                 Branch(
                     leaves=leaves,
                     kernels=tuple(path for path in leaves if path in self.upstream),
                     scales=tuple(path for path in leaves if self.met.get(path) == "mul"),
-                    times=times,
+                    times=addition.times,
                 )
             )
         return Anatomy(self.layouts(), kernels, tuple(branches), dict(self.met), reached)

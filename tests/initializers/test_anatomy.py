@@ -86,3 +86,41 @@ def test_sums_of_heads_and_convolutions_have_units_last():
     whole = apply(params, pictures)
     sums = kernel_sums(apply, params, pictures)["kernel"]
     np.testing.assert_allclose(sums, whole.reshape(-1, 7), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", ["stream", "branches"])
+def test_parallel_branches(first):
+    """`(x + a) + b` are two branches; of `x + (a + b)` the sum is one."""
+
+    class Parallel(nn.Module):
+        @nn.compact
+        def __call__(self, inputs):
+            values = nn.Dense(8, name="stem")(inputs)
+            for block in range(2):
+                deep = nn.Dense(8, name=f"up_{block}")(values)
+                deep = nn.Dense(8, name=f"down_{block}")(nn.relu(deep))
+                wide = nn.Dense(8, name=f"wide_{block}")(values)
+                values = values + deep + wide if first == "stream" else values + (deep + wide)
+            return values
+
+    found, _, _ = survey(Parallel(), jnp.ones((2, 8)))
+    names = [tuple(path.split("/")[0] for path in branch.kernels) for branch in found.branches]
+    if first == "stream":
+        assert names == [(f"{n}_{b}",) if n == "wide" else (f"up_{b}", f"down_{b}")
+                         for b in range(2) for n in ("deep", "wide")]  # fmt: skip
+    else:
+        assert [sorted(name) for name in names] == [
+            ["down_0", "up_0", "wide_0"], ["down_1", "up_1", "wide_1"]
+        ]  # fmt: skip
+
+
+def test_a_bias_is_met_after_its_kernel():
+    class Rooted(nn.Module):
+        @nn.compact
+        def __call__(self, inputs):
+            table = self.param("table", nn.initializers.normal(), (1, 4))
+            kernel = self.param("kernel", nn.initializers.normal(), (4, 3))
+            return (inputs + table) @ kernel + self.param("shift", nn.initializers.zeros, (1, 3))
+
+    found, _, _ = survey(Rooted(), jnp.ones((2, 4)))
+    assert found.bias_of("kernel") == "shift"
