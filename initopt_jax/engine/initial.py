@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from initopt_jax.types import Array, Device, PyTree
 CACHE_BYTES = 256 * 2**20
 REFINED = "*"  # the name of the key of a cell's refinement: no leaf's path is a pattern
 Refine = Callable[[Array, PyTree], PyTree]
+Cell = tuple[int, int]  # number of the initializer cell, init seed
 Rules = Sequence[tuple[str, Callable[..., Any]]]
 
 
@@ -46,7 +48,7 @@ class InitialWeights:
         self._refine: Sequence[Refine | None] = refine or [None] * len(rules)
         self._structure = jax.tree.structure(shapes)
         self._lock = threading.Lock()
-        self._drawn: OrderedDict[tuple[int, int], PyTree] = OrderedDict()
+        self._drawn: OrderedDict[Cell, Future[PyTree]] = OrderedDict()
         self._bytes = 0
         paths = [path for path, _ in named_leaves(shapes)]
 
@@ -62,15 +64,33 @@ class InitialWeights:
         `device` is who wants them, by default the first: they are drawn beside its training, and
         are the same for all.
         """
+        cell = (weights, seed)
         with self._lock:
-            cell = (weights, seed)
-            if cell not in self._drawn:
-                self._drawn[cell] = self._draw(weights, seed, device or jax.local_devices()[0])
-                self._bytes += _size(self._drawn[cell])
-                while self._bytes > CACHE_BYTES and len(self._drawn) > 1:
-                    self._bytes -= _size(self._drawn.popitem(last=False)[1])
+            mine = cell not in self._drawn
+            if mine:
+                self._drawn[cell] = Future()
+            found = self._drawn[cell]
             self._drawn.move_to_end(cell)
-            return self._drawn[cell]
+        if mine:  # outside the lock: devices draw side by side
+            self._settle(cell, found, device or jax.local_devices()[0])
+        return found.result()
+
+    def _settle(self, cell: Cell, drawn: Future[PyTree], device: Device) -> None:
+        """Draw what others may be waiting for, and make room."""
+        try:
+            params = self._draw(*cell, device)
+        except BaseException as error:
+            with self._lock:
+                del self._drawn[cell]
+            drawn.set_exception(error)
+            raise
+        drawn.set_result(params)
+        with self._lock:
+            self._bytes += _size(params)
+            for other in [old for old, one in self._drawn.items() if one.done() and old != cell]:
+                if self._bytes <= CACHE_BYTES:
+                    break
+                self._bytes -= _size(self._drawn.pop(other).result())
 
     def drawn(self, weights: int, seed: int) -> PyTree:
         """What the rules of a cell draw, before an initializer that sees the whole network."""

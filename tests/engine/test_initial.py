@@ -1,5 +1,8 @@
 """First weights of lanes, and who draws them."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 import pytest
@@ -66,3 +69,30 @@ def test_own_folder_of_compiled_programs_is_respected():
 def test_options_are_the_platforms_own():
     assert compiler_options("cpu") == {"xla_cpu_prefer_vector_width": "512"}
     assert compiler_options("tpu") == {}
+
+
+def test_threads_that_want_the_same_weights_draw_them_once(experiment, monkeypatch):
+    initial = InitialWeights(experiment.params, [experiment.weights[2].rules])
+    drawn = []
+    draw = initial._draw
+
+    def slow(weights, seed, device, **options):
+        drawn.append(seed)
+        time.sleep(0.05)
+        return draw(weights, seed, device, **options)
+
+    monkeypatch.setattr(initial, "_draw", slow)
+    with ThreadPoolExecutor(4) as pool:
+        wanted = [pool.submit(initial, 0, seed) for seed in (5, 6, 5, 6)]
+        found = [bits(future.result(timeout=60)) for future in wanted]
+    assert sorted(drawn) == [5, 6]
+    assert found[0] == found[2] != found[1] == found[3]
+
+
+def test_a_draw_that_failed_is_tried_again(experiment, monkeypatch):
+    initial = InitialWeights(experiment.params, [experiment.weights[2].rules])
+    with monkeypatch.context() as patch:
+        patch.setattr(initial, "_draw", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            initial(0, 7)
+    assert bits(initial(0, 7))
