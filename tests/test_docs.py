@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from initopt_jax.conformance import check_initializer
+from initopt_jax.initializers import MODEL_LEVEL, REGISTRY, fans
 from initopt_jax.preview import audit
 
 
@@ -38,3 +39,22 @@ def test_twenty_lines(repository):
     text = (repository / "docs" / "your_own_initializer.md").read_text()
     first = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
     assert len([line for line in first.splitlines() if line.strip()]) <= 20
+
+
+def test_page_of_initializers_names_each_as_registered(repository):
+    page = (repository / "docs" / "initializers.md").read_text()
+    for entry in (*REGISTRY.values(), *MODEL_LEVEL.values()):
+        formula, reference = (text.replace("|", "\\|") for text in (entry.formula, entry.reference))
+        assert f"| `{entry.name}` | {formula} | {reference} |" in page
+    named = re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)
+    assert len(named) == len(set(named)) == len(REGISTRY) + len(MODEL_LEVEL)
+
+
+def test_page_of_initializers_on_fans(repository):
+    """The table compares what shapes suggest with `tests/initializers/test_layout.py`."""
+    page = (repository / "docs" / "initializers.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| ([\dx ]+) \| (\d+), (\d+) \|", page, flags=re.MULTILINE)
+    assert len(rows) == 6
+    for shape, fan_in, fan_out in rows:
+        sizes = tuple(int(size) for size in shape.split(" x "))
+        assert fans(sizes) == (int(fan_in), int(fan_out))
