@@ -125,7 +125,7 @@ def gradient_quotient(cost: Callable[[PyTree], Array], params: PyTree, eps: floa
         eps: keeps the denominator from 0.
 
     Returns:
-        A scalar, 0 where the cost is linear.
+        A scalar; near 0 where the cost is linear, 1 where its gradient is 0.
 
     Reference:
         Dauphin and Schoenholz (2019), eq. 1.
