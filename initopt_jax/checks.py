@@ -102,6 +102,17 @@ def flag(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be True or False, got {value!r}")
 
 
+def count(name: str, value: Any) -> None:
+    """Refuses what is not a concrete whole number above 0: counts choose structure, as flags do.
+
+    >>> count("steps", 2.5)
+    Traceback (most recent call last):
+    ValueError: steps must be a whole number above 0, got 2.5
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
+
+
 def _check(name: str, value: Any, allowed: Callable[[Any], bool], meaning: str) -> None:
     if isinstance(value, jax.Array) or callable(value):
         return

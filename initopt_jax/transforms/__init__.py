@@ -7,6 +7,7 @@ number may be a traced scalar, so that a sweep is an axis of `vmap`; only flags 
 from initopt_jax.transforms.adadelta import adadelta, scale_by_adadelta
 from initopt_jax.transforms.adagrad import adagrad, scale_by_adagrad
 from initopt_jax.transforms.adam import adam, scale_by_adam
+from initopt_jax.transforms.leaf import scale_by_leaf
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.momentum import momentum, scale_by_momentum
 from initopt_jax.transforms.nesterov import nesterov, scale_by_nesterov
@@ -92,6 +93,7 @@ __all__ = [
     "scale_by_adagrad",
     "scale_by_adam",
     "scale_by_centered_rmsprop",
+    "scale_by_leaf",
     "scale_by_learning_rate",
     "scale_by_momentum",
     "scale_by_nesterov",
