@@ -117,11 +117,15 @@ def audit(
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="An initializer: a name, or module:function.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="Value of one of its options."),
+    ] = None,
 ) -> None:
     """Hold an initializer to what a study relies on; say what fails and why."""
     from initopt_jax import preview, show
 
-    findings = preview.check(name)
+    findings = preview.check(name, set_ or [])
     show.findings(name, findings)
     raise typer.Exit(int(any(finding.outcome == "fails" for finding in findings)))
 

@@ -89,6 +89,17 @@ class InitializerConfig(_Open):
     rules: dict[str, "InitializerConfig"] = {}
 
 
+class PerLeafConfig(_Open):
+    """A parametrization by name (`mup`, `ntk`, `spectral`) and its options: a rate per leaf.
+
+    Attributes:
+        kind: how the optimizer's updates go with its gradients: `sgd` where they are linear in
+            them, `adam` where their size does not matter. Known for our own.
+    """
+
+    kind: Literal["sgd", "adam"] | None = None
+
+
 class OptimizerConfig(_Open):
     """A gradient transformation with its swept hyperparameters.
 
@@ -97,6 +108,7 @@ class OptimizerConfig(_Open):
         batch_size: overrides the task's; `full` is the whole training set.
         steps, eval_every: override the study's.
         static: options that change the transform's structure and so are never swept.
+        per_leaf: multiplies each leaf's updates by a number of its own.
     """
 
     label: Name | None = None
@@ -104,6 +116,7 @@ class OptimizerConfig(_Open):
     steps: Count | None = None
     eval_every: Count | None = None
     static: dict[str, Any] = {}
+    per_leaf: PerLeafConfig | None = None
 
 
 class SeedsConfig(_Strict):
@@ -262,6 +275,18 @@ def read_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     for override in overrides:
         apply_override(raw, override)
     return validate(raw)
+
+
+def read_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`key=value` settings as a mapping, values as in YAML.
+
+    >>> read_settings(["fan_in=64", "mirror=both"])
+    {'fan_in': 64, 'mirror': 'both'}
+    """
+    raw: dict[str, Any] = {}
+    for setting in settings:
+        apply_override(raw, setting)
+    return raw
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:

@@ -3,10 +3,11 @@
 `initopt check NAME` runs them on anybody's initializer, and the test suite on every registered one.
 """
 
+import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -24,10 +25,11 @@ from initopt_jax.initializers import (
     standard_layout,
 )
 from initopt_jax.names import find_initializer
+from initopt_jax.options import check_options
 from initopt_jax.types import Initializer, ModelInitializer, Split, option_names
 
 SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)
-SKIP = ("key", "shape", "dtype")
+SKIP, WHOLE_SKIP = ("key", "shape", "dtype"), ("key", "params", "network")
 SEEDS = 3
 Outcome = Literal["ok", "fails", "not checked"]
 
@@ -49,24 +51,32 @@ class Unchecked(Exception):
     """A promise that cannot be looked at; the message says why."""
 
 
-def check_initializer(name: str) -> list[Finding]:
+def check_initializer(name: str, options: Mapping[str, Any] | None = None) -> list[Finding]:
     """Hold an initializer to every promise.
 
     Args:
         name: as in a config: of the registry, `jax.<name>` or `module:function`.
+        options: values for its options, as in a config; those without a default need one.
 
     Returns:
         A finding per promise, in a fixed order.
 
     Raises:
-        ConfigError: there is no such initializer.
+        ConfigError: there is no such initializer or option.
 
     >>> {finding.outcome for finding in check_initializer("he_normal")}
     {'ok'}
     """
     entry = find_initializer(name, {**REGISTRY, **MODEL_LEVEL})
-    promises = WHOLE_PROMISES if isinstance(entry, ModelInitializer) else PROMISES
-    return [_finding(promise, entry) for promise in promises]
+    given = dict(options or {})
+    if isinstance(entry, ModelInitializer):
+        check_options(f"initializer {name!r}", entry.refine, given, given=WHOLE_SKIP)
+        entry = replace(entry, refine=functools.partial(entry.refine, **given))
+        return [_finding(promise, entry) for promise in WHOLE_PROMISES]
+    check_options(f"initializer {name!r}", entry.draw, given, given=SKIP)
+    law = entry.law and functools.partial(entry.law, **given)
+    entry = replace(entry, draw=functools.partial(entry.draw, **given), law=law)
+    return [_finding(promise, entry) for promise in PROMISES]
 
 
 def _finding(promise: Callable[[Any], None], entry: Any) -> Finding:
@@ -86,15 +96,12 @@ def _finding(promise: Callable[[Any], None], entry: Any) -> Finding:
 
 
 def takes_key_shape_dtype(entry: Initializer) -> None:
-    """It takes (key, shape, dtype), then options by keyword, all with defaults."""
-    parameters = list(inspect.signature(entry.draw).parameters.values())
-    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    """It takes (key, shape, dtype), then options by keyword."""
+    parameters = inspect.signature(entry.draw).parameters.values()
+    positional = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
     if len(positional) < 3:
-        names = ", ".join(p.name for p in positional)
+        names = ", ".join(positional)
         raise Broken(f"it takes ({names}); a config calls it with a key, a shape and a dtype")
-    for parameter in parameters[3:]:
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
-            raise Broken(f"option {parameter.name!r} has no default")
 
 
 def returns_what_was_asked(entry: Initializer) -> None:
@@ -208,13 +215,12 @@ PROMISES: Sequence[Callable[[Initializer], None]] = (
 
 
 def takes_key_params_network(entry: ModelInitializer) -> None:
-    """It takes (key, params, network), then options by keyword, all with defaults."""
-    parameters = list(inspect.signature(entry.refine).parameters.values())
-    if len(parameters) < 3:
-        raise Broken(f"it takes {len(parameters)} arguments, not a key, params and a network")
-    for parameter in parameters[3:]:
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
-            raise Broken(f"option {parameter.name!r} has no default")
+    """It takes (key, params, network), then options by keyword."""
+    parameters = inspect.signature(entry.refine).parameters.values()
+    positional = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    if len(positional) < 3:
+        names = ", ".join(positional)
+        raise Broken(f"it takes ({names}), not a key, params and a network")
 
 
 def returns_the_same_tree(entry: ModelInitializer) -> None:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from initopt_jax.audit import LeafAudit, audit_params, audit_refined
-from initopt_jax.config import Config, read_config
+from initopt_jax.config import Config, read_config, read_settings
 from initopt_jax.conformance import Finding, check_initializer
 from initopt_jax.data import describe
 from initopt_jax.engine.cost import tile_bytes
@@ -122,15 +122,16 @@ def _picture_kind(file: Path) -> str:
     return kind
 
 
-def check(name: str) -> list[Finding]:
+def check(name: str, settings: Sequence[str] = ()) -> list[Finding]:
     """Whether an initializer keeps the promises that a study relies on.
 
     Args:
         name: as in a config; `module:function` is looked for where we stand.
+        settings: `option=value`, values as in a config.
     """
     set_up_devices()
     with importable_from(Path.cwd()):
-        return check_initializer(name)
+        return check_initializer(name, read_settings(settings))
 
 
 @dataclass(frozen=True)

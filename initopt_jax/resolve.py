@@ -91,7 +91,7 @@ def resolve(config: Config) -> Experiment:
         _check_weights(cell, params, network)
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), np.float32)
     cost = model_cost(model, params, model_state, batch)
-    sweeps = expand_optimizers(config, len(dataset.train.inputs), cost)
+    sweeps = expand_optimizers(config, len(dataset.train.inputs), cost, network, params)
     return Experiment(
         config=config,
         dataset=dataset,

@@ -16,9 +16,10 @@ from initopt_jax.config import MAX_SEED, Config, InitializerConfig, OptimizerCon
 from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.plan import Program, segment_steps, tile_width
 from initopt_jax.errors import ConfigError
-from initopt_jax.names import find_initializer, find_transform
-from initopt_jax.options import call_with, grid, swept_axes
-from initopt_jax.types import Initializer, ModelInitializer, Transform, option_names
+from initopt_jax.initializers import Network
+from initopt_jax.names import find_initializer, find_transform, lookup
+from initopt_jax.options import call_with, check_options, grid, swept_axes
+from initopt_jax.types import Initializer, ModelInitializer, PyTree, Transform, option_names
 
 Bound = tuple[Callable[..., Any], Callable[..., Any] | None]
 INITIALIZERS: dict[str, Initializer | ModelInitializer] = {
@@ -126,10 +127,19 @@ class Sweeps:
     cells: tuple[dict[str, Any], ...]
 
 
-def expand_optimizers(config: Config, examples: int, cost: ModelCost) -> Sweeps:
+def expand_optimizers(
+    config: Config, examples: int, cost: ModelCost, network: Network, params: PyTree
+) -> Sweeps:
     """Every optimizer at every value of its swept hyperparameters, grouped in programs.
 
     Two entries share a program where only numbers tell them apart.
+
+    Args:
+        config: the config.
+        examples: of the training split.
+        cost: of the model.
+        network: the model, for rates that belong to its leaves.
+        params: shapes of its parameters.
     """
     programs: dict[tuple[Any, ...], Program] = {}
     cells: list[dict[str, Any]] = []
@@ -143,17 +153,19 @@ def expand_optimizers(config: Config, examples: int, cost: ModelCost) -> Sweeps:
         if ours:
             axes = _with_defaults(entry, axes, static)
         _try_transform(entry, axes, static)
+        rates = _rates(spec, entry, network, params)
         batch = _batch_size(spec, entry, config, examples)
         steps, every = _rhythm(spec, config)
         labels.append(_optimizer_label(spec, static))
-        shared = (entry.make, repr(sorted(static.items())), tuple(sorted(axes)), batch, every)
+        structure = repr((sorted(static.items()), sorted((rates or {}).items())))
+        shared = (entry.make, structure, tuple(sorted(axes)), batch, every)
         if shared not in programs:
             seen = batch or examples
             width = _width(config.tile_width, len(programs), seen, cost)
             programs[shared] = Program(
                 index=len(programs),
                 label=f"{spec.name}, {'full batch' if batch is None else f'batch {batch}'}",
-                make_transform=_maker(entry, static),
+                make_transform=_maker(entry, static, rates),
                 hyperparameters=tuple(sorted(axes)),
                 batch_size=batch,
                 eval_every=every,
@@ -183,8 +195,34 @@ def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelC
     return given[program]
 
 
-def _maker(entry: Transform, static: Mapping[str, Any]) -> Callable[..., Any]:
-    return lambda hyperparameters: entry.make(**hyperparameters, **static)
+def _maker(
+    entry: Transform, static: Mapping[str, Any], rates: Mapping[str, float] | None
+) -> Callable[..., Any]:
+    def make(hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
+        transform = entry.make(**hyperparameters, **static)
+        return optax.chain(transform, transforms.scale_by_leaf(rates)) if rates else transform
+
+    return make
+
+
+def _rates(
+    spec: OptimizerConfig, entry: Transform, network: Network, params: PyTree
+) -> dict[str, float] | None:
+    """The number that multiplies each leaf's updates, by path; None where there is none."""
+    if spec.per_leaf is None:
+        return None
+    known = initializers.PARAMETRIZATIONS
+    what = f"per_leaf of optimizer {spec.name!r}"
+    make = lookup(what, spec.per_leaf.name, known, also="")
+    kind = spec.per_leaf.kind or entry.kind
+    if kind is None:
+        raise ConfigError(
+            f"{what} needs kind: sgd where updates are linear in the gradients, or adam where the "
+            "gradients' size does not matter"
+        )
+    check_options(what, make, spec.per_leaf.options, given=("anatomy", "params", "kind"))
+    given = {"anatomy": network.anatomy, "params": params, "kind": kind, **spec.per_leaf.options}
+    return {path: float(rate) for path, rate in call_with(what, make, given).items()}
 
 
 def _with_defaults(
@@ -270,7 +308,9 @@ def _rhythm(spec: OptimizerConfig, config: Config) -> tuple[int, int]:
 
 
 def _optimizer_label(spec: OptimizerConfig, static: Mapping[str, Any]) -> str:
-    text = ", ".join(f"{name}={value}" for name, value in static.items())
+    texts = [f"{name}={value}" for name, value in static.items()]
+    texts += [f"per_leaf={spec.per_leaf.name}"] if spec.per_leaf else []
+    text = ", ".join(texts)
     return spec.label or spec.name + (f"({text})" if text else "")
 
 

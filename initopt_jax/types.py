@@ -109,6 +109,8 @@ class Transform:
         formula: one line, plain text.
         reference: authors, year, equation or section.
         full_batch: each step sees the whole training set unless the config sets a batch size.
+        kind: how updates go with gradients: `sgd` where they are linear in them, `adam` where the
+            gradients' size does not matter; None where unknown.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Transform:
     formula: str
     reference: str
     full_batch: bool = False
+    kind: Literal["sgd", "adam"] | None = None
 
 
 class Model(NamedTuple):

@@ -165,7 +165,7 @@ def test_promises_of_ones_own(working_dir, monkeypatch):
 
 
             def grows(key, params, network, extra):
-                return {**params, "more": jnp.zeros(2)}, {"vector": jnp.zeros(3)}
+                return {**params, "more": jnp.zeros(extra)}, {"vector": jnp.zeros(3)}
             """
         )
     )
@@ -183,4 +183,7 @@ def test_promises_of_ones_own(working_dir, monkeypatch):
     )
     assert "Its numbers may be swept" in failed
     assert list(found.values())[-1] == "not checked"
-    assert "fails" in outcomes("own_initializers:grows").values()
+    with pytest.raises(ConfigError, match="needs extra"):
+        check_initializer("own_initializers:grows")
+    findings = check_initializer("own_initializers:grows", {"extra": 2})
+    assert "fails" in {finding.outcome for finding in findings}

@@ -21,7 +21,12 @@ from initopt_jax.initializers.layout import Layout, standard_layout
 from initopt_jax.initializers.lecun import lecun_normal, lecun_uniform
 from initopt_jax.initializers.looks_linear import looks_linear
 from initopt_jax.initializers.mean_field_critical import mean_field_bias, mean_field_critical
-from initopt_jax.initializers.model_level import MODEL_LEVEL, Network, make_network
+from initopt_jax.initializers.model_level import (
+    MODEL_LEVEL,
+    PARAMETRIZATIONS,
+    Network,
+    make_network,
+)
 from initopt_jax.initializers.normal import (
     normal,
     truncated_normal,
@@ -52,6 +57,7 @@ from initopt_jax.initializers.zero_hadamard import zero_hadamard
 
 __all__ = [
     "MODEL_LEVEL",
+    "PARAMETRIZATIONS",
     "REGISTRY",
     "Layout",
     "LeafRule",

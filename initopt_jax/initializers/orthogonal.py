@@ -17,9 +17,10 @@ from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
 from initopt_jax.types import Array, Initializer, Law, Shape
 
-# Reflections multiplied at a time: on CPU 16 takes as long as 32, and `_block_factor` rounds less.
-BLOCK = 16
-PANELS, LEAST_BLOCKS = 4, 8
+# Reflections multiplied at a time: the more, the fewer passes over the matrix.
+BLOCK = 64
+SMALL = 16  # reflections whose factor is a short series; more would round too much
+PANELS = 8
 # The default precision of a GPU's products would leave errors of 1e-3.
 _product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
@@ -83,7 +84,7 @@ def _matrix_shape(shape: Shape) -> tuple[int, int]:
     return math.prod(shape[:-1]), shape[-1]
 
 
-# Compiled as one: outside of `jit` a scan with a new body would be compiled at every call.
+# Compiled as one: outside of `jit` every product would be a program of its own.
 @jax.jit
 def _reflect(normals: Array) -> Array:
     """The Haar-distributed matrix [m, n] that a matrix [m, n] of normals stands for, m >= n.
@@ -101,23 +102,27 @@ def _reflect(normals: Array) -> Array:
         left, right = block
         return matrix - _product(left, _product(right.T, matrix)), None
 
-    factors = (_product(blocks, _block_factor(blocks)), blocks)
+    lefts = _product(blocks, _block_factor(blocks))
     matrix = jnp.eye(m, n, dtype=normals.dtype)
     for first, last in reversed(_panels(len(blocks))):
         # Later reflections left the rows and columns before theirs as those of the identity.
         start = first * BLOCK
-        own = factors[0][first:last, start:], factors[1][first:last, start:]
-        corner, _ = jax.lax.scan(apply_block, matrix[start:, start:], own, reverse=True)
+        own = lefts[first:last, start:], blocks[first:last, start:]
+        corner = matrix[start:, start:]
+        if last - first == 1:
+            corner, _ = apply_block(corner, (own[0][0], own[1][0]))
+        else:
+            corner, _ = jax.lax.scan(apply_block, corner, own, reverse=True)
         matrix = matrix.at[start:, start:].set(corner)
     return matrix * signs
 
 
 def _panels(blocks: int) -> list[tuple[int, int]]:
-    """Parts of the blocks that are multiplied in one loop, (first, last): four for wide matrices.
+    """Parts of the blocks that are multiplied in one loop, (first, last).
 
     More would save more products, and take longer to compile.
     """
-    count = 1 if blocks < LEAST_BLOCKS else PANELS
+    count = min(blocks, PANELS)
     edges = [blocks * part // count for part in range(count + 1)]
     return list(itertools.pairwise(edges))
 
@@ -142,15 +147,34 @@ def _block_factor(blocks: Array) -> Array:
     """The `T` of `H_1 ... H_b = I - V T V^T` for blocks V [k, m, b].
 
     `T^-1 = I + N` with `N` the strict upper triangle of `V^T V` (Joffrain et al. 2006, Accumulating
-    Householder transformations, revisited, for `|v|^2 = 2`). `N^b = 0`, hence
-    `T = (I - N) (I + N^2) (I + N^4) ...`.
+    Householder transformations, revisited, for `|v|^2 = 2`). For a few reflections `N^s = 0` gives
+    `T = (I - N) (I + N^2) (I + N^4) ...`; with more, the powers grow and cancel, so that these
+    small factors are joined: `T = [[T_1, -T_1 N_12 T_2], [0, T_2]]`.
     """
-    power = jnp.triu(_product(jnp.swapaxes(blocks, -1, -2), blocks), 1)
-    factor = jnp.broadcast_to(jnp.eye(BLOCK, dtype=blocks.dtype), power.shape) - power
-    for _ in range(int(math.log2(BLOCK)) - 1):
+    gram = _product(jnp.swapaxes(blocks, -1, -2), blocks)
+    parts = [gram[:, i : i + SMALL, i : i + SMALL] for i in range(0, BLOCK, SMALL)]
+    power = jnp.triu(jnp.stack(parts), 1)
+    small = jnp.broadcast_to(jnp.eye(SMALL, dtype=blocks.dtype), power.shape) - power
+    for _ in range(int(math.log2(SMALL)) - 1):
         power = _product(power, power)
-        factor = factor + _product(factor, power)
-    return factor
+        small = small + _product(small, power)
+    factors = list(small)
+    while len(factors) > 1:
+        size = BLOCK // len(factors)
+        pairs = zip(factors[::2], factors[1::2], strict=True)
+        factors = [
+            _joined(one, other, gram[:, i : i + size, i + size : i + 2 * size])
+            for i, (one, other) in zip(range(0, BLOCK, 2 * size), pairs, strict=True)
+        ]
+    return factors[0]
+
+
+def _joined(one: Array, other: Array, between: Array) -> Array:
+    """The factor of two blocks after each other, `between` being `V_1^T V_2`."""
+    corner = -_product(one, _product(between, other))
+    upper = jnp.concatenate([one, corner], axis=-1)
+    lower = jnp.concatenate([jnp.zeros_like(one), other], axis=-1)
+    return jnp.concatenate([upper, lower], axis=-2)
 
 
 ENTRIES = (

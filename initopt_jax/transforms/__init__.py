@@ -21,6 +21,7 @@ REGISTRY: dict[str, Transform] = {
         Transform(
             name="gd",
             make=sgd,
+            kind="sgd",
             formula="theta <- theta - learning_rate * g, g over the whole training set",
             reference="Cauchy (1847)",
             full_batch=True,
@@ -28,18 +29,21 @@ REGISTRY: dict[str, Transform] = {
         Transform(
             name="sgd",
             make=sgd,
+            kind="sgd",
             formula="theta <- theta - learning_rate * g, g over a mini-batch",
             reference="Robbins and Monro (1951)",
         ),
         Transform(
             name="momentum",
             make=momentum,
+            kind="sgd",
             formula="v <- decay * v - learning_rate * g; theta <- theta + v",
             reference="Polyak (1964); Sutskever et al. (2013), eq. 1-2",
         ),
         Transform(
             name="nesterov",
             make=nesterov,
+            kind="sgd",
             formula=(
                 "v <- decay * v - learning_rate * g; theta <- theta + decay * v - learning_rate * g"
             ),
@@ -48,12 +52,14 @@ REGISTRY: dict[str, Transform] = {
         Transform(
             name="adagrad",
             make=adagrad,
+            kind="adam",
             formula="s <- s + g^2; theta <- theta - learning_rate * g / (eps + sqrt(s))",
             reference="Duchi, Hazan and Singer (2011), figure 1",
         ),
         Transform(
             name="adadelta",
             make=adadelta,
+            kind="adam",
             formula=(
                 "d = -sqrt(E[d^2] + eps) / sqrt(E[g^2] + eps) * g; "
                 "theta <- theta + learning_rate * d"
@@ -63,6 +69,7 @@ REGISTRY: dict[str, Transform] = {
         Transform(
             name="rmsprop",
             make=rmsprop,
+            kind="adam",
             formula=(
                 "n <- decay * n + (1 - decay) * g^2; "
                 "theta <- theta - learning_rate * g / (sqrt(n) + eps)"
@@ -72,6 +79,7 @@ REGISTRY: dict[str, Transform] = {
         Transform(
             name="adam",
             make=adam,
+            kind="adam",
             formula=(
                 "m <- b1 * m + (1 - b1) * g; v <- b2 * v + (1 - b2) * g^2; theta <- theta - "
                 "learning_rate * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)"

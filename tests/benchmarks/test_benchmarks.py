@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks import compile as compile_benchmark
 from benchmarks import engine, scaling
+from benchmarks import initializers as initializers_benchmark
 from benchmarks.crossover import crossover, seconds_at
 from benchmarks.machine import OtherLoad, machine, matrix_rate
 from benchmarks.pace import LEAST_WARM, index_batches, paced
@@ -287,3 +288,13 @@ def test_records_carry_their_date(tmp_path: Path):
     assert file.name.startswith("throughput-2")
     assert written["settings"] == {"rounds": 1}
     assert file.stem.removeprefix("throughput-")[:4] == written["date"][:4]
+
+
+def test_first_weights_are_timed_and_recorded(tmp_path, capsys):
+    arguments = ["--networks", "4", "--rounds", "1", "--only", "zeros", "uniform"]
+    assert initializers_benchmark.main([*arguments, "--out", str(tmp_path)]) == 0
+    (record,) = tmp_path.glob("initializers-*.json")
+    seconds = json.loads(record.read_text())["seconds_for_1000_networks"]
+    assert set(seconds) == {"zeros", "uniform"}
+    assert all(value > 0 for values in seconds.values() for value in values)
+    assert "784-300-100-10" in capsys.readouterr().out

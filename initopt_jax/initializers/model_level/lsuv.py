@@ -43,10 +43,14 @@ def lsuv(
     """
     checks.positive("variance", variance)
     kernels = network.anatomy.kernels
-    if not kernels or any(kernel.looped for kernel in kernels):
-        looped = [kernel.path for kernel in kernels if kernel.looped]
-        reason = f"{looped[0]!r} is used inside a loop" if looped else "this model has no kernel"
-        raise ConfigError(f"lsuv measures each layer's outputs by themselves, and {reason}")
+    if not kernels:
+        raise ConfigError("lsuv scales kernels, and this model has none")
+    for kernel in kernels:
+        if kernel.looped or kernel.layout.alone:
+            why = "is used inside a loop" if kernel.looped else "holds several kernels"
+            raise ConfigError(
+                f"lsuv measures each layer's outputs by themselves, and {kernel.path!r} {why}"
+            )
     inputs, _ = network.batch(key)
 
     def measured(params: PyTree, path: str) -> Array:
