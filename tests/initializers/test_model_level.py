@@ -203,7 +203,7 @@ def test_sums_made_in_parts_are_refused():
     """The fast form of a convolution is a product per row of its window."""
     network, shapes = built("cnn", channels=(3, 4), hidden=(5,), activation="relu")
     model = REGISTRY["cnn"].make(outputs=3, channels=(3, 4), hidden=(5,), activation="relu")
-    fast = replace(network, apply=lambda params, inputs: model.apply(params, {}, inputs)[0])
+    fast = replace(network, plain=lambda params, inputs: model.apply(params, {}, inputs)[0])
     with pytest.raises(ConfigError, match="sums up 'conv_1/kernel' in 12 columns"):
         data_dependent(jax.random.key(0), drawn(network, shapes), fast)
 
