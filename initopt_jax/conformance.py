@@ -106,16 +106,13 @@ def takes_key_shape_dtype(entry: Initializer) -> None:
 
 def returns_what_was_asked(entry: Initializer) -> None:
     """It returns the shape and the dtype that it was asked for, dense and convolution."""
-    for shape in (SHAPE, CONVOLUTION):
-        for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
-            weights = jnp.asarray(entry.draw(jax.random.key(0), shape, dtype))
-            if weights.weak_type:
-                raise Broken("the weights have a weak dtype, which the first operation may change")
-            if weights.shape != shape or weights.dtype != dtype:
-                raise Broken(
-                    f"asked for {shape} {jnp.dtype(dtype).name}, it gave {weights.shape} "
-                    f"{weights.dtype.name}"
-                )
+    for shape, dtype in ((SHAPE, "float32"), (CONVOLUTION, "float32"), (SHAPE, "bfloat16"),
+                         (SHAPE, "float16")):  # fmt: skip
+        weights = jnp.asarray(entry.draw(jax.random.key(0), shape, jnp.dtype(dtype)))
+        if weights.weak_type:
+            raise Broken("the weights have a weak dtype, which the first operation may change")
+        if weights.shape != shape or weights.dtype != dtype:
+            raise Broken(f"asked for {shape} {dtype}, it gave {weights.shape} {weights.dtype.name}")
 
 
 def draws_finite_weights(entry: Initializer) -> None:

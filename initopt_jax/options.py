@@ -25,6 +25,9 @@ def swept_axes(
     axes: dict[str, list[float]] = {}
     fixed = dict(static or {})
     for key, value in options.items():
+        if kind == "initializer" and _counts(function, key):
+            fixed[key] = _whole(what, key, value)
+            continue
         values = value if isinstance(value, list) else [value]
         if not values:
             raise ConfigError(f"{what}: {key} is an empty list; give at least one value")
@@ -38,6 +41,17 @@ def swept_axes(
             wrong = next(v for v in values if isinstance(v, bool) or not isinstance(v, int | float))
             raise ConfigError(f"{what}: {key} must be a number or a list of numbers, got {wrong!r}")
     return axes, fixed
+
+
+def _counts(function: Callable[..., Any], option: str) -> bool:
+    """Whether an option is a number of something, by its default: structure, never swept."""
+    return type(option_names(function).get(option)) is int
+
+
+def _whole(what: str, key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{what}: {key} must be one whole number, got {value!r}")
+    return value
 
 
 def _takes_text(function: Callable[..., Any], option: str) -> bool:

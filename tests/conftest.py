@@ -36,6 +36,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("initopt")
 
 
+# Minutes and half minutes: begun last, they would leave the other workers idle.
+LONG = ("test_kills", "test_bits", "test_command")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""

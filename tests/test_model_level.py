@@ -187,3 +187,14 @@ def test_promises_of_ones_own(working_dir, monkeypatch):
         check_initializer("own_initializers:grows")
     findings = check_initializer("own_initializers:grows", {"extra": 2})
     assert "fails" in {finding.outcome for finding in findings}
+
+
+def test_numbers_of_steps_are_structure(config):
+    given = {"name": "meta_init", "steps": 2, "learning_rate": [0.1, 0.2]}
+    rows = audit(config | {"initializers": [given]})
+    assert {row.initializer for row in rows} == {
+        f"meta_init(learning_rate={rate}, steps=2)" for rate in ("0.1", "0.2")
+    }
+    for steps in ([1, 2], 2.5, True):
+        with pytest.raises(ConfigError, match="steps must be one whole number"):
+            prepare(config | {"initializers": [given | {"steps": steps}]})
