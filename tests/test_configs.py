@@ -19,7 +19,7 @@ def test_config_runs_two_steps(path, working_dir):
         optimizer.pop("eval_every", None)
         optimizer["learning_rate"] = optimizer["learning_rate"][:1]
     try:
-        study = iox.run(raw)
+        study = iox.run(raw, devices=1)  # one copy of every program
     except iox.ConfigError as error:
         if "tfds:" in raw["task"]["dataset"] and "is not prepared" in str(error):
             pytest.skip(str(error))

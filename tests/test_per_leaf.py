@@ -62,7 +62,7 @@ def test_kind_follows_the_optimizer(config):
 
 def test_a_study_with_rates_per_leaf_is_remade(working_dir, config):
     optimizers = [optimizer("adam", "spectral"), optimizer("sgd", "ntk"), optimizer("adam", None)]
-    study = iox.run(config | {"optimizers": optimizers}, out=working_dir / "study")
+    study = iox.run(config | {"optimizers": optimizers}, out=working_dir / "study", devices=1)
     assert set(study.lanes["optimizer"]) == {"adam(per_leaf=spectral)", "sgd(per_leaf=ntk)", "adam"}
     losses = study.dataset["train_loss"].isel(eval=-1)
     by_optimizer = losses.groupby(study.lanes["optimizer"].to_xarray()).mean()
