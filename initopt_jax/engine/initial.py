@@ -87,10 +87,12 @@ class InitialWeights:
         drawn.set_result(params)
         with self._lock:
             self._bytes += _size(params)
-            for other in [old for old, one in self._drawn.items() if one.done() and old != cell]:
-                if self._bytes <= CACHE_BYTES:
+            while self._bytes > CACHE_BYTES:
+                others = (old for old, one in self._drawn.items() if one.done() and old != cell)
+                oldest = next(others, None)
+                if oldest is None:
                     break
-                self._bytes -= _size(self._drawn.pop(other).result())
+                self._bytes -= _size(self._drawn.pop(oldest).result())
 
     def drawn(self, weights: int, seed: int) -> PyTree:
         """What the rules of a cell draw, before an initializer that sees the whole network."""

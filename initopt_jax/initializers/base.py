@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from initopt_jax.types import Array, Shape
@@ -30,6 +31,17 @@ def working_dtype(dtype: Any) -> Any:
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype must be a real floating dtype, got {jnp.dtype(dtype).name}")
     return jnp.float64 if jnp.dtype(dtype) == jnp.float64 else jnp.float32
+
+
+def as_number(value: ArrayLike, dtype: Any) -> Any:
+    """An option as an argument of a compiled function: what is concrete stays on the host.
+
+    Putting a Python number on a device is an operation of its own, and takes as long as a small
+    draw.
+    """
+    if isinstance(value, jax.Array):
+        return value.astype(dtype)
+    return np.asarray(value, dtype)
 
 
 def scaled_normal(key: Array, shape: Shape, dtype: Any, stddev: ArrayLike) -> Array:

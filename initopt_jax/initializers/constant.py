@@ -1,12 +1,14 @@
 """Weights that are all alike: the starting points that never break the symmetry between units."""
 
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.initializers.base import working_dtype
+from initopt_jax.initializers.base import as_number, working_dtype
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 
@@ -101,7 +103,13 @@ def constant(
     """
     del key
     checks.number("value", value)
-    return jnp.full(shape, jnp.asarray(value, working_dtype(dtype))).astype(dtype)
+    number = as_number(value, working_dtype(dtype))
+    return _filled(number, shape=tuple(shape), dtype=jnp.dtype(dtype))
+
+
+@functools.partial(jax.jit, static_argnames=("shape", "dtype"))
+def _filled(number: ArrayLike, *, shape: Shape, dtype: Any) -> Array:
+    return jnp.full(shape, number).astype(dtype)
 
 
 def constant_law(shape: Shape, *, value: float = 0.1) -> Law:

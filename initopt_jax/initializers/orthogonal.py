@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.initializers.base import working_dtype
+from initopt_jax.initializers.base import as_number, working_dtype
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 # Reflections multiplied at a time: the more, the fewer passes over the matrix.
@@ -61,12 +61,9 @@ def orthogonal(
     True
     """
     checks.positive("gain", gain)
-    rows, columns = _matrix_shape(shape)
+    _matrix_shape(shape)
     working = working_dtype(dtype)
-    tall = max(rows, columns), min(rows, columns)
-    matrix = _reflect(jax.random.normal(key, tall, working))
-    matrix = matrix if rows >= columns else matrix.T
-    return (jnp.asarray(gain, working) * matrix).reshape(shape).astype(dtype)
+    return _draw(key, as_number(gain, working), shape=tuple(shape), dtype=jnp.dtype(dtype))
 
 
 def orthogonal_law(shape: Shape, *, gain: float = 1.0) -> Law:
@@ -84,8 +81,17 @@ def _matrix_shape(shape: Shape) -> tuple[int, int]:
     return math.prod(shape[:-1]), shape[-1]
 
 
-# Compiled as one: outside of `jit` every product would be a program of its own.
-@jax.jit
+# One program per shape: outside of `jit` every step would write the matrix anew.
+@functools.partial(jax.jit, static_argnames=("shape", "dtype"))
+def _draw(key: Array, gain: Array, *, shape: Shape, dtype: Any) -> Array:
+    """The leaf; `gain` has the dtype that it is formed in."""
+    rows, columns = _matrix_shape(shape)
+    tall = max(rows, columns), min(rows, columns)
+    matrix = _reflect(jax.random.normal(key, tall, gain.dtype))
+    matrix = matrix if rows >= columns else matrix.T
+    return (gain * matrix).reshape(shape).astype(dtype)
+
+
 def _reflect(normals: Array) -> Array:
     """The Haar-distributed matrix [m, n] that a matrix [m, n] of normals stands for, m >= n.
 
