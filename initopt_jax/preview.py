@@ -17,6 +17,7 @@ from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.errors import ConfigError
+from initopt_jax.initializers import MODEL_LEVEL
 from initopt_jax.names import importable_from
 from initopt_jax.resolve import Experiment, refiner, resolve
 from initopt_jax.sources import forget, own_modules
@@ -24,6 +25,8 @@ from initopt_jax.store.files import clear_errors, write_whole
 from initopt_jax.sweep import Weights
 from initopt_jax.tree import named_leaves
 
+# Known to change what they find wrong, and nothing where nothing is.
+OURS = tuple(entry.refine for entry in MODEL_LEVEL.values())
 Source = str | Path | Mapping[str, Any] | Config
 
 
@@ -80,7 +83,9 @@ def audit_experiment(experiment: Experiment, initial: InitialWeights) -> list[Le
         drawn = initial.drawn(index, seed)
         found = audit_params(drawn, cell.rules, laws=cell.laws, label=cell.label, layouts=layouts)
         if cell.refine:
-            found = audit_refined(found, drawn, initial(index, seed), layouts)
+            ours = getattr(cell.refine, "func", None) in OURS
+            refined = initial(index, seed)
+            found = audit_refined(found, drawn, refined, layouts, may_rest=ours)
         rows += found
     return rows
 

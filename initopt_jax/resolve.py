@@ -113,8 +113,8 @@ def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:
     """Refuse an initializer that does not fit the model, or that none of its leaves would get."""
     what = f"initializer {cell.label!r}"
     matched = call_with(what, match_rules, {"params_or_shapes": params, "rules": cell.rules})
-    closing = cell.rules[-1][0]
-    if not any(leaf.pattern == closing for leaf in matched):
+    own = cell.rules[-1][1]
+    if not any(leaf.draw is own for leaf in matched):
         raise ConfigError(f"{what} touches no leaf: its rules, biases and scales take all of them")
     drawn = functools.partial(initialize, params_or_shapes=params, rules=cell.rules,
                               layouts=network.anatomy.layouts)  # fmt: skip
@@ -124,7 +124,12 @@ def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:
     refine = refiner(cell.refine, network)
     key = jax.random.key(0)
     trial = functools.partial(jax.eval_shape, refine, key, params, network.inputs, network.targets)
-    made = call_with(what, trial, {})
+    try:
+        made = call_with(what, trial, {})
+    except LookupError as error:
+        raise ConfigError(f"{what}: {type(error).__name__}: {error}") from error
+    if not (isinstance(made, tuple) and len(made) == 2):
+        raise ConfigError(f"{what} must return a pair: the parameters and a dictionary of scalars")
     if jax.tree.map(_kind, made[0]) != jax.tree.map(_kind, params):
         raise ConfigError(f"{what} must return parameters of the shapes and dtypes it was given")
 

@@ -35,6 +35,14 @@ def mine(working_dir):
                 return params, {}
 
 
+            def alone(key, params, network):
+                return params
+
+
+            def lost(key, params, network):
+                return {"there": params["nowhere"]}, {}
+
+
             def flat(key, params, network):
                 return jax.tree.map(lambda leaf: leaf.ravel(), params), {}
             '''
@@ -107,6 +115,7 @@ def test_one_that_changes_nothing_stops_the_study(mine, config):
         ({"name": "lsuv", "varience": 1}, "unknown option 'varience'"),
         ({"name": "lsuvv"}, "lsuv"),
         ({"name": "normal", "rules": {"*kernel": "zeros"}}, "touches no leaf"),
+        ({"name": "he_normal", "rules": {"*": "zeros"}}, "never applies|touches no leaf"),
     ],
 )
 def test_what_does_not_fit_is_refused(config, initializer, message):
@@ -117,6 +126,19 @@ def test_what_does_not_fit_is_refused(config, initializer, message):
 def test_another_tree_is_refused(mine, config):
     with pytest.raises(ConfigError, match="must return parameters of the shapes and dtypes"):
         prepare(config | {"initializers": ["mine:flat"]})
+
+
+def test_what_ones_own_gets_wrong_is_one_line(mine, config):
+    for name, message in [("alone", "must return a pair"), ("lost", "KeyError: 'nowhere'")]:
+        with pytest.raises(ConfigError, match=message):
+            prepare(config | {"initializers": [f"mine:{name}"]})
+
+
+def test_mup_at_its_base_width_has_nothing_to_change(config):
+    config |= {"model": {"name": "mlp", "hidden": [64, 64]}, "initializers": ["mup"]}
+    rows = audit(config)
+    assert {row.then for row in rows} == {"left alone"}
+    assert {row.verdict for row in rows} == {"ok"}
 
 
 def test_weights_do_not_depend_on_who_else_is_in_the_study(config):

@@ -212,6 +212,8 @@ def audit_refined(
     drawn: PyTree,
     refined: PyTree,
     layouts: Mapping[str, Layout] | None = None,
+    *,
+    may_rest: bool = False,
 ) -> list[LeafAudit]:
     """The audit of weights that an initializer of the whole network changed after they were drawn.
 
@@ -220,10 +222,11 @@ def audit_refined(
         drawn: those weights.
         refined: what became of them.
         layouts: path to layout, as for `audit_params`.
+        may_rest: whether it is right to find nothing to change, such as muP at its base width.
 
     Returns:
         The entries with what is measured now and what was done to each leaf. Leaves fail as drawn,
-        where they are not finite now, and all of them where no leaf was changed.
+        where they are not finite now, and all of them where no leaf was changed and one had to be.
     """
     rows = []
     for row, (_, old), (path, new) in zip(
@@ -236,7 +239,7 @@ def audit_refined(
         if now.verdict == "fails":
             measured |= {"verdict": now.verdict, "reason": now.reason}
         rows.append(replace(row, **measured, then=_change(np.asarray(old), np.asarray(new))))
-    if all(row.then == UNCHANGED for row in rows):
+    if not may_rest and all(row.then == UNCHANGED for row in rows):
         return [replace(row, verdict="fails", reason="no leaf was changed") for row in rows]
     return rows
 
