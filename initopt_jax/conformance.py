@@ -29,7 +29,6 @@ from initopt_jax.options import check_options
 from initopt_jax.types import Initializer, ModelInitializer, Split, option_names
 
 SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)
-SKIP, WHOLE_SKIP = ("key", "shape", "dtype"), ("key", "params", "network")
 SEEDS = 3
 Outcome = Literal["ok", "fails", "not checked"]
 
@@ -70,13 +69,18 @@ def check_initializer(name: str, options: Mapping[str, Any] | None = None) -> li
     entry = find_initializer(name, {**REGISTRY, **MODEL_LEVEL})
     given = dict(options or {})
     if isinstance(entry, ModelInitializer):
-        check_options(f"initializer {name!r}", entry.refine, given, given=WHOLE_SKIP)
+        check_options(f"initializer {name!r}", entry.refine, given, given=_first(entry.refine))
         entry = replace(entry, refine=functools.partial(entry.refine, **given))
         return [_finding(promise, entry) for promise in WHOLE_PROMISES]
-    check_options(f"initializer {name!r}", entry.draw, given, given=SKIP)
+    check_options(f"initializer {name!r}", entry.draw, given, given=_first(entry.draw))
     law = entry.law and functools.partial(entry.law, **given)
     entry = replace(entry, draw=functools.partial(entry.draw, **given), law=law)
     return [_finding(promise, entry) for promise in PROMISES]
+
+
+def _first(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The three arguments before the options, whatever they are called."""
+    return tuple(option_names(function))[:3]
 
 
 def _finding(promise: Callable[[Any], None], entry: Any) -> Finding:
@@ -160,7 +164,7 @@ def numbers_may_be_traced(entry: Initializer) -> None:
     """Its numbers may be swept: traced by JAX, without a compilation for each value."""
     numbers = {
         name: default
-        for name, default in option_names(entry.draw, skip=SKIP).items()
+        for name, default in option_names(entry.draw, skip=_first(entry.draw)).items()
         if isinstance(default, float)
     }
     if not numbers:

@@ -19,7 +19,7 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
 from initopt_jax.names import find_initializer, find_transform, lookup
 from initopt_jax.options import call_with, check_options, grid, swept_axes
-from initopt_jax.types import Initializer, ModelInitializer, PyTree, Transform, option_names
+from initopt_jax.types import Initializer, Law, ModelInitializer, PyTree, Transform, option_names
 
 Bound = tuple[Callable[..., Any], Callable[..., Any] | None]
 INITIALIZERS: dict[str, Initializer | ModelInitializer] = {
@@ -79,7 +79,11 @@ def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ..
 def _bound(entry: Initializer, options: Mapping[str, Any]) -> Bound:
     """Draw and law of an initializer with its options filled in."""
     law = entry.law
-    call_with(f"initializer {entry.name!r}", _try_draw, {"draw": entry.draw, "options": options})
+    what = f"initializer {entry.name!r}"
+    call_with(what, _try_draw, {"draw": entry.draw, "options": options})
+
+    if law and not isinstance(call_with(what, law, {"shape": (4, 4), **options}), Law):
+        raise ConfigError(f"{what}: its law must return an initopt_jax.types.Law")
 
     def draw(key: Any, shape: Any, dtype: Any) -> Any:
         return entry.draw(key, shape, dtype, **options)

@@ -66,7 +66,7 @@ def spectral(
         rows, columns = sides(kernel.layout, leaf.shape)
         parts = kernel.layout.take_apart(leaf)
         wide = parts.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-        norms = jax.vmap(_norm)(wide.reshape(-1, rows, columns))
+        norms = jax.lax.map(_norm, wide.reshape(-1, rows, columns))
         wanted = gain * math.sqrt(columns / rows)
         factors = jnp.where(norms == 0, 1.0, wanted / jnp.where(norms == 0, 1.0, norms))
         scaled = wide * factors.reshape(-1, *(1 for _ in parts.shape[1:]))
