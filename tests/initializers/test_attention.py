@@ -1,9 +1,5 @@
 """Methods that start attention: gains from the papers, and products of pairs of kernels."""
 
-import subprocess
-import sys
-import textwrap
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -277,10 +273,9 @@ def test_mimetic_on_many_lanes_is_that_of_each():
             np.testing.assert_array_equal(leaves_of(many)[path][number], leaf)
 
 
-def test_mimetic_on_two_devices_finishes(subprocess_environment):
+def test_mimetic_on_two_devices_finishes(finishes_on_two_devices):
     """Batches of LAPACK's may wait for ever here; the limit is far above what this takes."""
     program = """
-        import threading
         import jax
         jax.config.update("jax_num_cpu_devices", 2)
         import jax.numpy as jnp
@@ -303,21 +298,5 @@ def test_mimetic_on_two_devices_finishes(subprocess_environment):
             keys = jax.device_put(jax.random.split(jax.random.key(device.id), 16), device)
             for _ in range(5):
                 jax.block_until_ready(draw(keys))
-
-        threads = [threading.Thread(target=work, args=(d,)) for d in jax.devices()]
-        assert len(threads) == 2
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        print("done")
     """
-    finished = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env=subprocess_environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert finished.stdout.strip() == "done", finished.stderr
+    finishes_on_two_devices(program)

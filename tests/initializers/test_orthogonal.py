@@ -1,9 +1,5 @@
 """Orthogonality, the Haar measure, and that many lanes on two devices never wait for ever."""
 
-import subprocess
-import sys
-import textwrap
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,10 +116,9 @@ def test_refuses_shapes_without_a_matrix(shape):
         orthogonal(jax.random.key(0), shape)
 
 
-def test_many_lanes_on_two_devices_finish(subprocess_environment):
+def test_many_lanes_on_two_devices_finish(finishes_on_two_devices):
     """A batched LAPACK factorization never returns here; the limit is 20 times what this takes."""
     program = """
-        import threading
         import jax
         jax.config.update("jax_num_cpu_devices", 2)
         from initopt_jax.initializers import orthogonal
@@ -139,21 +134,5 @@ def test_many_lanes_on_two_devices_finish(subprocess_environment):
             keys = jax.device_put(jax.random.split(jax.random.key(device.id), 64), device)
             for _ in range(5):
                 jax.block_until_ready(draw(keys))
-
-        threads = [threading.Thread(target=work, args=(d,)) for d in jax.devices()]
-        assert len(threads) == 2
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        print("done")
     """
-    finished = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        env=subprocess_environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert finished.stdout.strip() == "done", finished.stderr
+    finishes_on_two_devices(program)
