@@ -75,10 +75,10 @@ def find_transform(name: str, registry: Mapping[str, Transform]) -> Transform:
     """A transform by registry name, `optax.<name>` or `module:function`."""
     if ":" in name:
         make = import_object("optimizer", name)
-        return Transform(name, make, formula=_first_line(make), reference=name)
+        return Transform(name, make, _first_line(make), reference=name, origin="user")
     if name.startswith("optax."):
         make = _attribute("optimizer", name, optax, name.removeprefix("optax."))
-        return Transform(name, make, formula=_first_line(make), reference="Optax")
+        return Transform(name, make, _first_line(make), reference="Optax", origin="optax")
     return lookup("optimizer", name, registry, "; or optax.<name>" + OWN)
 
 

@@ -111,6 +111,8 @@ class Transform:
         full_batch: each step sees the whole training set unless the config sets a batch size.
         kind: how updates go with gradients: `sgd` where they are linear in them, `adam` where the
             gradients' size does not matter; None where unknown.
+        origin: whose code makes the update: `own`, `optax` where its own is exact and used from
+            there, or `user`.
     """
 
     name: str
@@ -119,6 +121,37 @@ class Transform:
     reference: str
     full_batch: bool = False
     kind: Literal["sgd", "adam"] | None = None
+    origin: Literal["own", "optax", "user"] = "own"
+
+
+class EvaluatedTransform(optax.GradientTransformationExtraArgs):
+    """A gradient transformation whose weights to evaluate are not those that it trains.
+
+    Schedule-free methods take their gradients away from the weights that they offer; an average of
+    the weights along the way is another set of them. `init` and `update` are those of any
+    transformation; besides, `eval_params(state, params) -> params` gives the weights to measure.
+
+    >>> halves = EvaluatedTransform(
+    ...     lambda params: (),
+    ...     lambda updates, state, params=None, **extra: (updates, state),
+    ...     lambda state, params: jax.tree.map(lambda leaf: leaf / 2, params),
+    ... )
+    >>> halves.eval_params((), {"w": 3.0})
+    {'w': 1.5}
+    """
+
+    eval_params: Callable[[Any, PyTree], PyTree]
+
+    def __new__(
+        cls,
+        init: Callable[[PyTree], Any],
+        update: Callable[..., tuple[PyTree, Any]],
+        eval_params: Callable[[Any, PyTree], PyTree],
+    ) -> "EvaluatedTransform":
+        """The three functions as one transformation."""
+        made = super().__new__(cls, init, update)
+        made.eval_params = eval_params
+        return made
 
 
 class Model(NamedTuple):

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import moving_mean_square, ratio, scalar, widen, zeros
-from initopt_jax.types import Array, PyTree
+from initopt_jax.types import Array, PyTree, Transform
 
 
 class AdadeltaState(NamedTuple):
@@ -111,3 +111,16 @@ def adadelta(
     -0.866
     """
     return optax.chain(scale_by_adadelta(rho, eps), scale_by_learning_rate(learning_rate))
+
+
+ENTRIES = (
+    Transform(
+        name="adadelta",
+        make=adadelta,
+        kind="adam",
+        formula=(
+            "d = -sqrt(E[d^2] + eps) / sqrt(E[g^2] + eps) * g; theta <- theta + learning_rate * d"
+        ),
+        reference="Zeiler (2012), algorithm 1",
+    ),
+)

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import ratio, scalar, widen
-from initopt_jax.types import Array, PyTree
+from initopt_jax.types import Array, PyTree, Transform
 
 
 class AdagradState(NamedTuple):
@@ -109,3 +109,14 @@ def adagrad(
     return optax.chain(
         scale_by_adagrad(eps, initial_accumulator), scale_by_learning_rate(learning_rate)
     )
+
+
+ENTRIES = (
+    Transform(
+        name="adagrad",
+        make=adagrad,
+        kind="adam",
+        formula="s <- s + g^2; theta <- theta - learning_rate * g / (eps + sqrt(s))",
+        reference="Duchi, Hazan and Singer (2011), figure 1",
+    ),
+)

@@ -18,7 +18,7 @@ from initopt_jax.transforms.numerics import (
     widen,
     zeros,
 )
-from initopt_jax.types import Array, PyTree
+from initopt_jax.types import Array, PyTree, Transform
 
 
 class AdamState(NamedTuple):
@@ -136,3 +136,17 @@ def adam(
         scale_by_adam(b1, b2, eps, bias_correction=bias_correction),
         scale_by_learning_rate(learning_rate),
     )
+
+
+ENTRIES = (
+    Transform(
+        name="adam",
+        make=adam,
+        kind="adam",
+        formula=(
+            "m <- b1 * m + (1 - b1) * g; v <- b2 * v + (1 - b2) * g^2; theta <- theta - "
+            "learning_rate * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)"
+        ),
+        reference="Kingma and Ba (2015), algorithm 1",
+    ),
+)

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import moving_mean, scalar, widen, zeros
-from initopt_jax.types import Array, PyTree
+from initopt_jax.types import Array, PyTree, Transform
 
 
 class MomentumState(NamedTuple):
@@ -106,3 +106,14 @@ def momentum(
     ([-1.0], [-1.5])
     """
     return optax.chain(scale_by_learning_rate(learning_rate), scale_by_momentum(decay, ema=ema))
+
+
+ENTRIES = (
+    Transform(
+        name="momentum",
+        make=momentum,
+        kind="sgd",
+        formula="v <- decay * v - learning_rate * g; theta <- theta + v",
+        reference="Polyak (1964); Sutskever et al. (2013), eq. 1-2",
+    ),
+)

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import scalar, widen, zeros
-from initopt_jax.types import Array, PyTree
+from initopt_jax.types import Array, PyTree, Transform
 
 
 class NesterovState(NamedTuple):
@@ -97,3 +97,16 @@ def nesterov(
     [-1.5]
     """
     return optax.chain(scale_by_learning_rate(learning_rate), scale_by_nesterov(decay))
+
+
+ENTRIES = (
+    Transform(
+        name="nesterov",
+        make=nesterov,
+        kind="sgd",
+        formula=(
+            "v <- decay * v - learning_rate * g; theta <- theta + decay * v - learning_rate * g"
+        ),
+        reference="Nesterov (1983); Sutskever et al. (2013), eq. 3-4",
+    ),
+)

@@ -17,7 +17,7 @@ from initopt_jax.transforms.numerics import (
     widen,
     zeros,
 )
-from initopt_jax.types import Array, PyTree
+from initopt_jax.types import Array, PyTree, Transform
 
 
 class RmspropState(NamedTuple):
@@ -187,3 +187,17 @@ def rmsprop(
     checks.flag("centered", centered)
     core = scale_by_centered_rmsprop if centered else scale_by_rmsprop
     return optax.chain(core(decay, eps), scale_by_learning_rate(learning_rate))
+
+
+ENTRIES = (
+    Transform(
+        name="rmsprop",
+        make=rmsprop,
+        kind="adam",
+        formula=(
+            "n <- decay * n + (1 - decay) * g^2; "
+            "theta <- theta - learning_rate * g / (sqrt(n) + eps)"
+        ),
+        reference="Tieleman and Hinton (2012), lecture 6e, slide 29; Graves (2013), eq. 38-45",
+    ),
+)

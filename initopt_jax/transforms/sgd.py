@@ -3,6 +3,7 @@
 import optax
 
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
+from initopt_jax.types import Transform
 
 
 def sgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
@@ -37,3 +38,22 @@ def sgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     [-1.0, 2.0]
     """
     return scale_by_learning_rate(learning_rate)
+
+
+ENTRIES = (
+    Transform(
+        name="gd",
+        make=sgd,
+        kind="sgd",
+        formula="theta <- theta - learning_rate * g, g over the whole training set",
+        reference="Cauchy (1847)",
+        full_batch=True,
+    ),
+    Transform(
+        name="sgd",
+        make=sgd,
+        kind="sgd",
+        formula="theta <- theta - learning_rate * g, g over a mini-batch",
+        reference="Robbins and Monro (1951)",
+    ),
+)
