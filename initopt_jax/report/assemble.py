@@ -47,7 +47,8 @@ def figures(results: Results) -> list[Shown]:
     shown = [Shown("heatmap", heat_chart(results), words.heat_caption(results))]
     tradeoff: Chart | None = tradeoff_chart(results)
     if tradeoff is not None:
-        shown.append(Shown("speed_accuracy", tradeoff, " ".join(words.speed_sentences(results))))
+        name = "speed_cost" if results.info.is_function else "speed_accuracy"
+        shown.append(Shown(name, tradeoff, " ".join(words.speed_sentences(results))))
     for name, make, caption in LINES:
         chart = make(results)
         if chart is not None:

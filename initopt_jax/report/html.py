@@ -50,7 +50,7 @@ def render(results: Results, shown: list[Shown]) -> bytes:
         figures=script_json(figures),
         plotly=get_plotlyjs(),
         tuned=bool((results.lanes["role"] == "tuning").any()),
-        selection=words.readable(results.info.selection),
+        selection=results.info.readable(results.info.selection),
     )
     return text.encode("utf-8")
 
@@ -84,7 +84,7 @@ def groups(results: Results) -> list[tuple[str, list[str]]]:
     )
     diverged = words.divergence_sentences(results)
     if len(diverged) > 1:
-        made.append(("Where networks diverged", diverged[1:]))
+        made.append((f"Where {results.info.lane}s diverged", diverged[1:]))
     return made
 
 
