@@ -14,7 +14,7 @@ from initopt_jax.conformance import Finding, check_initializer
 from initopt_jax.data import describe
 from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
-from initopt_jax.engine.initial import InitialWeights
+from initopt_jax.engine.initial import FirstWeights, InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.engine.points import StartingPoints
 from initopt_jax.errors import ConfigError
@@ -56,7 +56,7 @@ def all_tiles(experiment: Experiment) -> list[Tile]:
     return cut_tiles(experiment.programs, table, np.arange(len(table)))
 
 
-def initial_weights(experiment: Experiment) -> InitialWeights | StartingPoints:
+def initial_weights(experiment: Experiment) -> FirstWeights:
     """The first weights of every lane, by initializer cell and init seed."""
     if experiment.landscape:
         return StartingPoints(
@@ -82,9 +82,7 @@ def _refine(experiment: Experiment, cell: Weights) -> Callable[..., Any] | None:
     return lambda key, params: compiled(key, params, network.inputs, network.targets)[0]
 
 
-def audit_experiment(
-    experiment: Experiment, initial: InitialWeights | StartingPoints
-) -> list[LeafAudit]:
+def audit_experiment(experiment: Experiment, initial: FirstWeights) -> list[LeafAudit]:
     """Every parameter leaf of every initializer cell, at the first reported seed."""
     seed = experiment.config.seeds.first
     rows: list[LeafAudit] = []

@@ -15,6 +15,7 @@ from initopt_jax.conformance import Finding
 from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.preview import Plan
 from initopt_jax.study import Study
+from initopt_jax.task_keys import COST_FUNCTION
 from initopt_jax.training import Tally
 from initopt_jax.verify import Verification, shorten
 
@@ -114,11 +115,15 @@ def plan(planned: Plan) -> None:
     console = _console()
     console.print(table)
     data = planned.dataset
+    what = (
+        f"data {data['name']} ({data['train']:,} train, {data['val']:,} val, {data['test']:,} test)"
+        if data["kind"] != COST_FUNCTION
+        else f"cost function {data['name']}"
+    )
     console.print(
         f"{planned.lanes:,} lanes in {planned.tiles:,} tiles, "
         f"{planned.parameters:,} parameters each, on {planned.devices} device(s); "
-        f"data {data['name']} ({data['train']:,} train, {data['val']:,} val, {data['test']:,} "
-        f"test); about {byte_size(planned.bytes)} for data and states besides JAX itself",
+        f"{what}; about {byte_size(planned.bytes)} for data and states besides JAX itself",
         highlight=False,
         soft_wrap=True,
     )

@@ -10,9 +10,8 @@ import numpy as np
 
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
-from initopt_jax.engine.initial import InitialWeights
+from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.plan import LaneTable, Program
-from initopt_jax.engine.points import StartingPoints
 from initopt_jax.engine.segment import (
     EVALUATION_CHUNK,
     Chunks,
@@ -49,7 +48,7 @@ class Work:
     programs: Sequence[Program]
     lanes: LaneTable
     shapes: PyTree
-    initial: InitialWeights | StartingPoints
+    initial: FirstWeights
     model_state: PyTree
     probes: Mapping[str, Probe]
     eval_train: int
