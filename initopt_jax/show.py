@@ -256,7 +256,16 @@ def catalogue(kind: str | None) -> None:
 
 
 def _kinds() -> dict[str, list[tuple[str, str, str]]]:
-    from initopt_jax import data, initializers, models, probes, tasks, transforms
+    from initopt_jax import (
+        data,
+        initializers,
+        models,
+        modifiers,
+        probes,
+        schedules,
+        tasks,
+        transforms,
+    )
 
     def rows(registry: dict) -> list[tuple[str, str, str]]:
         return [(entry.name, entry.formula, entry.reference) for entry in registry.values()]
@@ -264,6 +273,8 @@ def _kinds() -> dict[str, list[tuple[str, str, str]]]:
     return {
         "initializers": rows(initializers.REGISTRY) + rows(initializers.MODEL_LEVEL),
         "transforms": rows(transforms.REGISTRY),
+        "schedules": rows(schedules.REGISTRY),
+        "modifiers": rows(modifiers.REGISTRY),
         "models": rows(models.REGISTRY),
         "tasks": rows(tasks.REGISTRY),
         "datasets": [(e.name, e.description, e.reference) for e in data.REGISTRY.values()],
