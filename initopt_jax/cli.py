@@ -134,9 +134,7 @@ def check(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            help="initializers, transforms, schedules, modifiers, models, tasks, datasets or probes."
-        ),
+        typer.Argument(help="One kind, such as initializers or transforms; default all."),
     ] = None,
 ) -> None:
     """List what a config may name, with formula and reference."""

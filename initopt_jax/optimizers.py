@@ -102,7 +102,7 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
         "optimizer", spec.name, entry.make, spec.options, static=spec.static, counts=registered
     )
     if registered:
-        axes = _with_defaults(entry, axes, static)
+        axes = _all_numbers(entry.make, axes, static)
     _try_values(what, entry.make, axes, static)
     schedule = _schedule(spec, entry, what)
     around = _modifiers(spec, what)
@@ -143,6 +143,7 @@ def _schedule(spec: OptimizerConfig, entry: Transform, optimizer: str) -> _Part 
     axes, static = swept_axes(
         "schedule", found.name, found.multiplier, spec.schedule.options, skip=2
     )
+    axes = _all_numbers(found.multiplier, axes, static)
     _try_values(what, found.multiplier, axes, static, count=jnp.zeros(()), steps=10.0)
     return _Part(found.name, found.multiplier, "schedule.", axes, static)
 
@@ -158,16 +159,10 @@ def _modifiers(spec: OptimizerConfig, optimizer: str) -> list[_Part]:
         axes, static = swept_axes(
             "modifier", item.name, found.make, item.options, given=(*names[:first], *asks)
         )
-        defaults = {
-            name: [value]
-            for name, value in option_names(found.make).items()
-            if type(value) is float and name not in axes
-        }
+        axes = _all_numbers(found.make, axes, static)
         same = sum(part.name == found.name for part in parts)
         prefix = f"{item.name}.{same + 1}." if same else f"{item.name}."
-        part = _Part(
-            found.name, found.make, prefix, axes | defaults, static, asks, found.place, found.pace
-        )
+        part = _Part(found.name, found.make, prefix, axes, static, asks, found.place, found.pace)
         _try_part(what, part)
         parts.append(part)
     return parts
@@ -262,15 +257,18 @@ def _rates(
     return {path: float(rate) for path, rate in call_with(what, make, given).items()}
 
 
-def _with_defaults(
-    entry: Transform, axes: dict[str, list[float]], static: Mapping[str, Any]
+def _all_numbers(
+    function: Callable[..., Any], axes: Mapping[str, list[float]], static: Mapping[str, Any]
 ) -> dict[str, list[float]]:
-    """Our transforms' numbers are all traced, the defaults too: entries then share programs."""
+    """The axes and the numbers that were left at their defaults: all are traced, so that entries
+    with other values share a program.
+    """
     defaults = {
-        name: [value] for name, value in option_names(entry.make).items() if type(value) is float
+        name: [value]
+        for name, value in option_names(function).items()
+        if type(value) is float and name not in static
     }
-    return {name: axes.get(name, defaults.get(name, [])) for name in {**axes, **defaults}
-            if name not in static}  # fmt: skip
+    return {name: axes.get(name, defaults.get(name, [])) for name in {**axes, **defaults}}
 
 
 def _try_values(
