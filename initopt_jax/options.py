@@ -2,6 +2,8 @@
 
 import inspect
 import itertools
+import pathlib
+import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -113,13 +115,29 @@ def check_options(
 
 
 def call_with(what: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """Call with a config's options; what they get wrong is the user's to mend."""
+    """Call with a config's options; what they, or the user's own code, get wrong is said in a line.
+
+    Raises:
+        ConfigError: whatever the function raised; where it is no matter of values, with the place
+            in the user's file.
+    """
     try:
         return function(**options)
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{what}: {error}") from error
+    except Exception as error:
+        raise ConfigError(f"{what}: {type(error).__name__}: {error}{_place(error)}") from error
+
+
+def _place(error: Exception) -> str:
+    """Where an error was raised, in the last file that is not an installed library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    if not own:
+        return ""
+    return f" ({pathlib.PurePath(own[-1].filename).name}, line {own[-1].lineno})"
 
 
 def grid(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:

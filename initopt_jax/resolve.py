@@ -86,7 +86,8 @@ def resolve(config: Config) -> Experiment:
     model = build_model(config, dataset)
     params, model_state = _model_shapes(config, model, dataset)
     weights = expand_initializers(config.initializers)
-    network = models.network_of(model, task, params, model_state, dataset.train)
+    parts = (model, task, params, model_state, dataset.train)
+    network = call_with(f"model {config.model.name!r}", lambda: models.network_of(*parts), {})
     for cell in weights:
         _check_weights(cell, params, network)
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), np.float32)
