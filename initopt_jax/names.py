@@ -1,6 +1,7 @@
 """From a name in a config to what it names: registries, Optax, JAX, the user's own files."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +69,12 @@ def import_object(kind: str, reference: str) -> Any:
         found = getattr(found, part)
     if not callable(found):
         raise ConfigError(f"{kind} {reference!r} must be a function, got {type(found).__name__}")
+    try:
+        inspect.signature(found)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{kind} {reference!r} does not say which arguments it takes; wrap it in a function"
+        ) from None
     return found
 
 
