@@ -24,6 +24,7 @@ from initopt_jax.modifiers.noise import gradient_noise
 from initopt_jax.modifiers.paths import freeze, rates
 from initopt_jax.modifiers.precision import float32_state
 from initopt_jax.modifiers.registry import REGISTRY
+from initopt_jax.transforms.sam import sharpness_aware
 
 __all__ = [
     "REGISTRY",
@@ -40,5 +41,6 @@ __all__ = [
     "gradient_noise",
     "lookahead",
     "rates",
+    "sharpness_aware",
     "swa",
 ]

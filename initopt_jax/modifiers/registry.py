@@ -10,6 +10,7 @@ from initopt_jax.modifiers.lookahead import ENTRIES as LOOKAHEAD
 from initopt_jax.modifiers.noise import ENTRIES as NOISE
 from initopt_jax.modifiers.paths import ENTRIES as PATHS
 from initopt_jax.modifiers.precision import ENTRIES as PRECISION
+from initopt_jax.modifiers.sharpness import ENTRIES as SHARPNESS
 from initopt_jax.types import Modifier
 
 REGISTRY: dict[str, Modifier] = {
@@ -20,6 +21,7 @@ REGISTRY: dict[str, Modifier] = {
         DECAY,
         PATHS,
         ACCUMULATE,
+        SHARPNESS,
         LOOKAHEAD,
         AVERAGE,
         PRECISION,

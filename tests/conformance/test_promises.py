@@ -17,7 +17,12 @@ BFLOAT16 = "keeps_bfloat16"
 GATES = {promise.__name__ for promise in transforms.GATES}
 
 # Registered: promises that cannot be looked at, and a part of the reason.
-UNCHECKED: dict[str, dict[str, str]] = {}
+WHOLE = {"works_on_a_part_of_the_weights": "it asks for the cost, which is one of all weights"}
+UNCHECKED: dict[str, dict[str, str]] = {
+    "adafactor": {"listens_to_its_numbers": "min_scale changed nothing"},
+    "gradient_flow": WHOLE,
+    "sam": WHOLE,
+}
 
 # Of Optax: options where the defaults are none, and static ones.
 OPTIONS = {

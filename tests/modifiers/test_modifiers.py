@@ -42,8 +42,14 @@ OPTIONS = {
         {"steps": STEPS, "start": 0.5, "every": 2.0},
         {"steps": STEPS, "start": 0.25, "every": 1.0},
     ),
+    "sharpness_aware": ({"rho": 0.5}, {"rho": 2.0}),
     "float32_state": ({}, None),
 }
+
+
+def cost(params, key=None):
+    curvature = jnp.asarray(CURVATURE, params["kernel"].dtype)
+    return (jnp.sum(curvature * params["kernel"] ** 2) + 3 * jnp.sum(params["bias"] ** 2)) / 2
 
 
 def gradient(params):
@@ -67,7 +73,8 @@ def run(transform, dtype=jnp.float32, steps=STEPS):
     def step(carry, key):
         params, state = carry
         grads = jax.tree.map(lambda g, p: g.astype(p.dtype), gradient(params), params)
-        updates, state = transform.update(grads, state, params, grad=grads, key=key)
+        extra = {"grad": grads, "key": key, "value_fn": cost}
+        updates, state = transform.update(grads, state, params, **extra)
         params = optax.apply_updates(params, updates)
         return (params, state), (params, offered(transform, state, params))
 
@@ -126,6 +133,9 @@ REFERENCES = {
         after=lambda u, p, t: {k: u[k] - RATE * 0.1 * p[k] for k in u}
     ),
     "rates": lambda: descend(after=lambda u, p, t: {**u, "bias": 2 * u["bias"]}),
+    "sharpness_aware": lambda: descend(
+        lambda g, p, t: gradient({k: p[k] + 0.5 * g[k] / whole_norm(g) for k in g})
+    ),
     "freeze": lambda: descend(after=lambda u, p, t: {**u, "bias": 0 * u["bias"]}),
     "float32_state": descend,
 }
@@ -275,7 +285,7 @@ def test_dtypes_and_structure_stay(name):
         fixed = {key: value for key, value in options.items() if isinstance(value, str)}
         transform = optax.with_extra_args_support(build(name, {**numbers, **fixed}, adam(0.1)))
         state = transform.init(params)
-        extra = {"grad": params, "key": jax.random.key(0)}
+        extra = {"grad": params, "key": jax.random.key(0), "value_fn": cost}
         updates, after = transform.update(params, state, params, **extra)
         return state, after, updates, offered(transform, after, params)
 
