@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from initopt_jax import conformance
 from initopt_jax.audit import LeafAudit, audit_params, audit_refined
 from initopt_jax.config import Config, read_config, read_settings
-from initopt_jax.conformance import Finding, check_initializer
+from initopt_jax.conformance import Finding
 from initopt_jax.data import describe
 from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
@@ -135,16 +136,17 @@ def _picture_kind(file: Path) -> str:
     return kind
 
 
-def check(name: str, settings: Sequence[str] = ()) -> list[Finding]:
-    """Whether an initializer keeps the promises that a study relies on.
+def check(name: str, settings: Sequence[str] = (), static: Sequence[str] = ()) -> list[Finding]:
+    """Whether an initializer or a transform keeps the promises that a study relies on.
 
     Args:
         name: as in a config; `module:function` is looked for where we stand.
         settings: `option=value`, values as in a config.
+        static: the same, of a transform: options that choose its structure.
     """
     set_up_devices()
     with importable_from(Path.cwd()):
-        return check_initializer(name, read_settings(settings))
+        return conformance.check(name, read_settings(settings), read_settings(static))
 
 
 @dataclass(frozen=True)

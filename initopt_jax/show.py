@@ -261,7 +261,16 @@ def catalogue(kind: str | None) -> None:
 
 
 def _kinds() -> dict[str, list[tuple[str, str, str]]]:
-    from initopt_jax import data, initializers, models, probes, tasks, transforms
+    from initopt_jax import (
+        data,
+        initializers,
+        models,
+        modifiers,
+        probes,
+        schedules,
+        tasks,
+        transforms,
+    )
     from initopt_jax.tasks import functions
     from initopt_jax.tasks.functions.starts import STARTS
 
@@ -272,6 +281,8 @@ def _kinds() -> dict[str, list[tuple[str, str, str]]]:
         "initializers": rows(initializers.REGISTRY) + rows(initializers.MODEL_LEVEL),
         "starts": rows(STARTS),
         "transforms": rows(transforms.REGISTRY),
+        "schedules": rows(schedules.REGISTRY),
+        "modifiers": rows(modifiers.REGISTRY),
         "models": rows(models.REGISTRY),
         "tasks": rows(tasks.REGISTRY),
         "functions": rows(functions.REGISTRY),

@@ -16,6 +16,7 @@ from initopt_jax.engine.segment import (
     EVALUATION_CHUNK,
     Chunks,
     make_evaluate,
+    make_offered,
     make_segment,
     make_start,
 )
@@ -78,6 +79,9 @@ class Programs:
                 compiler_options=options,
             )
             for p in work.programs
+        }
+        self.offered = {
+            p.index: jax.jit(make_offered(p.make_transform)) for p in work.programs if p.evaluated
         }
         self.evaluate = jax.jit(make_evaluate(work.model, work.task), compiler_options=options)
         self.probe = jax.jit(
