@@ -1,0 +1,262 @@
+"""Charts of optimizers on a cost function of two variables: trails, basins, speed and motion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from initopt_jax.report.charts import Floats, LineChart, Panel, Series
+from initopt_jax.report.journeys import (
+    DIVERGED,
+    ELSEWHERE,
+    NEARNESS,
+    Integers,
+    Journeys,
+    Surface,
+    first_of_each_start,
+    lanes_from,
+    outcome_name,
+    outcomes,
+    spread_starts,
+    telling_start,
+)
+from initopt_jax.report.numbers import count
+from initopt_jax.report.palette import MUTED, Style
+from initopt_jax.stats import solved_share
+
+MOST_FRAMES = 60
+LOST, NOWHERE = "#1b1f24", "#d9dce0"
+
+
+@dataclass(frozen=True)
+class TrailChart:
+    """A panel per optimizer: its paths from the same few starts over contours of the cost."""
+
+    title: str
+    surface: Surface
+    panels: tuple[Journeys, ...]
+    headings: tuple[str, ...]
+    columns: int
+    foot: str = ""
+
+
+@dataclass(frozen=True)
+class BasinPanel:
+    """One optimizer's starts and what became of each."""
+
+    heading: str
+    shares: str
+    start: Floats
+    outcome: Integers
+
+
+@dataclass(frozen=True)
+class BasinChart:
+    """A panel per optimizer: every start coloured by where it ended."""
+
+    title: str
+    surface: Surface
+    panels: tuple[BasinPanel, ...]
+    names: dict[int, str]
+    colors: dict[int, str]
+    columns: int
+    foot: str = ""
+
+
+@dataclass(frozen=True)
+class MotionChart:
+    """All optimizers from one start, to be shown as a film; `frames` are evaluations."""
+
+    title: str
+    surface: Surface
+    journeys: tuple[Journeys, ...]
+    frames: Integers
+    foot: str = ""
+
+
+Landscape = TrailChart | BasinChart | MotionChart
+
+
+def columns_for(panels: int) -> int:
+    """How many panels stand side by side: rows of about equal length, at most four.
+
+    >>> [columns_for(n) for n in (1, 3, 4, 5, 6, 7, 9)]
+    [1, 3, 4, 3, 3, 4, 3]
+    """
+    if panels <= 4:
+        return max(panels, 1)
+    return min((3, 4), key=lambda n: (-panels % n, -n))
+
+
+def trail_chart(journeys: Sequence[Journeys], surface: Surface, setting: str) -> TrailChart:
+    """Paths over contours: a panel per optimizer, the same few starts in each."""
+    starts = spread_starts(_all_starts(journeys))
+    panels = tuple(one.only(lanes_from(one.start, starts)) for one in journeys)
+    many = "from the same start" if len(starts) == 1 else f"from the same {len(starts)} starts"
+    marks = "Hollow circle: start; dot: end; cross: the cost became infinite"
+    if len(surface.minima):
+        marks += "; star: known minimum"
+    shades = (
+        "equal ratios of the cost above its lowest value here, light is low"
+        if len(surface.minima)
+        else "equal steps of the cost, light is low"
+    )
+    return TrailChart(
+        title=f"{surface.name}: the way down {many}",
+        surface=surface,
+        panels=panels,
+        headings=tuple(f"{one.label}\n{_setting(one, setting)}" for one in journeys),
+        columns=columns_for(len(panels)),
+        foot=f"{marks}. Contours: {shades}. Paths are drawn between evaluations.",
+    )
+
+
+def _setting(one: Journeys, setting: str) -> str:
+    return f"{one.setting} ({setting.removesuffix(' setting')})" if one.setting else setting
+
+
+def basin_chart(journeys: Sequence[Journeys], surface: Surface) -> BasinChart:
+    """What each start's end was, as a map of the starts: a panel per optimizer."""
+    panels, seen = [], set()
+    for one in journeys:
+        found = one.only(first_of_each_start(one.start))
+        outcome = outcomes(found.end, found.diverged, surface)
+        seen |= set(outcome.tolist())
+        panels.append(BasinPanel(one.label, shares_text(outcome, surface), found.start, outcome))
+    known = sorted(seen | set(range(len(surface.minima))), key=lambda k: (k < 0, abs(k)))
+    minima = len(surface.minima)
+    what = "which minimum is reached" if minima > 1 else "where the minimum is reached"
+    near = (
+        f"An end belongs to the nearest known minimum if it lies within {surface.tolerance:.2g} of "
+        f"it ({100 * NEARNESS:.1f}% of the domain's diagonal)."
+        if minima
+        else "This function has no minimum: the colour tells by which side the path had left the "
+        "domain at its last evaluation."
+    )
+    return BasinChart(
+        title=f"{surface.name}: {what if minima else 'where paths end'}, by start",
+        surface=surface,
+        panels=tuple(panels),
+        names={k: outcome_name(k, surface) for k in known},
+        colors={k: outcome_color(k) for k in known},
+        columns=columns_for(len(panels)),
+        foot=f"Each square is a start. {near}",
+    )
+
+
+def outcome_color(outcome: int) -> str:
+    """A colour per outcome: minima in their order, grey for none of them, black for divergence.
+
+    >>> outcome_color(0), outcome_color(-1)
+    ('#332288', '#d9dce0')
+    """
+    if outcome >= 0:
+        return MUTED[outcome % len(MUTED)]
+    if outcome == DIVERGED:
+        return LOST
+    return NOWHERE if outcome == ELSEWHERE else MUTED[-outcome % len(MUTED)]
+
+
+def shares_text(outcome: Integers, surface: Surface) -> str:
+    """The share of starts with each outcome, largest first; those that did not occur are left out.
+
+    >>> flat = np.zeros(2)
+    >>> plain = Surface("f", "", flat, flat, np.zeros((2, 2)), np.array([[3.0, 2.0]]), (0, 4, 0, 4))
+    >>> shares_text(np.array([0, 0, 0, -1]), plain)
+    'A 75%, none 25%'
+    """
+    values, many = np.unique(outcome, return_counts=True)
+    order = sorted(zip(-many, values < 0, values, strict=True))
+    parts = []
+    for less, _, value in order:
+        name = outcome_name(int(value), surface).partition(" (")[0]
+        name = name.removeprefix("left by the ").replace("none of them", "none")
+        parts.append(f"{name} {share_text(-less / len(outcome))}")
+    return ", ".join(parts)
+
+
+def share_text(share: float) -> str:
+    """A share in percent that shows 0% and 100% only where they are exact.
+
+    >>> share_text(0.999), share_text(1.0), share_text(0.001), share_text(0.3)
+    ('>99%', '100%', '<1%', '30%')
+    """
+    if 0 < share < 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= share < 1 else f"{100 * share:.0f}%"
+
+
+def solved_chart(journeys: Sequence[Journeys], target: str) -> LineChart | None:
+    """The share of starts that reached the target against steps; None where nobody did."""
+    times = np.concatenate([one.steps for one in journeys] or [np.zeros(0)])
+    if not np.isfinite(times).any():
+        return None
+    longest = max(float(np.nanmax(one.step)) for one in journeys)
+    known = times[np.isfinite(times) & (times > 0)]
+    first = float(known.min()) if known.size else 1.0
+    lines = tuple(
+        stairs(one.label, one.style, one.steps, (first, max(longest, first))) for one in journeys
+    )
+    return LineChart(
+        title=f"Share of starts that reached {target}, against steps",
+        x_label="steps",
+        y_label="share of starts solved",
+        panels=(Panel("", lines),),
+        columns=1,
+        x_scale="log",
+        y_range=(0.0, 1.0),
+        metric="share",
+        direct=True,
+        foot="Higher is better: a curve's height at its end is the share of starts that were solved"
+        " at all. The steps are those of the evaluation at which the target was first seen to be "
+        "met.",
+    )
+
+
+def stairs(label: str, style: Style, times: Floats, span: tuple[float, float]) -> Series:
+    """One solver's rising share as the corners of a staircase over a span of times."""
+    inside = np.unique(np.clip(times[np.isfinite(times)], span[0], span[1]))
+    at = np.concatenate([[span[0]], np.repeat(inside, 2), [span[1]]])
+    after = solved_share(times, inside)
+    before = solved_share(times, np.nextafter(inside, 0))
+    height = np.stack([before, after], axis=1).ravel()
+    ends = solved_share(times, np.array([np.nextafter(span[0], 0), span[1]]))
+    y = np.concatenate([[ends[0]], height, [ends[1]]])
+    empty = np.full(len(at), np.nan)
+    return Series(label, style, at, y, empty, empty)
+
+
+def motion_chart(journeys: Sequence[Journeys], surface: Surface) -> MotionChart:
+    """All optimizers from the start that tells them apart best."""
+    start = telling_start(journeys, spread_starts(_all_starts(journeys)))
+    chosen = tuple(one.only(lanes_from(one.start, start)) for one in journeys)
+    chosen = tuple(one for one in chosen if len(one.path))
+    frames = film_frames(max((one.path.shape[1] for one in chosen), default=1))
+    x, y = start[0] if len(start) else (np.nan, np.nan)
+    steps = [f"{one.label} {count(one.steps[0])}" for one in chosen if np.isfinite(one.steps[0])]
+    reached = f" Steps to the target: {', '.join(steps)}." if steps else ""
+    return MotionChart(
+        title=f"{surface.name}: all optimizers from ({x:.3g}, {y:.3g})".replace("-", "−"),
+        surface=surface,
+        journeys=chosen,
+        frames=frames,
+        foot=f"Time runs faster towards the end.{reached}",
+    )
+
+
+def film_frames(evals: int, most: int = MOST_FRAMES) -> Integers:
+    """Which evaluations a film shows: all of a few, else denser at first, where most happens.
+
+    >>> film_frames(4).tolist()
+    [0, 1, 2, 3]
+    >>> film_frames(101, 6).tolist()
+    [0, 4, 16, 36, 64, 100]
+    """
+    if evals <= most:
+        return np.arange(evals, dtype=np.int64)
+    return np.unique((np.linspace(0, 1, most) ** 2 * (evals - 1)).round().astype(np.int64))
+
+
+def _all_starts(journeys: Sequence[Journeys]) -> Floats:
+    starts = np.concatenate([one.start for one in journeys] or [np.zeros((0, 2))])
+    return starts[first_of_each_start(starts)]
