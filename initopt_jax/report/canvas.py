@@ -108,7 +108,7 @@ def ticks(axes: Axes, which: str, scale: Scale, metric: str, span: tuple[float, 
         axis.set_minor_locator(NullLocator())
     else:
         text = (lambda value: tick_text(value, metric)) if is_share(metric) else _short
-        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
 
 
@@ -132,7 +132,7 @@ def direct_labels(axes: Axes, ends: list[tuple[str, str, float]], room: float) -
 def apart(heights: Floats, room: float) -> Floats:
     """Places near the wanted heights, in their order, at least `room` from each other.
 
-    Names that touch form a block around the mean of what they want.
+    Names that touch form a block around the mean of what they want; none lies above 1.
 
     >>> apart(np.array([0.5, 0.5, 0.9]), 0.1).round(3).tolist()
     [0.45, 0.55, 0.9]
@@ -147,6 +147,10 @@ def apart(heights: Floats, room: float) -> Floats:
     places = np.empty(len(heights))
     for block in blocks:
         places[block] = _bottom(block, heights, room) + room * (np.arange(len(block)) + 0.5)
+    ceiling = 1.0
+    for index in order[::-1]:
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - room
     return places
 
 

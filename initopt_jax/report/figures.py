@@ -98,7 +98,9 @@ def _lines(chart: LineChart) -> Figure:
     _share(chart, grid[:total])
     if chart.direct:
         for axes, panel in zip(grid, chart.panels, strict=False):
-            ends = [(s.label, s.style.color, float(s.y[-1])) for s in panel.series]
+            # Of lines that end level the one that got there first is named first.
+            late = sorted(panel.series, key=lambda s: -float(s.x[s.y >= s.y[-1]].min()))
+            ends = [(s.label, s.style.color, float(s.y[-1])) for s in late]
             direct_labels(axes, ends, room=0.19 / frame.panel[1])
         return figure
     right = figure.get_size_inches()[0] - beside

@@ -13,11 +13,14 @@ Domain = tuple[float, float, float, float]
 Integers = npt.NDArray[np.int64]
 
 # What became of a start that reached no known minimum.
-ELSEWHERE, DIVERGED, LEFT, RIGHT, BELOW, ABOVE = -1, -2, -3, -4, -5, -6
+ELSEWHERE, DIVERGED, LEFT, RIGHT, BELOW, ABOVE, ANOTHER = -1, -2, -3, -4, -5, -6, -7
+# Up to so many minima have a letter and a colour each; of more, only the lowest few.
+MOST_NAMED, NAMED_OF_MANY = 8, 5
 # An end belongs to a minimum within this share of the domain's diagonal.
 NEARNESS = 0.025
-# Where a spread of starts is looked for, as shares of the starts' range: off the axes of symmetry.
-SPREAD = ((0.14, 0.18), (0.86, 0.30), (0.28, 0.84), (0.74, 0.88))
+# Where a spread of starts is looked for, as shares of the starts' range: near the edges, from where
+# the way is long, and off the axes of symmetry.
+SPREAD = ((0.08, 0.55), (0.60, 0.06), (0.93, 0.62), (0.42, 0.93))
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class Surface:
     cost: Floats
     minima: Floats
     domain: Domain
+
+    @property
+    def named(self) -> Floats:
+        """[N, 2] the minima with a letter: all of a few, the first (lowest) of many."""
+        few = len(self.minima) <= MOST_NAMED
+        return self.minima if few else self.minima[:NAMED_OF_MANY]
 
     @property
     def tolerance(self) -> float:
@@ -117,7 +126,7 @@ def last_finite(path: Floats) -> Integers:
     >>> last_finite(np.array([[[0.0, 0.0], [1.0, 1.0], [np.nan, 2.0]]])).tolist()
     [1]
     """
-    finite = np.isfinite(path).all(axis=2)
+    finite = np.asarray(np.isfinite(path).all(axis=2))
     last = finite.shape[1] - 1 - np.argmax(finite[:, ::-1], axis=1)
     return np.where(finite.any(axis=1), last, 0)
 
@@ -136,8 +145,8 @@ def outcomes(
             divergence.
 
     Returns:
-        [S] the index of the nearest known minimum within the tolerance, else one of `ELSEWHERE`,
-        `DIVERGED`, `LEFT`, `RIGHT`, `BELOW`, `ABOVE`.
+        [S] the index of the nearest known minimum within the tolerance (`ANOTHER` for one without
+        a letter), else one of `ELSEWHERE`, `DIVERGED`, `LEFT`, `RIGHT`, `BELOW`, `ABOVE`.
     """
     sides = not len(surface.minima) if sides is None else sides
     found = np.full(len(end), ELSEWHERE, np.int64)
@@ -145,7 +154,8 @@ def outcomes(
         apart = np.hypot(*np.moveaxis(end[:, None] - surface.minima[None], 2, 0))
         apart = np.where(np.isfinite(apart), apart, np.inf)
         near = apart.min(axis=1) <= surface.tolerance
-        found = np.where(near, apart.argmin(axis=1), found)
+        nearest = apart.argmin(axis=1)
+        found = np.where(near, np.where(nearest < len(surface.named), nearest, ANOTHER), found)
     found = np.where(diverged, DIVERGED, found)
     if sides and len(end):
         left, right, bottom, top = surface.domain
@@ -173,8 +183,8 @@ def outcome_name(outcome: int, surface: Surface) -> str:
     sides = {LEFT: "left", RIGHT: "right", BELOW: "bottom", ABOVE: "top"}
     if outcome in sides:
         return f"left by the {sides[outcome]}"
-    if outcome == DIVERGED:
-        return "diverged"
+    if outcome in (DIVERGED, ANOTHER):
+        return "diverged" if outcome == DIVERGED else "another minimum"
     return "none of them" if len(surface.minima) else "still inside"
 
 
@@ -232,18 +242,20 @@ def lanes_from(start: Floats, wanted: Floats) -> Integers:
     return np.array([lanes[0] for lanes in found if len(lanes)], np.int64)
 
 
-def telling_start(journeys: Sequence[Journeys], starts: Floats) -> Floats:
+def telling_start(journeys: Sequence[Journeys], starts: Floats, surface: Surface) -> Floats:
     """Of some starts the one that tells the optimizers apart best, [1, 2].
 
-    It is the start from which the number of optimizers that reach the target lies nearest to half
-    of them; of equals, the one with the largest spread of the logarithm of the steps.
+    The start with the most different outcomes; of equals, the one from which the number of
+    optimizers that reach the target lies nearest to half of them; of these, the one with the
+    largest spread of the logarithm of the steps.
     """
     scores = []
     for place, point in enumerate(starts):
-        times = [one.steps[lane] for one in journeys for lane in lanes_from(one.start, point[None])]
-        known = np.array(times, np.float64)
-        solved = known[np.isfinite(known)]
-        far = abs(len(solved) / max(len(known), 1) - 0.5)
+        found = [one.only(lanes_from(one.start, point[None])) for one in journeys]
+        ends = [set(outcomes(one.end, one.diverged, surface).tolist()) for one in found]
+        times = np.concatenate([one.steps for one in found] or [np.zeros(0)])
+        solved = times[np.isfinite(times)]
+        far = abs(len(solved) / max(len(times), 1) - 0.5)
         width = float(np.ptp(np.log(np.maximum(solved, 1.0)))) if len(solved) else 0.0
-        scores.append((far, -width, place))
-    return starts[[min(scores)[2]]] if scores else starts
+        scores.append((-len(set().union(*ends)), far, -width, place))
+    return starts[[min(scores)[-1]]] if scores else starts

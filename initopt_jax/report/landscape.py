@@ -1,5 +1,6 @@
 """Charts of optimizers on a cost function of two variables: trails, basins, speed and motion."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,8 +8,10 @@ import numpy as np
 
 from initopt_jax.report.charts import Floats, LineChart, Panel, Series
 from initopt_jax.report.journeys import (
+    ANOTHER,
     DIVERGED,
     ELSEWHERE,
+    LEFT,
     NEARNESS,
     Integers,
     Journeys,
@@ -25,7 +28,8 @@ from initopt_jax.report.palette import MUTED, Style
 from initopt_jax.stats import solved_share
 
 MOST_FRAMES = 60
-LOST, NOWHERE = "#1b1f24", "#d9dce0"
+SHARES_WIDTH = 38  # letters across a panel
+LOST, NOWHERE, OTHER = "#1b1f24", "#d9dce0", "#e6cfa8"
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class TrailChart:
     title: str
     surface: Surface
     panels: tuple[Journeys, ...]
-    headings: tuple[str, ...]
+    headings: tuple[tuple[str, str], ...]
     columns: int
     foot: str = ""
 
@@ -105,14 +109,19 @@ def trail_chart(journeys: Sequence[Journeys], surface: Surface, setting: str) ->
         title=f"{surface.name}: the way down {many}",
         surface=surface,
         panels=panels,
-        headings=tuple(f"{one.label}\n{_setting(one, setting)}" for one in journeys),
+        headings=tuple((one.label, _result(one, setting)) for one in journeys),
         columns=columns_for(len(panels)),
         foot=f"{marks}. Contours: {shades}. Paths are drawn between evaluations.",
     )
 
 
-def _setting(one: Journeys, setting: str) -> str:
-    return f"{one.setting} ({setting.removesuffix(' setting')})" if one.setting else setting
+def _result(one: Journeys, setting: str) -> str:
+    """The chosen setting, and over all starts the share that were solved, and how fast."""
+    text = one.setting or setting
+    if not np.isfinite(one.steps).any():
+        return text
+    half = f", half by step {count(one.median)}" if np.isfinite(one.median) else ""
+    return f"{text}: {share_text(one.solved)} solved{half}"
 
 
 def basin_chart(journeys: Sequence[Journeys], surface: Surface) -> BasinChart:
@@ -122,8 +131,9 @@ def basin_chart(journeys: Sequence[Journeys], surface: Surface) -> BasinChart:
         found = one.only(first_of_each_start(one.start))
         outcome = outcomes(found.end, found.diverged, surface)
         seen |= set(outcome.tolist())
-        panels.append(BasinPanel(one.label, shares_text(outcome, surface), found.start, outcome))
-    known = sorted(seen | set(range(len(surface.minima))), key=lambda k: (k < 0, abs(k)))
+        shares = textwrap.fill(shares_text(outcome, surface), SHARES_WIDTH)
+        panels.append(BasinPanel(one.label, shares, found.start, outcome))
+    known = sorted(seen | set(range(len(surface.named))), key=_legend_order)
     minima = len(surface.minima)
     what = "which minimum is reached" if minima > 1 else "where the minimum is reached"
     near = (
@@ -152,13 +162,13 @@ def outcome_color(outcome: int) -> str:
     """
     if outcome >= 0:
         return MUTED[outcome % len(MUTED)]
-    if outcome == DIVERGED:
-        return LOST
-    return NOWHERE if outcome == ELSEWHERE else MUTED[-outcome % len(MUTED)]
+    if outcome in (DIVERGED, ELSEWHERE, ANOTHER):
+        return {DIVERGED: LOST, ELSEWHERE: NOWHERE, ANOTHER: OTHER}[outcome]
+    return MUTED[LEFT - outcome]
 
 
 def shares_text(outcome: Integers, surface: Surface) -> str:
-    """The share of starts with each outcome, largest first; those that did not occur are left out.
+    """The share of starts with each outcome, in the legend's order; what did not occur is left out.
 
     >>> flat = np.zeros(2)
     >>> plain = Surface("f", "", flat, flat, np.zeros((2, 2)), np.array([[3.0, 2.0]]), (0, 4, 0, 4))
@@ -166,13 +176,23 @@ def shares_text(outcome: Integers, surface: Surface) -> str:
     'A 75%, none 25%'
     """
     values, many = np.unique(outcome, return_counts=True)
-    order = sorted(zip(-many, values < 0, values, strict=True))
+    counts = dict(zip(values.tolist(), many.tolist(), strict=True))
     parts = []
-    for less, _, value in order:
-        name = outcome_name(int(value), surface).partition(" (")[0]
-        name = name.removeprefix("left by the ").replace("none of them", "none")
-        parts.append(f"{name} {share_text(-less / len(outcome))}")
+    for value in sorted(counts, key=_legend_order):
+        name = outcome_name(value, surface).partition(" (")[0]
+        for long, short in SHORT.items():
+            name = name.replace(long, short)
+        parts.append(f"{name} {share_text(counts[value] / len(outcome))}")
     return ", ".join(parts)
+
+
+SHORT = {"left by the ": "", "none of them": "none", "another minimum": "another"}
+
+
+def _legend_order(outcome: int) -> tuple[int, int]:
+    """Minima by letter, then others, then by side, then none, and last what diverged."""
+    last = {ANOTHER: 1, ELSEWHERE: 3, DIVERGED: 4}
+    return (0, outcome) if outcome >= 0 else (last.get(outcome, 2), -outcome)
 
 
 def share_text(share: float) -> str:
@@ -204,7 +224,7 @@ def solved_chart(journeys: Sequence[Journeys], target: str) -> LineChart | None:
         panels=(Panel("", lines),),
         columns=1,
         x_scale="log",
-        y_range=(0.0, 1.0),
+        y_range=(0.0, 1.03),
         metric="share",
         direct=True,
         foot="Higher is better: a curve's height at its end is the share of starts that were solved"
@@ -228,19 +248,21 @@ def stairs(label: str, style: Style, times: Floats, span: tuple[float, float]) -
 
 def motion_chart(journeys: Sequence[Journeys], surface: Surface) -> MotionChart:
     """All optimizers from the start that tells them apart best."""
-    start = telling_start(journeys, spread_starts(_all_starts(journeys)))
+    start = telling_start(journeys, spread_starts(_all_starts(journeys)), surface)
     chosen = tuple(one.only(lanes_from(one.start, start)) for one in journeys)
     chosen = tuple(one for one in chosen if len(one.path))
-    frames = film_frames(max((one.path.shape[1] for one in chosen), default=1))
     x, y = start[0] if len(start) else (np.nan, np.nan)
     steps = [f"{one.label} {count(one.steps[0])}" for one in chosen if np.isfinite(one.steps[0])]
+    most = max((one.path.shape[1] for one in chosen), default=1)
+    frames = film_frames(most)
+    hurry = "Time runs faster towards the end." if len(frames) < most else ""
     reached = f" Steps to the target: {', '.join(steps)}." if steps else ""
     return MotionChart(
         title=f"{surface.name}: all optimizers from ({x:.3g}, {y:.3g})".replace("-", "−"),
         surface=surface,
         journeys=chosen,
         frames=frames,
-        foot=f"Time runs faster towards the end.{reached}",
+        foot=f"{hurry}{reached}".strip(),
     )
 
 
