@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from initopt_jax.errors import ConfigError, nearest
+from initopt_jax.task_keys import COST_FUNCTION, of_config, of_task
 
 MAX_SEED = 1_000_000  # reported seeds lie below, tuning seeds start here: they never meet
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -60,13 +61,26 @@ class DatasetConfig(_Open):
     """A data set by name (`digits`, `tfds:mnist`, `module:function`) and its options."""
 
 
+class FunctionConfig(_Open):
+    """A cost function of two variables by name (`himmelblau`, `module:function`) and its options."""
+
+
 class TaskConfig(_Strict):
-    """What is learned: a loss with metrics, on a data set, in batches of one size."""
+    """What is learned: a loss with metrics, on a data set, in batches of one size.
+
+    Of the task `cost_function` it is a `function`, and there are no data: the other keys are None.
+    """
 
     name: Name
-    dataset: DatasetConfig
-    batch_size: Count | Literal["full"] = 64
-    split: SplitConfig = SplitConfig()
+    dataset: DatasetConfig | None = None
+    batch_size: Count | Literal["full"] | None = 64
+    split: SplitConfig | None = SplitConfig()
+    function: FunctionConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_kind(cls, value: Any) -> Any:
+        return of_task(value) if isinstance(value, Mapping) else value
 
 
 class ModelConfig(_Open):
@@ -171,6 +185,7 @@ class Config(_Strict):
 
     Attributes:
         name: names the default folder, `runs/<name>`.
+        model: None for a cost function, as nothing but a point moves there.
         seeds: number of reported seeds, or a crossed design.
         steps: optimizer steps of every lane.
         eval_every: steps between evaluations; divides `steps`. Default: a tenth of the steps.
@@ -187,7 +202,7 @@ class Config(_Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     task: TaskConfig
-    model: ModelConfig
+    model: ModelConfig | None = None
     initializers: list[InitializerConfig] = Field(min_length=1)
     optimizers: list[OptimizerConfig] = Field(min_length=1)
     seeds: SeedsConfig = SeedsConfig(all=10)
@@ -201,6 +216,16 @@ class Config(_Strict):
     checkpoint_every: float = Field(default=30.0, gt=0)
     early_stop: bool = False
     audit: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_kind(cls, value: Any) -> Any:
+        return of_config(value) if isinstance(value, Mapping) else value
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the task is a bare cost function."""
+        return self.task.name == COST_FUNCTION
 
     @field_validator("probes")
     @classmethod

@@ -115,6 +115,7 @@ def new_manifest(
         "lanes": len(experiment.lanes),
         "tiles": len(tiles),
         "parameters": experiment.parameters,
+        "function": experiment.landscape and experiment.landscape.describe(),
         "metrics": dict(experiment.task.metrics),
         "primary": experiment.task.primary,
         "chance": experiment.task.chance(experiment.dataset.test.targets),
@@ -144,7 +145,7 @@ def study_info(manifest: Mapping[str, Any]) -> stats.StudyInfo:
         name=manifest["name"],
         task=config.task.name,
         dataset=manifest["dataset"]["name"],
-        model=_model_line(config),
+        model=_function_line(config) if config.is_function else _model_line(config),
         primary=manifest["primary"],
         metrics=manifest["metrics"],
         selection=config.tuning.metric,
@@ -160,12 +161,23 @@ def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     widths = [width] if isinstance(width, int) else sorted(set(width))
     tiles = f"{manifest['tiles']:,} tiles of {' or '.join(map(str, widths))}"
     data = manifest["dataset"]
+    function = manifest.get("function")
     devices = f"{manifest['devices']} devices ({manifest['device_kind']}, {manifest['machine']})"
     programs = f"{len(manifest['programs'])}, {compiling:.1f} s of compilation over all devices"
-    return (
+    what: tuple[tuple[str, str], ...] = (
         ("lanes", f"{manifest['lanes']:,} networks in {tiles}"),
         ("parameters of a network", f"{manifest['parameters']:,}"),
         ("data", f"{data['name']}, fingerprint {data['fingerprint']}"),
+    )
+    if function:
+        box = "x from {:g} to {:g}, y from {:g} to {:g}".format(*function["domain"])
+        what = (
+            ("lanes", f"{manifest['lanes']:,} runs in {tiles}"),
+            ("domain", box),
+            ("known minima", f"{len(function['minima'])}"),
+        )
+    return (
+        *what,
         ("platform", f"{manifest['platform']}, {devices}"),
         ("versions", ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())),
         ("training programs", programs),
@@ -173,7 +185,16 @@ def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _function_line(config: Config) -> str:
+    """A cost function and its options."""
+    spec = config.task.function
+    given = spec.options.items() if spec else ()
+    return ", ".join([spec.name if spec else "", *(f"{name} {value:g}" for name, value in given)])
+
+
 def _model_line(config: Config) -> str:
+    if config.model is None:
+        return ""
     options = config.model.options
     hidden = options.pop("hidden", None)
     widths = "-".join(map(str, hidden)) if isinstance(hidden, list) else ""

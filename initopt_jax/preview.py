@@ -16,6 +16,7 @@ from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
+from initopt_jax.engine.points import StartingPoints
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import MODEL_LEVEL
 from initopt_jax.names import importable_from
@@ -55,8 +56,15 @@ def all_tiles(experiment: Experiment) -> list[Tile]:
     return cut_tiles(experiment.programs, table, np.arange(len(table)))
 
 
-def initial_weights(experiment: Experiment) -> InitialWeights:
+def initial_weights(experiment: Experiment) -> InitialWeights | StartingPoints:
     """The first weights of every lane, by initializer cell and init seed."""
+    if experiment.landscape:
+        return StartingPoints(
+            experiment.params,
+            [cell.rules for cell in experiment.weights],
+            [cell.place for cell in experiment.weights],
+            experiment.network.anatomy.layouts,
+        )
     return InitialWeights(
         experiment.params,
         [cell.rules for cell in experiment.weights],
@@ -74,7 +82,9 @@ def _refine(experiment: Experiment, cell: Weights) -> Callable[..., Any] | None:
     return lambda key, params: compiled(key, params, network.inputs, network.targets)[0]
 
 
-def audit_experiment(experiment: Experiment, initial: InitialWeights) -> list[LeafAudit]:
+def audit_experiment(
+    experiment: Experiment, initial: InitialWeights | StartingPoints
+) -> list[LeafAudit]:
     """Every parameter leaf of every initializer cell, at the first reported seed."""
     seed = experiment.config.seeds.first
     rows: list[LeafAudit] = []

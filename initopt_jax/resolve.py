@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from initopt_jax import data, models, probes, tasks
-from initopt_jax.config import Config, DatasetConfig, TargetConfig
+from initopt_jax.config import Config, TargetConfig
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.errors import ConfigError, unknown_name
@@ -24,7 +24,16 @@ from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options
 from initopt_jax.sources import SourceFile, collect, own_modules
+from initopt_jax.starts import expand_starts
 from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
+from initopt_jax.tasks.cost_function import (
+    LEAF,
+    Landscape,
+    find_landscape,
+    make_dataset,
+    make_model,
+    make_task,
+)
 from initopt_jax.types import Dataset, Model, PyTree, Task
 
 LANE_INTS = ("program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
@@ -41,6 +50,7 @@ class Experiment:
         params: shapes of the parameters. model_state: the model's first mutable state.
         network: the model on its training data, as initializers see it.
         sources: the user's own modules behind the config, by name.
+        landscape: the cost function, where the task is one.
     """
 
     config: Config
@@ -56,6 +66,7 @@ class Experiment:
     probes: tuple[probes.Probe, ...]
     target: Target | None
     sources: Mapping[str, SourceFile]
+    landscape: Landscape | None = None
 
     @property
     def parameters(self) -> int:
@@ -80,12 +91,20 @@ def resolve(config: Config) -> Experiment:
     Raises:
         ConfigError: an unknown name or option, data that are not there, an impossible combination.
     """
-    task = find_task(config.task.name)
+    landscape = _landscape(config)
+    if landscape:
+        config = _with_target(config, landscape)
+        task, dataset = make_task(landscape.minima), make_dataset(landscape)
+        model = make_model(landscape)
+        weights = expand_starts(config, landscape)
+    else:
+        task = find_task(config.task.name)
+        dataset = load_dataset(config, task)
+        model = build_model(config, dataset)
+        weights = expand_initializers(config.initializers)
     _check_tuning(config.tuning.metric, task)
-    dataset = load_dataset(config.task.dataset, task, config)
-    model = build_model(config, dataset)
+    _check_probes(config)
     params, model_state = _model_shapes(config, model, dataset)
-    weights = expand_initializers(config.initializers)
     network = models.network_of(model, task, params, model_state, dataset.train)
     for cell in weights:
         _check_weights(cell, params, network)
@@ -106,7 +125,27 @@ def resolve(config: Config) -> Experiment:
         probes=tuple(lookup("probe", name, probes.REGISTRY, also="") for name in config.probes),
         target=_target(config.target, task),
         sources=collect(own_modules(config.to_json())),
+        landscape=landscape,
     )
+
+
+def _landscape(config: Config) -> Landscape | None:
+    """The cost function of a config whose task is one."""
+    spec = config.task.function
+    return find_landscape(spec.name, spec.options) if spec else None
+
+
+def _with_target(config: Config, landscape: Landscape) -> Config:
+    """The config with the cost that solves its function as target, where none was given."""
+    if config.target or landscape.target is None:
+        return config
+    target = TargetConfig(metric="val_loss", at_most=landscape.target)
+    return config.model_copy(update={"target": target})
+
+
+def _check_probes(config: Config) -> None:
+    if LEAF in config.probes and not config.is_function:
+        raise ConfigError(f"probe {LEAF!r} is for cost functions; a network has no place in a plane")
 
 
 def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:
@@ -157,9 +196,12 @@ def find_task(name: str) -> Task:
     return made
 
 
-def load_dataset(spec: DatasetConfig, task: Task, config: Config) -> Dataset:
+def load_dataset(config: Config, task: Task) -> Dataset:
     """The data set of a config: bundled, from TFDS, or the arrays of a user's function."""
-    split = data.SplitSpec(**config.task.split.model_dump())
+    spec = config.task.dataset
+    if spec is None or task.kind == "cost_function":
+        raise ConfigError(f"task {task.name!r} learns from no data set")
+    split = data.SplitSpec(**(config.task.split.model_dump() if config.task.split else {}))
     if ":" in spec.name and not spec.name.startswith("tfds:"):
         made = call_with(
             f"dataset {spec.name!r}", import_object("dataset", spec.name), spec.options
@@ -172,6 +214,8 @@ def load_dataset(spec: DatasetConfig, task: Task, config: Config) -> Dataset:
 def build_model(config: Config, dataset: Dataset) -> Model:
     """The model of a config, with as many outputs as the data ask for."""
     spec = config.model
+    if spec is None:
+        raise ConfigError("model is missing: what is to learn the task?")
     if ":" in spec.name:
         make = import_object("model", spec.name)
     else:
@@ -182,6 +226,7 @@ def build_model(config: Config, dataset: Dataset) -> Model:
 
 
 def _model_shapes(config: Config, model: Model, dataset: Dataset) -> tuple[PyTree, PyTree]:
+    name = config.model.name if config.model else ""
     examples = jax.ShapeDtypeStruct((2, *dataset.train.inputs.shape[1:]), np.float32)
 
     def forward(key: Any, inputs: Any) -> Any:
@@ -193,12 +238,12 @@ def _model_shapes(config: Config, model: Model, dataset: Dataset) -> tuple[PyTre
     except (TypeError, ValueError) as error:
         shape = dataset.train.inputs.shape[1:]
         raise ConfigError(
-            f"model {config.model.name!r} does not take inputs of shape {shape}: {error}"
+            f"model {name!r} does not take inputs of shape {shape}: {error}"
         ) from error
     wanted = (2, dataset.outputs)
     if outputs.shape != wanted:
         raise ConfigError(
-            f"model {config.model.name!r} gives outputs of shape {outputs.shape} for 2 examples; "
+            f"model {name!r} gives outputs of shape {outputs.shape} for 2 examples; "
             f"task {config.task.name!r} on {dataset.name!r} needs {wanted}"
         )
     if jax.tree.leaves(state):

@@ -191,11 +191,14 @@ def _recorded_folders(store: Store) -> list[Path]:
 
 def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:
     evals = [tile.steps // experiment.programs[tile.program].eval_every for tile in tiles]
-    leaves = [name for name, _ in named_leaves(experiment.params)]
+    coordinates = {"leaf": [name for name, _ in named_leaves(experiment.params)]}
+    if experiment.landscape:
+        coordinates["coordinate"] = ["x", "y"]
+    sizes = {name: len(labels) for name, labels in coordinates.items()}
     return Layout(
         variables(experiment),
-        sizes={"lane": len(experiment.lanes), "eval": max(evals) + 1, "leaf": len(leaves)},
-        coordinates={"leaf": leaves},
+        sizes={"lane": len(experiment.lanes), "eval": max(evals) + 1, **sizes},
+        coordinates=coordinates,
     )
 
 

@@ -19,6 +19,7 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
 from initopt_jax.names import find_initializer, find_transform, lookup
 from initopt_jax.options import call_with, check_options, grid, swept_axes
+from initopt_jax.tasks.functions.starts import STARTS, Place
 from initopt_jax.types import Initializer, Law, ModelInitializer, PyTree, Transform, option_names
 
 Bound = tuple[Callable[..., Any], Callable[..., Any] | None]
@@ -37,6 +38,8 @@ class Weights:
         laws: per pattern, `(shape) -> Law`, or None where the initializer states none.
         refine: `(key, params, network) -> (params, info)` of an initializer that sees the whole
             network, applied to what the rules drew.
+        place: `(init seeds [n]) -> points [n, 2]` of a start on a cost function; the rules then
+            only say what it is held to.
     """
 
     label: str
@@ -44,12 +47,18 @@ class Weights:
     rules: tuple[tuple[str, Callable[..., Any]], ...]
     laws: dict[str, Callable[..., Any] | None]
     refine: Callable[..., Any] | None = None
+    place: Place | None = None
 
 
 def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ...]:
     """Every initializer at every value of its swept hyperparameters."""
     cells: list[Weights] = []
     for spec in specs:
+        if spec.name in STARTS:
+            raise ConfigError(
+                f"initializer {spec.name!r} places the starting points of a cost function; it "
+                "cannot draw the weights of a network"
+            )
         entry = find_initializer(spec.name, INITIALIZERS)
         whole = isinstance(entry, ModelInitializer)
         function = entry.refine if whole else entry.draw
@@ -70,6 +79,11 @@ def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ..
                 cells.append(replace(_covering(label, values, bound, spec), refine=refine))
             else:
                 cells.append(_covering(label, values, _bound(entry, options), spec))
+    return distinct(cells)
+
+
+def distinct(cells: Sequence[Weights]) -> tuple[Weights, ...]:
+    """The cells. Raises ConfigError where two have the same label."""
     labels = [cell.label for cell in cells]
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"initializer {repeated!r} is listed twice; give one of them a label")
@@ -168,7 +182,7 @@ def expand_optimizers(
             width = _width(config.tile_width, len(programs), seen, cost)
             programs[shared] = Program(
                 index=len(programs),
-                label=f"{spec.name}, {'full batch' if batch is None else f'batch {batch}'}",
+                label=_program_label(spec, config, batch),
                 make_transform=_maker(entry, static, rates),
                 hyperparameters=tuple(sorted(axes)),
                 batch_size=batch,
@@ -183,6 +197,12 @@ def expand_optimizers(
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"optimizer {repeated!r} is listed twice; give one of them a label")
     return Sweeps(tuple(programs.values()), tuple(cells))
+
+
+def _program_label(spec: OptimizerConfig, config: Config, batch: int | None) -> str:
+    if config.is_function:
+        return spec.name
+    return f"{spec.name}, {'full batch' if batch is None else f'batch {batch}'}"
 
 
 def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelCost) -> int:
@@ -285,7 +305,7 @@ def _batch_size(
 ) -> int | None:
     default = "full" if entry.full_batch else config.task.batch_size
     batch = spec.batch_size if spec.batch_size is not None else default
-    if batch == "full":
+    if batch in ("full", None):
         return None
     if batch > examples:
         raise ConfigError(

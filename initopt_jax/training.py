@@ -15,6 +15,7 @@ from initopt_jax.engine.events import Compiled, Event, Finished, Progress, Saved
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import Tile
+from initopt_jax.engine.points import StartingPoints
 from initopt_jax.engine.programs import Work
 from initopt_jax.errors import Interrupted
 from initopt_jax.resolve import Experiment
@@ -51,7 +52,7 @@ def variables(experiment: Experiment) -> dict[str, records.Variable]:
     return records.variables(list(experiment.task.metrics), probes, experiment.target)
 
 
-def make_work(experiment: Experiment, initial: InitialWeights) -> Work:
+def make_work(experiment: Experiment, initial: InitialWeights | StartingPoints) -> Work:
     """The engine's view of an experiment."""
     return Work(
         model=experiment.model,
@@ -128,7 +129,7 @@ class Recorder:
 def train(
     store: Store,
     experiment: Experiment,
-    initial: InitialWeights,
+    initial: InitialWeights | StartingPoints,
     tiles: Sequence[Tile],
     devices: Sequence[Device],
     progress: Callable[[Tally], None] | None,

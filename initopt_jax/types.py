@@ -18,6 +18,7 @@ Device: TypeAlias = Any  # jax.Device is no type to type checkers
 PyTree = Any
 Shape = tuple[int, ...]
 Direction = Literal["min", "max"]
+TaskKind = Literal["classification", "regression", "cost_function"]
 
 
 @dataclass(frozen=True)
@@ -182,12 +183,12 @@ class Dataset:
         name: as written in the config.
         kind: which task fits.
         train, val, test: the splits.
-        outputs: number of classes, or of regression targets.
+        outputs: number of classes, or of regression targets; of numbers that a model gives.
         fingerprint: SHA-256 of the arrays of all splits, 16 hex digits.
     """
 
     name: str
-    kind: Literal["classification", "regression"]
+    kind: TaskKind
     train: Split
     val: Split
     test: Split
@@ -210,19 +211,19 @@ class Task:
         metrics: metric name to the direction that is better; `loss` is always among them.
         primary: the metric that a study leads with.
         chance: `(test targets) -> float`, the best value of `primary` for a prediction that ignores
-            its input.
+            its input; None where there is no such thing.
         formula: one line, plain text.
         reference: authors, year, title.
     """
 
     name: str
-    kind: Literal["classification", "regression"]
+    kind: TaskKind
     loss: Callable[[Array, Array], Array]
     measure: Callable[[Array, Array, Array], dict[str, Array]]
     summarize: Callable[[dict[str, Array]], dict[str, Array]]
     metrics: Mapping[str, Direction]
     primary: str
-    chance: Callable[[np.ndarray], float]
+    chance: Callable[[np.ndarray], float | None]
     formula: str = ""
     reference: str = ""
 

@@ -28,6 +28,7 @@ LAYERS = (
     {"stats"},
     {"store"},
     {"resolve"},
+    {"starts"},
     {"sweep"},
     {"config"},
     {"engine"},
@@ -36,7 +37,7 @@ LAYERS = (
     {"audit"},
     {"initializers", "transforms"},
     {"names", "options"},
-    {"tree", "keys", "checks", "metrics", "sources", "bits"},
+    {"tree", "keys", "checks", "task_keys", "metrics", "sources", "bits"},
     {"types", "errors"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

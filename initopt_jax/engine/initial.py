@@ -94,6 +94,12 @@ class InitialWeights:
                     break
                 self._bytes -= _size(self._drawn.pop(oldest).result())
 
+    def stacked(self, weights: np.ndarray, seeds: np.ndarray, device: Device) -> PyTree:
+        """The first weights of W lanes, with a leading axis W; arguments as of a call, [W] each."""
+        lanes = zip(weights.tolist(), seeds.tolist(), strict=True)
+        trees = [self(cell, seed, device) for cell, seed in lanes]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
     def drawn(self, weights: int, seed: int) -> PyTree:
         """What the rules of a cell draw, before an initializer that sees the whole network."""
         return self._draw(weights, seed, jax.local_devices()[0], refined=False)

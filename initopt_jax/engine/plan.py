@@ -11,6 +11,8 @@ from initopt_jax.engine.segment import MakeTransform
 
 CPU_WIDTH = 16
 ACCELERATOR_WIDTH = 512
+FEW_PARAMETERS = 4  # of such models a step costs less than to ask for it: lanes are what fills it
+CPU_WIDTH_OF_FEW = 2048
 # Chosen from the curves of benchmarks/scaling.py: of a tile's weights and of a step's activations
 # about so much stays in cache.
 CPU_WEIGHT_BYTES, CPU_ACTIVATION_BYTES = 8 * 2**20, 4 * 2**20
@@ -80,16 +82,20 @@ def tile_width(platform: str, cost: ModelCost, batch: int) -> int:
 
     The largest power of two, up to 16 on CPU and 512 elsewhere, for which four float32 copies of
     all lanes' weights (weights, gradients, two accumulators) stay within 8 MiB on CPU and 1 GiB
-    elsewhere, and the activations of their batches within 4 MiB and 1 GiB.
+    elsewhere, and the activations of their batches within 4 MiB and 1 GiB. On CPU up to 2048 lanes
+    of a model of at most four weights, such as a point on a cost function.
 
     >>> digits = ModelCost(parameters=8_970, activations=406, flops=17_664)
     >>> tile_width("cpu", digits, 64), tile_width("cpu", digits, 1_078)
     (16, 2)
     >>> tile_width("gpu", digits, 64)
     512
+    >>> tile_width("cpu", ModelCost(parameters=2, activations=20, flops=0), 1)
+    2048
     """
     cpu = platform == "cpu"
-    most = CPU_WIDTH if cpu else ACCELERATOR_WIDTH
+    few = CPU_WIDTH_OF_FEW if cost.parameters <= FEW_PARAMETERS else CPU_WIDTH
+    most = few if cpu else ACCELERATOR_WIDTH
     weights = (CPU_WEIGHT_BYTES if cpu else ACCELERATOR_BYTES) // (16 * max(cost.parameters, 1))
     activations = CPU_ACTIVATION_BYTES if cpu else ACCELERATOR_BYTES
     fitting = min(weights, activations // (4 * batch * max(cost.activations, 1)))

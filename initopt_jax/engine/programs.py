@@ -10,7 +10,9 @@ import numpy as np
 
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
+from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.engine.plan import LaneTable, Program
+from initopt_jax.engine.points import StartingPoints
 from initopt_jax.engine.segment import (
     EVALUATION_CHUNK,
     Chunks,
@@ -32,7 +34,7 @@ class Work:
 
     Attributes:
         shapes: of one network's parameters.
-        initial: `(weights, init_seed, device) -> params` on the host, for one lane.
+        initial: `stacked(weights [W], init_seeds [W], device) -> params [W, ...]` on the host.
         model_state: the model's first mutable state, the same for every lane.
         probes: name to `(params of one lane) -> array`.
         eval_train: at most so many training examples measure `train_*`.
@@ -47,7 +49,7 @@ class Work:
     programs: Sequence[Program]
     lanes: LaneTable
     shapes: PyTree
-    initial: Callable[[int, int, Device], PyTree]
+    initial: InitialWeights | StartingPoints
     model_state: PyTree
     probes: Mapping[str, Probe]
     eval_train: int

@@ -198,13 +198,11 @@ class Worker:
     def _start(self, tile: Tile, program: Program) -> tuple[LaneState, LaneInputs]:
         lanes = tile.padded(program.width)
         table = self.work.lanes
-        params = [
-            self.work.initial(int(weights), int(seed), self.device)
-            for weights, seed in zip(table.weights[lanes], table.init_seed[lanes], strict=True)
-        ]
+        initial = self.work.initial
+        params = initial.stacked(table.weights[lanes], table.init_seed[lanes], self.device)
         state = [self.work.model_state] * program.width
         stacked = jax.device_put(
-            (_stack(params), _stack(state), table.noise_seed[lanes].astype(np.uint32)), self.device
+            (params, _stack(state), table.noise_seed[lanes].astype(np.uint32)), self.device
         )
         hyper = {
             name: table.hyperparameters[name][lanes].astype(np.float32)

@@ -1,0 +1,77 @@
+"""Which keys of a config belong to networks on data, and which to a bare cost function.
+
+Works on plain values before the schema sees them, so that each mistake gets words of its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+COST_FUNCTION = "cost_function"
+OF_DATA = ("dataset", "batch_size", "split")
+
+
+def of_task(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A task's values: what does not belong to its kind is refused or, for a function, left empty.
+
+    Raises:
+        ValueError: a key is missing, or one of the other kind is given.
+
+    >>> of_task({"name": "cost_function", "function": "ravine"})["batch_size"] is None
+    True
+    """
+    if raw.get("name") != COST_FUNCTION:
+        if raw.get("function") is not None:
+            raise ValueError(
+                f"function is for the task {COST_FUNCTION}; the task {raw.get('name')!r} learns "
+                "from a dataset"
+            )
+        if raw.get("name") is not None and raw.get("dataset") is None:
+            raise ValueError(f"dataset is missing: the task {raw['name']!r} learns from one")
+        if "batch_size" in raw and raw["batch_size"] is None:
+            raise ValueError("batch_size must be a number, or 'full'")
+        return {key: value for key, value in raw.items() if key != "split" or value is not None}
+    if raw.get("function") is None:
+        raise ValueError(
+            "function is missing: which cost function? As in {name: cost_function, function: "
+            "himmelblau}"
+        )
+    _refuse(raw, OF_DATA, "a cost function has no data")
+    return {**raw, **dict.fromkeys(OF_DATA)}
+
+
+def of_config(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's values, with a cost function's own defaults where its task is one.
+
+    Raises:
+        ValueError: a key is missing, or one of the other kind is given.
+    """
+    task = raw.get("task")
+    name = task.get("name") if isinstance(task, Mapping) else getattr(task, "name", task)
+    if name != COST_FUNCTION:
+        if task is not None and raw.get("model") is None:
+            raise ValueError("model is missing: what is to learn the task?")
+        return dict(raw)
+    _refuse(raw, ("model",), "a cost function has no network")
+    for place, entry in _entries(raw, "optimizers"):
+        _refuse(entry, ("batch_size",), "a cost function has no data", place)
+        _refuse(entry, ("per_leaf",), "a cost function has no network", place)
+    for place, entry in _entries(raw, "initializers"):
+        _refuse(entry, ("base", "bias", "rules"), "a cost function has no layers", place)
+    made = {"probes": ["point"], **raw, "model": None}
+    target = raw.get("target")
+    if isinstance(target, Mapping):
+        made["target"] = {"metric": "val_loss", **target}
+    return made
+
+
+def _entries(raw: Mapping[str, Any], key: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    listed = raw.get(key)
+    for number, entry in enumerate(listed if isinstance(listed, list) else []):
+        if isinstance(entry, Mapping):
+            yield f"{key}.{number}.", entry
+
+
+def _refuse(raw: Mapping[str, Any], keys: Iterable[str], why: str, place: str = "") -> None:
+    for key in keys:
+        if raw.get(key):  # an empty value is what a resolved config holds
+            raise ValueError(f"{place}{key} was given, but {why}")

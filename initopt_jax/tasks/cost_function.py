@@ -1,0 +1,188 @@
+"""A bare cost function of two variables, in the form in which networks are trained.
+
+The one parameter is a point in the plane. It has the place of a network's weights, so that starting
+points are initializations, and a run passes through the very engine that trains networks.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from initopt_jax.errors import ConfigError
+from initopt_jax.names import import_object, lookup
+from initopt_jax.options import call_with, check_options
+from initopt_jax.task_keys import COST_FUNCTION
+from initopt_jax.tasks.functions import REGISTRY, CostFunction, Domain, Point, from_function
+from initopt_jax.types import (
+    Array,
+    Dataset,
+    Direction,
+    Model,
+    PyTree,
+    Split,
+    Task,
+    option_names,
+)
+
+NAME = COST_FUNCTION
+LEAF = "point"
+FORMULA = "loss = f(x, y); distance = min over known minima of |(x, y) - minimum|"
+OUTPUTS = 3
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A cost function with its options filled in.
+
+    Attributes:
+        name: as written in the config.
+        options: as given there.
+        cost: `(x, y) -> scalar`.
+        minima: those that are known.
+        domain: x_low, x_high, y_low, y_high.
+        target: a cost that counts as solved, or None.
+    """
+
+    name: str
+    options: Mapping[str, float]
+    cost: Callable[[Array, Array], Array]
+    minima: tuple[Point, ...]
+    domain: Domain
+    target: float | None
+
+    def describe(self) -> dict[str, Any]:
+        """As plain JSON values, for a manifest."""
+        return {
+            "name": self.name,
+            "options": dict(self.options),
+            "minima": [list(point) for point in self.minima],
+            "domain": list(self.domain),
+            "target": self.target,
+        }
+
+
+def find_landscape(name: str, options: Mapping[str, Any]) -> Landscape:
+    """The cost function that a config names: one of `functions.REGISTRY`, or `module:function`.
+
+    Args:
+        name: of the function.
+        options: by name; one number each.
+
+    Raises:
+        ConfigError: the name or an option is unknown, or the function does not give one number for
+            two.
+
+    >>> find_landscape("ravine", {"condition": 10.0}).cost(0.0, 1.0)
+    5.0
+    """
+    what = f"function {name!r}"
+    entry = _find(name)
+    check_options(what, entry.cost, options, given=_variables(entry))
+    for option, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{what}: {option} must be one number, got {value!r}")
+    cost = functools.partial(entry.cost, **options)
+    _try(what, cost)
+    try:
+        minima = entry.minima(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what}: {error}") from error
+    return Landscape(name, dict(options), cost, minima, entry.domain, entry.target)
+
+
+def _find(name: str) -> CostFunction:
+    if ":" not in name:
+        return lookup("function", name, REGISTRY)
+    given = {"name": name, "function": import_object("function", name)}
+    return call_with(f"function {name!r}", from_function, given)
+
+
+def _variables(entry: CostFunction) -> tuple[str, ...]:
+    """The names of a function's two variables: no options."""
+    return tuple(option_names(entry.cost))[:2]
+
+
+def _try(what: str, cost: Callable[[Any, Any], Any]) -> None:
+    """Refuse what does not give one real number, with a gradient, for two of them."""
+    number = jax.ShapeDtypeStruct((), np.float32)
+    try:
+        made = jax.eval_shape(cost, number, number)
+    except Exception as error:  # noqa: BLE001 - whatever the user's function raises
+        message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise ConfigError(f"{what} fails for two numbers x and y: {message}") from error
+    shape, dtype = getattr(made, "shape", None), getattr(made, "dtype", None)
+    if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        got = f"shape {shape} and type {dtype}" if dtype is not None else type(made).__name__
+        raise ConfigError(f"{what} must return one real number for two, got {got}")
+    try:
+        jax.eval_shape(jax.grad(cost, argnums=(0, 1)), number, number)
+    except Exception as error:  # noqa: BLE001 - whatever differentiating it raises
+        message = str(error).partition("\n")[0]
+        raise ConfigError(f"{what} has no gradient: {type(error).__name__}: {message}") from error
+
+
+def make_model(landscape: Landscape) -> Model:
+    """The function as a model: its parameter is `{"point": [x, y]}`, its outputs are (f, x, y)."""
+
+    def init(key: Array, inputs: Array) -> tuple[PyTree, PyTree]:
+        del key, inputs
+        return {LEAF: jnp.zeros(2, jnp.float32)}, {}
+
+    def apply(
+        params: PyTree,
+        model_state: PyTree,
+        inputs: Array,
+        *,
+        key: Array | None = None,
+        train: bool = False,
+    ) -> tuple[Array, PyTree]:
+        del key, train
+        x, y = params[LEAF][0], params[LEAF][1]
+        outputs = jnp.stack([jnp.asarray(landscape.cost(x, y), x.dtype), x, y])
+        return jnp.broadcast_to(outputs, (inputs.shape[0], OUTPUTS)), model_state
+
+    return Model(init, apply)
+
+
+def make_dataset(landscape: Landscape) -> Dataset:
+    """One example that nothing looks at, in all three splits: a cost function has no data."""
+    one = Split(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
+    return Dataset(landscape.name, NAME, one, one, one, OUTPUTS, fingerprint="none")
+
+
+def make_task(minima: Sequence[Point] = ()) -> Task:
+    """Cost, and the distance from the nearest of these minima where there are any."""
+
+    def measure(outputs: Array, targets: Array, weights: Array) -> dict[str, Array]:
+        del targets
+        sums = {"count": jnp.sum(weights), "loss": jnp.sum(weights * outputs[:, 0])}
+        if minima:
+            gaps = outputs[:, None, 1:] - jnp.asarray(minima, outputs.dtype)[None]
+            nearest = jnp.min(jnp.sqrt(jnp.sum(jnp.square(gaps), axis=-1)), axis=-1)
+            sums["distance"] = jnp.sum(weights * nearest)
+        return sums
+
+    def summarize(sums: dict[str, Array]) -> dict[str, Array]:
+        return {name: value / sums["count"] for name, value in sums.items() if name != "count"}
+
+    metrics: dict[str, Direction] = {"loss": "min"}
+    return Task(
+        name=NAME,
+        kind=NAME,
+        loss=lambda outputs, targets: outputs[:, 0],
+        measure=measure,
+        summarize=summarize,
+        metrics=metrics | ({"distance": "min"} if minima else {}),
+        primary="loss",
+        chance=lambda targets: None,
+        formula=FORMULA,
+        reference="the function's own: initopt list functions",
+    )
+
+
+TASK = make_task()
