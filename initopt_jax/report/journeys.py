@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
 from initopt_jax.report.charts import Floats
+from initopt_jax.report.numbers import rate
 from initopt_jax.report.palette import Style
+from initopt_jax.report.prepare import Results
+from initopt_jax.stats.cells import RATE
+from initopt_jax.tasks.cost_function import Landscape
+from initopt_jax.tasks.functions import Domain
 
-Domain = tuple[float, float, float, float]
 Integers = npt.NDArray[np.int64]
 
 # What became of a start that reached no known minimum.
@@ -18,6 +23,7 @@ ELSEWHERE, DIVERGED, LEFT, RIGHT, BELOW, ABOVE, ANOTHER = -1, -2, -3, -4, -5, -6
 MOST_NAMED, NAMED_OF_MANY = 8, 5
 # An end belongs to a minimum within this share of the domain's diagonal.
 NEARNESS = 0.025
+MESH = 161  # points along each axis of the picture's ground
 # Where a spread of starts is looked for, as shares of the starts' range: near the edges, from where
 # the way is long, and off the axes of symmetry.
 SPREAD = ((0.08, 0.55), (0.60, 0.06), (0.93, 0.62), (0.42, 0.93))
@@ -29,7 +35,6 @@ class Surface:
 
     Attributes:
         name: of the function.
-        formula: one line, plain text.
         x: [X] mesh.
         y: [Y] mesh.
         cost: [Y, X] values at the mesh.
@@ -38,7 +43,6 @@ class Surface:
     """
 
     name: str
-    formula: str
     x: Floats
     y: Floats
     cost: Floats
@@ -120,6 +124,55 @@ class Journeys:
         )
 
 
+def make_surface(landscape: Landscape) -> Surface:
+    """A cost function on a mesh over its domain; costs that are not finite are left out."""
+    left, right, bottom, top = landscape.domain
+    x, y = np.linspace(left, right, MESH), np.linspace(bottom, top, MESH)
+    points = (jnp.asarray(part, jnp.float32) for part in np.meshgrid(x, y))
+    cost = np.asarray(landscape.cost(*points), np.float64)
+    return Surface(
+        name=landscape.name,
+        x=x,
+        y=y,
+        cost=np.broadcast_to(np.where(np.isfinite(cost), cost, np.nan), (MESH, MESH)),
+        minima=np.array(landscape.minima, np.float64).reshape(-1, 2),
+        domain=landscape.domain,
+    )
+
+
+def make_journeys(results: Results) -> tuple[Journeys, ...]:
+    """Each optimizer's reported lanes at the chosen setting of every initializer."""
+    dataset, lanes = results.dataset, results.lanes
+    point, step = (dataset[name].values.astype(np.float64) for name in ("point", "step"))
+    diverged = dataset["diverged"].values.astype(bool)
+    never = np.full(len(point), np.nan)
+    steps = dataset["steps_to_target"].values if "steps_to_target" in dataset else never
+    place = dataset.get_index("lane")
+    made = []
+    for optimizer, style in results.optimizer_styles.items():
+        best = results.best[results.best["optimizer"] == optimizer]
+        own = lanes.index[lanes["cell"].isin(best["cell"]) & (lanes["role"] == "report")]
+        rows = place.get_indexer(own)
+        rows = rows[rows >= 0]
+        rates = best[RATE].dropna().unique() if RATE in best else []
+        low, high = (
+            (rate(float(end)) for end in (min(rates), max(rates))) if len(rates) else ("", "")
+        )
+        text = f"rate {low}" if low == high else f"rates {low} to {high}"
+        made.append(
+            Journeys(
+                label=optimizer,
+                style=style,
+                setting=text if low else "",
+                path=np.where(np.isfinite(step[rows])[:, :, None], point[rows], np.nan),
+                step=step[rows],
+                diverged=diverged[rows],
+                steps=steps[rows].astype(np.float64),
+            )
+        )
+    return tuple(one for one in made if len(one.path))
+
+
 def last_finite(path: Floats) -> Integers:
     """[S] index of each path's last finite point, 0 where none is.
 
@@ -173,7 +226,7 @@ def outcome_name(outcome: int, surface: Surface) -> str:
     """An outcome in words; minima by letter.
 
     >>> flat = np.zeros(2)
-    >>> plain = Surface("f", "", flat, flat, np.zeros((2, 2)), np.array([[3.0, 2.0]]), (0, 4, 0, 4))
+    >>> plain = Surface("f", flat, flat, np.zeros((2, 2)), np.array([[3.0, 2.0]]), (0, 4, 0, 4))
     >>> outcome_name(0, plain), outcome_name(DIVERGED, plain), outcome_name(ELSEWHERE, plain)
     ('A (3, 2)', 'diverged', 'none of them')
     """

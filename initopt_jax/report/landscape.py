@@ -78,7 +78,7 @@ class MotionChart:
     foot: str = ""
 
 
-Landscape = TrailChart | BasinChart | MotionChart
+MapChart = TrailChart | BasinChart | MotionChart
 
 
 def columns_for(panels: int) -> int:
@@ -171,7 +171,7 @@ def shares_text(outcome: Integers, surface: Surface) -> str:
     """The share of starts with each outcome, in the legend's order; what did not occur is left out.
 
     >>> flat = np.zeros(2)
-    >>> plain = Surface("f", "", flat, flat, np.zeros((2, 2)), np.array([[3.0, 2.0]]), (0, 4, 0, 4))
+    >>> plain = Surface("f", flat, flat, np.zeros((2, 2)), np.array([[3.0, 2.0]]), (0, 4, 0, 4))
     >>> shares_text(np.array([0, 0, 0, -1]), plain)
     'A 75%, none 25%'
     """
@@ -252,17 +252,14 @@ def motion_chart(journeys: Sequence[Journeys], surface: Surface) -> MotionChart:
     chosen = tuple(one.only(lanes_from(one.start, start)) for one in journeys)
     chosen = tuple(one for one in chosen if len(one.path))
     x, y = start[0] if len(start) else (np.nan, np.nan)
-    steps = [f"{one.label} {count(one.steps[0])}" for one in chosen if np.isfinite(one.steps[0])]
     most = max((one.path.shape[1] for one in chosen), default=1)
     frames = film_frames(most)
-    hurry = "Time runs faster towards the end." if len(frames) < most else ""
-    reached = f" Steps to the target: {', '.join(steps)}." if steps else ""
     return MotionChart(
         title=f"{surface.name}: all optimizers from ({x:.3g}, {y:.3g})".replace("-", "−"),
         surface=surface,
         journeys=chosen,
         frames=frames,
-        foot=f"{hurry}{reached}".strip(),
+        foot="Time runs faster towards the end." if len(frames) < most else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""Landscapes drawn with Matplotlib: panels of trails and basins as PNG and PDF, motion as a GIF."""
+"""MapCharts drawn with Matplotlib: panels of trails and basins as PNG and PDF, motion as a GIF."""
 
 from typing import Any
 
@@ -30,12 +30,12 @@ from initopt_jax.report.ground import (
     within_reach,
 )
 from initopt_jax.report.journeys import Journeys, Surface
-from initopt_jax.report.landscape import BasinChart, BasinPanel, Landscape, MotionChart, TrailChart
+from initopt_jax.report.landscape import BasinChart, BasinPanel, MapChart, MotionChart, TrailChart
 
 PANEL_WIDTH = 2.55  # inches
 
 
-def draw_landscape(chart: Landscape) -> dict[str, bytes]:
+def draw_landscape(chart: MapChart) -> dict[str, bytes]:
     """Draw a landscape.
 
     Args:

@@ -15,7 +15,7 @@ from initopt_jax.report.journeys import (
     outcome_name,
     outcomes,
 )
-from initopt_jax.report.landscape import TrailChart, share_text
+from initopt_jax.report.landscape import MotionChart, TrailChart, share_text
 from initopt_jax.report.numbers import count, listed
 from initopt_jax.stats import beats, wilson_interval
 
@@ -125,6 +125,20 @@ def trail_sentence(chart: TrailChart) -> str:
         f"Shortest ways: {short[1]}, {short[0]:.3g} on average over the starts shown; longest: "
         f"{long[1]}, {long[0]:.3g}."
     )
+
+
+def motion_sentence(chart: MotionChart) -> str:
+    """In which order the target is reached from the start of the film."""
+    arrived = sorted(
+        (float(one.steps[0]), one.label) for one in chart.journeys if np.isfinite(one.steps[0])
+    )
+    if not arrived:
+        return "From this start no optimizer reaches a target."
+    late = [one.label for one in chart.journeys if not np.isfinite(one.steps[0])]
+    text = (
+        f"The target is reached by {listed([f'{name} at step {count(n)}' for n, name in arrived])}"
+    )
+    return f"{text}; never by {listed(late)}." if late else f"{text}."
 
 
 def lengths(path: Floats) -> Floats:
