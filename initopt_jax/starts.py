@@ -14,7 +14,6 @@ from initopt_jax.tasks.functions import Domain, Point
 from initopt_jax.tasks.functions.starts import Place, make_fixed, make_grid, side_of
 from initopt_jax.types import Law, Shape
 
-
 BOUNDS = ("low", "high")
 
 

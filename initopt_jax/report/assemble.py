@@ -14,7 +14,6 @@ from initopt_jax.report.landscape import (
     MapChart,
     basin_chart,
     motion_chart,
-    solved_chart,
     trail_chart,
 )
 from initopt_jax.report.landscape_figures import draw_landscape
@@ -33,6 +32,7 @@ from initopt_jax.report.prepare import (
     norm_chart,
     rate_chart,
 )
+from initopt_jax.report.profile import solved_chart
 from initopt_jax.report.tables import summary_csv
 from initopt_jax.report.tradeoff import tradeoff_chart
 from initopt_jax.stats import StudyInfo

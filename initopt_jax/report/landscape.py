@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initopt_jax.report.charts import Floats, LineChart, Panel, Series
+from initopt_jax.report.charts import Floats
 from initopt_jax.report.journeys import (
     ANOTHER,
     DIVERGED,
@@ -24,8 +24,7 @@ from initopt_jax.report.journeys import (
     telling_start,
 )
 from initopt_jax.report.numbers import count
-from initopt_jax.report.palette import MUTED, Style
-from initopt_jax.stats import solved_share
+from initopt_jax.report.palette import MUTED
 
 MOST_FRAMES = 60
 SHARES_WIDTH = 38  # letters across a panel
@@ -204,46 +203,6 @@ def share_text(share: float) -> str:
     if 0 < share < 0.005:
         return "<1%"
     return ">99%" if 0.995 <= share < 1 else f"{100 * share:.0f}%"
-
-
-def solved_chart(journeys: Sequence[Journeys], target: str) -> LineChart | None:
-    """The share of starts that reached the target against steps; None where nobody did."""
-    times = np.concatenate([one.steps for one in journeys] or [np.zeros(0)])
-    if not np.isfinite(times).any():
-        return None
-    longest = max(float(np.nanmax(one.step)) for one in journeys)
-    known = times[np.isfinite(times) & (times > 0)]
-    first = float(known.min()) if known.size else 1.0
-    lines = tuple(
-        stairs(one.label, one.style, one.steps, (first, max(longest, first))) for one in journeys
-    )
-    return LineChart(
-        title=f"Share of starts that reached {target}, against steps",
-        x_label="steps",
-        y_label="share of starts solved",
-        panels=(Panel("", lines),),
-        columns=1,
-        x_scale="log",
-        y_range=(0.0, 1.03),
-        metric="share",
-        direct=True,
-        foot="Higher is better: a curve's height at its end is the share of starts that were solved"
-        " at all. The steps are those of the evaluation at which the target was first seen to be "
-        "met.",
-    )
-
-
-def stairs(label: str, style: Style, times: Floats, span: tuple[float, float]) -> Series:
-    """One solver's rising share as the corners of a staircase over a span of times."""
-    inside = np.unique(np.clip(times[np.isfinite(times)], span[0], span[1]))
-    at = np.concatenate([[span[0]], np.repeat(inside, 2), [span[1]]])
-    after = solved_share(times, inside)
-    before = solved_share(times, np.nextafter(inside, 0))
-    height = np.stack([before, after], axis=1).ravel()
-    ends = solved_share(times, np.array([np.nextafter(span[0], 0), span[1]]))
-    y = np.concatenate([[ends[0]], height, [ends[1]]])
-    empty = np.full(len(at), np.nan)
-    return Series(label, style, at, y, empty, empty)
 
 
 def motion_chart(journeys: Sequence[Journeys], surface: Surface) -> MotionChart:

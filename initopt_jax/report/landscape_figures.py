@@ -33,6 +33,7 @@ from initopt_jax.report.journeys import Journeys, Surface
 from initopt_jax.report.landscape import BasinChart, BasinPanel, MapChart, MotionChart, TrailChart
 
 PANEL_WIDTH = 2.55  # inches
+LINE_POINTS = 11.5  # height of a small line
 
 
 def draw_landscape(chart: MapChart) -> dict[str, bytes]:
@@ -67,10 +68,11 @@ def _trails(chart: TrailChart) -> Figure:
 
 def _headings(axes: Axes, large: str, small: str, lines: int) -> None:
     """A panel's title over its numbers."""
-    axes.set_title(large, fontsize=LABEL, color=INK, loc="left", pad=6 + 11 * (lines - 1))
-    axes.text(
-        0, 1.02, small, transform=axes.transAxes, fontsize=SMALL, color=SOFT, va="bottom",
-        linespacing=1.25,
+    high = 5 + LINE_POINTS * (lines - 1)
+    axes.set_title(large, fontsize=LABEL, color=INK, loc="left", pad=high)
+    axes.annotate(
+        small, (0, 1), xytext=(0, high - 3), textcoords="offset points", xycoords="axes fraction",
+        fontsize=SMALL, color=SOFT, va="top", linespacing=1.25, annotation_clip=False,
     )  # fmt: skip
 
 
@@ -155,7 +157,12 @@ def _basin(axes: Axes, chart: BasinChart, panel: BasinPanel) -> None:
     if len(x) > 1 and len(y) > 1 and len(x) * len(y) == len(place):
         cells = np.empty((len(y), len(x)))
         cells[np.searchsorted(y, panel.start[:, 1]), np.searchsorted(x, panel.start[:, 0])] = place
-        axes.pcolormesh(edges(x), edges(y), cells, edgecolors="face", linewidth=0.2, **limits)
+        around = edges(x), edges(y)
+        axes.pcolormesh(*around, cells, edgecolors="face", linewidth=0.2, **limits)
+        set_bounds(axes, chart.surface)
+        # Starts at the edge of the domain show their whole square.
+        axes.set_xlim(min(around[0][0], axes.get_xlim()[0]), max(around[0][-1], axes.get_xlim()[1]))
+        axes.set_ylim(min(around[1][0], axes.get_ylim()[0]), max(around[1][-1], axes.get_ylim()[1]))
     else:
         # Starts that make no full grid are drawn where they are.
         size = 60.0 if len(place) < 20 else 16.0
@@ -163,8 +170,7 @@ def _basin(axes: Axes, chart: BasinChart, panel: BasinPanel) -> None:
             panel.start[:, 0], panel.start[:, 1], c=place, s=size, marker="s", edgecolors="#57606a",
             linewidths=0.4, **limits,
         )  # fmt: skip
-    set_bounds(axes, chart.surface)
-    axes.set_facecolor("white")
+        set_bounds(axes, chart.surface)
 
 
 def edges(centers: Floats) -> Floats:

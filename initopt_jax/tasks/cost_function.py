@@ -112,7 +112,7 @@ def _try(what: str, cost: Callable[[Any, Any], Any]) -> None:
     number = jax.ShapeDtypeStruct((), np.float32)
     try:
         made = jax.eval_shape(cost, number, number)
-    except Exception as error:  # noqa: BLE001 - whatever the user's function raises
+    except Exception as error:
         message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise ConfigError(f"{what} fails for two numbers x and y: {message}") from error
     shape, dtype = getattr(made, "shape", None), getattr(made, "dtype", None)
@@ -121,7 +121,7 @@ def _try(what: str, cost: Callable[[Any, Any], Any]) -> None:
         raise ConfigError(f"{what} must return one real number for two, got {got}")
     try:
         jax.eval_shape(jax.grad(cost, argnums=(0, 1)), number, number)
-    except Exception as error:  # noqa: BLE001 - whatever differentiating it raises
+    except Exception as error:
         message = str(error).partition("\n")[0]
         raise ConfigError(f"{what} has no gradient: {type(error).__name__}: {message}") from error
 
