@@ -112,7 +112,7 @@ def measure(study: initopt_jax.Study) -> Entrant:
     return Entrant(
         function=study.info.dataset,
         formula=FUNCTIONS[study.info.dataset].formula,
-        target=study.info.target.text if study.info.target else "",
+        target=study.info.target_text,
         labels=tuple(one.label for one in journeys),
         settings=tuple(one.setting for one in journeys),
         times=np.stack([one.steps for one in journeys], axis=1),

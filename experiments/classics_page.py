@@ -35,7 +35,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Entrant:
-    """One function's study: `times` [starts, optimizers] are NaN where the target was not reached."""
+    """One function's study; `times` [starts, optimizers] are NaN where the target was missed."""
 
     function: str
     formula: str
@@ -133,8 +133,8 @@ def _sentence(field: Field, row: int) -> str:
     text = (
         f"{label} takes place {place_text(field.overall, row)} of {len(field.labels)} over "
         f"{total:,} problems: it solved {share_text(solved / total)} of them (95% interval "
-        f"{100 * low:.0f}% to {100 * high:.0f}%), and {share_text(float(field.within[row]))} within "
-        f"{NEAR:g} times the steps of the fastest."
+        f"{100 * low:.0f}% to {100 * high:.0f}%), and {share_text(float(field.within[row]))} "
+        f"within {NEAR:g} times the steps of the fastest."
     )
     others = [other for other in field.order if other != row]
     groups = (

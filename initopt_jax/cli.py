@@ -134,7 +134,9 @@ def check(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="initializers, transforms, models, tasks, datasets or probes."),
+        typer.Argument(
+            help="initializers, starts, transforms, models, tasks, functions, datasets or probes."
+        ),
     ] = None,
 ) -> None:
     """List what a config may name, with formula and reference."""

@@ -5,17 +5,24 @@ A config says *what* to study; `resolve` turns its names into functions and its 
 
 import copy
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from initopt_jax.errors import ConfigError, nearest
 from initopt_jax.task_keys import COST_FUNCTION, of_config, of_task
+from initopt_jax.yaml_text import parse_yaml
 
 MAX_SEED = 1_000_000  # reported seeds lie below, tuning seeds start here: they never meet
 Count = Annotated[int, Field(ge=1, strict=True)]
@@ -43,6 +50,16 @@ class _Open(BaseModel):
         return dict(self.model_extra or {})
 
 
+Entry = TypeVar("Entry")
+
+
+def _there(value: Entry | None) -> Entry:
+    """What may be left out in some studies, and not in this one."""
+    if value is None:
+        raise PydanticCustomError("missing", "is missing")
+    return value
+
+
 class SplitConfig(_Strict):
     """Shares of the data held out, and the seed of the permutation that picks them."""
 
@@ -62,7 +79,7 @@ class DatasetConfig(_Open):
 
 
 class FunctionConfig(_Open):
-    """A cost function of two variables by name (`himmelblau`, `module:function`) and its options."""
+    """A cost function of two variables by name (`ravine`, `module:function`) and its options."""
 
 
 class TaskConfig(_Strict):
@@ -72,7 +89,7 @@ class TaskConfig(_Strict):
     """
 
     name: Name
-    dataset: DatasetConfig | None = None
+    dataset: DatasetConfig | None = Field(default=None, validate_default=True)
     batch_size: Count | Literal["full"] | None = 64
     split: SplitConfig | None = SplitConfig()
     function: FunctionConfig | None = None
@@ -81,6 +98,13 @@ class TaskConfig(_Strict):
     @classmethod
     def _of_one_kind(cls, value: Any) -> Any:
         return of_task(value) if isinstance(value, Mapping) else value
+
+    @field_validator("dataset")
+    @classmethod
+    def _something_to_learn(
+        cls, value: DatasetConfig | None, info: ValidationInfo
+    ) -> DatasetConfig | None:
+        return value if info.data.get("name") == COST_FUNCTION else _there(value)
 
 
 class ModelConfig(_Open):
@@ -206,7 +230,7 @@ class Config(_Strict):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     task: TaskConfig
-    model: ModelConfig | None = None
+    model: ModelConfig | None = Field(default=None, validate_default=True)
     initializers: list[InitializerConfig] = Field(min_length=1)
     optimizers: list[OptimizerConfig] = Field(min_length=1)
     seeds: SeedsConfig = SeedsConfig(all=10)
@@ -226,6 +250,14 @@ class Config(_Strict):
     def _of_one_kind(cls, value: Any) -> Any:
         return of_config(value) if isinstance(value, Mapping) else value
 
+    @field_validator("model")
+    @classmethod
+    def _something_that_learns(
+        cls, value: ModelConfig | None, info: ValidationInfo
+    ) -> ModelConfig | None:
+        task = info.data.get("task")
+        return value if task is None or task.name == COST_FUNCTION else _there(value)
+
     @property
     def is_function(self) -> bool:
         """Whether the task is a bare cost function."""
@@ -241,45 +273,6 @@ class Config(_Strict):
     def to_json(self) -> dict[str, Any]:
         """The whole config, defaults included, as plain JSON values."""
         return self.model_dump(mode="json")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: `1e-3` is a number, a key given twice is an error."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    mapping: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in mapping:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is given twice", key_node.start_mark
-            )
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
-
-
-def parse_yaml(text: str, source: str = "config") -> Any:
-    """YAML text as plain values. Raises ConfigError with line and column."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader subclass
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{source} is not valid YAML{place}: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {error}") from None
 
 
 def read_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
@@ -392,7 +385,8 @@ def _explain(item: Any, raw: Mapping[str, Any]) -> str:
         return f"{place} is missing"
     message = item["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(item["input"], dict) else f" (got {item['input']!r})"
-    return f"{place}: {message[0].lower()}{message[1:]}{shown}"
+    at = f"{place}: " if location else ""  # what concerns the whole config names its keys itself
+    return f"{at}{message[0].lower()}{message[1:]}{shown}"
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {

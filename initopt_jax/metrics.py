@@ -60,8 +60,12 @@ class Target:
     @property
     def text(self) -> str:
         """The target in words."""
+        return self.text_of(readable(self.metric))
+
+    def text_of(self, metric: str) -> str:
+        """The target in words, under another name of its metric."""
         sign, bound = ("≥", self.at_least) if self.at_most is None else ("≤", self.at_most)
-        return f"{readable(self.metric)} {sign} {bound:g}"
+        return f"{metric} {sign} {bound:g}"
 
     def reached(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
         """Where values are good enough; NaN never is.

@@ -145,9 +145,7 @@ def _with_target(config: Config, landscape: Landscape) -> Config:
 
 def _check_probes(config: Config) -> None:
     if LEAF in config.probes and not config.is_function:
-        raise ConfigError(
-            f"probe {LEAF!r} is for cost functions; a network has no place in a plane"
-        )
+        raise ConfigError(f"probe {LEAF!r} is for cost functions; a network is no point in a plane")
 
 
 def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:

@@ -257,15 +257,19 @@ def catalogue(kind: str | None) -> None:
 
 def _kinds() -> dict[str, list[tuple[str, str, str]]]:
     from initopt_jax import data, initializers, models, probes, tasks, transforms
+    from initopt_jax.tasks import functions
+    from initopt_jax.tasks.functions.starts import STARTS
 
     def rows(registry: dict) -> list[tuple[str, str, str]]:
         return [(entry.name, entry.formula, entry.reference) for entry in registry.values()]
 
     return {
         "initializers": rows(initializers.REGISTRY) + rows(initializers.MODEL_LEVEL),
+        "starts": rows(STARTS),
         "transforms": rows(transforms.REGISTRY),
         "models": rows(models.REGISTRY),
         "tasks": rows(tasks.REGISTRY),
+        "functions": rows(functions.REGISTRY),
         "datasets": [(e.name, e.description, e.reference) for e in data.REGISTRY.values()],
         "probes": rows(probes.REGISTRY),
     }

@@ -8,13 +8,15 @@ import numpy as np
 from initopt_jax import initializers
 from initopt_jax.config import Config, InitializerConfig, SeedsConfig
 from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.names import OWN, lookup
 from initopt_jax.sweep import Weights, distinct, expand_initializers
 from initopt_jax.tasks.cost_function import Landscape
 from initopt_jax.tasks.functions import Domain, Point
-from initopt_jax.tasks.functions.starts import Place, make_fixed, make_grid, side_of
+from initopt_jax.tasks.functions.starts import STARTS, Place, make_fixed, make_grid, side_of
 from initopt_jax.types import Law, Shape
 
 BOUNDS = ("low", "high")
+KNOWN = {**STARTS, **initializers.REGISTRY}
 
 
 def expand_starts(config: Config, landscape: Landscape) -> tuple[Weights, ...]:
@@ -34,6 +36,9 @@ def expand_starts(config: Config, landscape: Landscape) -> tuple[Weights, ...]:
             raise ConfigError(
                 f"initializer {spec.name!r} sees a whole network; a cost function has none"
             )
+        elif ":" not in spec.name and not spec.name.startswith("jax."):
+            lookup("initializer", spec.name, KNOWN, "; or jax.<name>" + OWN)
+            cells += expand_initializers([spec])
         else:
             cells += expand_initializers([spec])
     return distinct(cells)
@@ -80,8 +85,8 @@ def _points(spec: InitializerConfig, seeds: SeedsConfig) -> list[Weights]:
 
 
 def _point(what: str, value: Any) -> Point:
-    numbers = value if isinstance(value, list) and len(value) == 2 else [None]
-    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
+    numbers = value if isinstance(value, list) else []
+    if len(numbers) != 2 or not all(type(number) in (int, float) for number in numbers):
         raise ConfigError(f"{what}; got {value!r}")
     return float(numbers[0]), float(numbers[1])
 

@@ -14,7 +14,7 @@ def of_task(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A task's values: what does not belong to its kind is refused or, for a function, left empty.
 
     Raises:
-        ValueError: a key is missing, or one of the other kind is given.
+        ValueError: a cost function is missing, or a key of the other kind is given.
 
     >>> of_task({"name": "cost_function", "function": "ravine"})["batch_size"] is None
     True
@@ -25,8 +25,6 @@ def of_task(raw: Mapping[str, Any]) -> dict[str, Any]:
                 f"function is for the task {COST_FUNCTION}; the task {raw.get('name')!r} learns "
                 "from a dataset"
             )
-        if raw.get("name") is not None and raw.get("dataset") is None:
-            raise ValueError(f"dataset is missing: the task {raw['name']!r} learns from one")
         if "batch_size" in raw and raw["batch_size"] is None:
             raise ValueError("batch_size must be a number, or 'full'")
         return {key: value for key, value in raw.items() if key != "split" or value is not None}
@@ -43,13 +41,11 @@ def of_config(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A config's values, with a cost function's own defaults where its task is one.
 
     Raises:
-        ValueError: a key is missing, or one of the other kind is given.
+        ValueError: a key that only networks have is given for a cost function.
     """
     task = raw.get("task")
     name = task.get("name") if isinstance(task, Mapping) else getattr(task, "name", task)
     if name != COST_FUNCTION:
-        if task is not None and raw.get("model") is None:
-            raise ValueError("model is missing: what is to learn the task?")
         return dict(raw)
     _refuse(raw, ("model",), "a cost function has no network")
     for place, entry in _entries(raw, "optimizers"):

@@ -37,7 +37,7 @@ LAYERS = (
     {"audit"},
     {"initializers", "transforms"},
     {"names", "options"},
-    {"tree", "keys", "checks", "task_keys", "metrics", "sources", "bits"},
+    {"tree", "keys", "checks", "task_keys", "yaml_text", "metrics", "sources", "bits"},
     {"types", "errors"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

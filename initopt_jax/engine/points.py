@@ -55,7 +55,9 @@ class StartingPoints:
 
             return jax.jit(jax.vmap(draw))
 
-        self._draw = [None if place else drawn_by(r) for r, place in zip(rules, places, strict=True)]
+        self._draw = [
+            None if place else drawn_by(r) for r, place in zip(rules, places, strict=True)
+        ]
 
     def __call__(self, weights: int, seed: int, device: Device | None = None) -> PyTree:
         """The point of one cell under one init seed."""

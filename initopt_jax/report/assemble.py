@@ -71,7 +71,8 @@ def figures(results: Results) -> list[Shown]:
     shown = [Shown("heatmap", heat_chart(results), words.heat_caption(results))]
     tradeoff: Chart | None = tradeoff_chart(results)
     if tradeoff is not None:
-        shown.append(Shown("speed_accuracy", tradeoff, " ".join(words.speed_sentences(results))))
+        name = "speed_cost" if results.info.is_function else "speed_accuracy"
+        shown.append(Shown(name, tradeoff, " ".join(words.speed_sentences(results))))
     for name, make, caption in LINES:
         chart = make(results)
         if chart is not None:
@@ -89,10 +90,10 @@ def landscape_figures(results: Results, landscape: Landscape) -> list[Shown]:
         Shown("trails", trails, trail_sentence(trails)),
         Shown("basins", basin_chart(journeys, surface), basin_sentence(journeys, surface)),
     ]
-    target = results.info.target
-    solved = solved_chart(journeys, target.text) if target else None
-    if target and solved:
-        shown.append(Shown("solved", solved, " ".join(speed_sentences(journeys, target.text))))
+    target = results.info.target_text
+    solved = solved_chart(journeys, target)
+    if solved:
+        shown.append(Shown("solved", solved, " ".join(speed_sentences(journeys, target))))
     curves = curve_chart(results)
     shown.append(Shown("learning_curves", curves, words.curve_caption(curves)))
     rates = rate_chart(results)

@@ -80,7 +80,7 @@ def render(results: Results, shown: list[Shown], drawn: Mapping[str, bytes]) -> 
         figures=script_json(figures),
         plotly=get_plotlyjs(),
         tuned=bool((results.lanes["role"] == "tuning").any()),
-        selection=words.readable(results.info.selection),
+        selection=results.info.readable(results.info.selection),
     )
     return text.encode("utf-8")
 
@@ -117,7 +117,7 @@ def groups(results: Results) -> list[tuple[str, list[str]]]:
     )
     diverged = words.divergence_sentences(results)
     if len(diverged) > 1:
-        made.append(("Where networks diverged", diverged[1:]))
+        made.append((f"Where {results.info.lane}s diverged", diverged[1:]))
     return made
 
 
@@ -130,5 +130,5 @@ def cell_table(results: Results) -> Table:
 def landscape_findings(results: Results, landscape: Landscape) -> list[str]:
     """What a study on a cost function of two variables has to say first."""
     journeys, target = make_journeys(results), results.info.target
-    found = speed_sentences(journeys, target.text) if target else []
+    found = speed_sentences(journeys, results.info.target_text) if target else []
     return [*found, basin_sentence(journeys, make_surface(landscape))]

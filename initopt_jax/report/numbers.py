@@ -65,11 +65,18 @@ def gap(mean: float, low: float, high: float, metric: str) -> str:
 
     >>> gap(0.012, -0.001, 0.025, "test_accuracy")
     '+1.20 [−0.10, +2.50] percentage points'
+    >>> gap(-6e-8, -8e-8, -4e-8, "test_loss")
+    '−6e-08 [−8e-08, −4e-08]'
     """
     scale, unit = (100.0, " percentage points") if is_share(metric) else (1.0, "")
     digits = 2 if is_share(metric) else 3
 
+    ends = [abs(value) for value in (mean, low, high) if math.isfinite(value)]
+    tiny = not is_share(metric) and 0 < max(ends, default=0.0) < 5e-4
+
     def signed(value: float) -> str:
+        if tiny:  # all of them would show as zero
+            return f"{value + 0.0:+.2g}".replace("-", MINUS, 1)
         # Rounding first, and adding 0.0, keeps "−0.00" off the page.
         return f"{round(scale * value, digits) + 0.0:+.{digits}f}".replace("-", MINUS)
 

@@ -12,6 +12,7 @@ from initopt_jax.report.charts import (
     HeatPanel,
     LineChart,
     Panel,
+    Scale,
     Series,
     metric_scale,
 )
@@ -26,7 +27,6 @@ from initopt_jax.stats import (
     final_frame,
     headline_metric,
     labels,
-    readable,
 )
 from initopt_jax.stats.cells import RATE
 
@@ -94,6 +94,13 @@ def make_results(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> R
     )
 
 
+def scale_of(results: Results, metric: str) -> Scale:
+    """How a metric is drawn: a cost that falls below zero has no logarithm."""
+    scale = metric_scale(metric)
+    negative = scale == "log" and bool((results.dataset[metric] < 0).any())
+    return "linear" if negative else scale
+
+
 def _matrix(results: Results, column: str) -> Floats:
     wide = results.best.pivot(index="initializer", columns="optimizer", values=column)
     wide = wide.reindex(index=results.initializers, columns=results.optimizers)
@@ -115,13 +122,13 @@ def heat_chart(results: Results) -> HeatChart:
         small.append([_score_small(cell, metric) for cell in cells])
     panels = [
         HeatPanel(
-            title=f"Final {readable(metric)}{' in %' if is_share(metric) else ''}"
+            title=f"Final {results.info.readable(metric)}{' in %' if is_share(metric) else ''}"
             "\n(mean; below: half of its 95% interval)",
             values=mean,
             text=text,
             small=small,
             strong=mean == tops[:, None],
-            scale=metric_scale(metric),
+            scale=scale_of(results, metric),
             metric=metric,
             colors=SCORE_COLORS if info.direction(metric) == "max" else TIME_COLORS,
         )
@@ -176,7 +183,7 @@ def _time_panel(results: Results) -> HeatPanel:
     target = results.info.target
     return HeatPanel(
         title="Steps to "
-        + (target.text if target else "the target")
+        + (results.info.target_text if target else "the target")
         + "\n(median; below: 95% interval, or seeds that reached it)",
         values=median,
         text=text,
@@ -209,18 +216,20 @@ def curve_chart(results: Results, x: str = "step") -> LineChart:
             if cell in by_cell
         ]
         panels.append(Panel(initializer, tuple(series)))
+    scale = scale_of(results, variable)
     start = table.loc[table["eval"] == table["eval"].min(), "mean"]
+    kind = "Descent" if results.info.is_function else "Learning curves"
     where = "against steps" if x == "step" else "against examples seen"
     return LineChart(
-        title=f"Learning curves: {readable(variable)} {where}, each at its {results.setting}",
+        title=f"{kind}: {results.info.readable(variable)} {where}, each at its {results.setting}",
         x_label="steps" if x == "step" else "examples seen",
-        y_label=readable(variable),
+        y_label=results.info.readable(variable),
         panels=tuple(panels),
         columns=min(4, len(panels)),
         # Full-batch methods see many times more examples per step than mini-batch ones.
         x_scale="linear" if x == "step" else "log",
-        y_scale="log",
-        y_range=_loss_range(table, start),
+        y_scale=scale,
+        y_range=_loss_range(table, start) if scale == "log" else None,
         metric=variable,
         foot=BAND_FOOT,
     )
@@ -267,15 +276,17 @@ def rate_chart(results: Results) -> LineChart | None:
     metric = results.metric
     values = np.concatenate([line.y for panel in panels for line in panel.series] or [[np.nan]])
     finite = values[np.isfinite(values)]
+    ends = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.9)
+    scale = scale_of(results, metric)
     return LineChart(
-        title=f"Sensitivity to the learning rate: final {readable(metric)}",
+        title=f"Sensitivity to the learning rate: final {results.info.readable(metric)}",
         x_label="learning rate",
-        y_label=f"final {readable(metric)}",
+        y_label=f"final {results.info.readable(metric)}",
         panels=tuple(panels),
         columns=min(4, len(panels)),
         x_scale="log",
-        y_scale=metric_scale(metric),
-        y_range=(float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.9),
+        y_scale=scale,
+        y_range=None if scale == "linear" else ends,
         metric=metric,
         legend="initializer",
         share_x=False,

@@ -7,7 +7,7 @@ import pandas as pd
 
 from initopt_jax.report.numbers import count, rate, spread
 from initopt_jax.report.prepare import Results
-from initopt_jax.stats import StudyInfo, cell_columns, readable
+from initopt_jax.stats import StudyInfo, cell_columns
 from initopt_jax.stats.cells import RATE
 
 
@@ -66,7 +66,7 @@ def best_table(best: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo) -> Tabl
         if f"{name}_mean" in best
     )
     timed = "steps_to_target_median" in best
-    headings = ["initializer", "optimizer", "setting", readable(metric)]
+    headings = ["initializer", "optimizer", "setting", info.readable(metric)]
     headings += ["steps to target"] if timed else []
     headings += ["diverged"]
     rows = []

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from initopt_jax.report.charts import PointChart, PointPanel, Points, metric_scale
-from initopt_jax.report.prepare import Results
-from initopt_jax.stats import readable
+from initopt_jax.report.charts import PointChart, PointPanel, Points
+from initopt_jax.report.prepare import Results, scale_of
 
 LABELS = {"steps_to_target": "steps", "flops_to_target": "floating-point operations"}
 # Width of the sideways shifts as a share of the axis.
@@ -19,11 +18,11 @@ def tradeoff_chart(results: Results) -> PointChart | None:
     if info.target is None or not times or not np.isfinite(best[f"{metric}_mean"]).any():
         return None
     return PointChart(
-        title=f"Speed against {readable(info.primary)}: final {readable(metric)}, "
-        f"and the cost of {info.target.text}",
-        y_label=f"final {readable(metric)}",
+        title=f"Speed against {info.readable(info.primary)}: final {info.readable(metric)}, "
+        f"and the {'time to' if info.is_function else 'cost of'} {info.target_text}",
+        y_label=f"final {info.readable(metric)}",
         panels=tuple(_panel(results, time) for time in times),
-        y_scale=metric_scale(metric),
+        y_scale=scale_of(results, metric),
         metric=metric,
         marks=tuple((name, style.mark) for name, style in results.initializer_styles.items()),
         foot=f"One point per initializer and optimizer at its {results.setting}; bars: 95% "
@@ -44,7 +43,7 @@ def _panel(results: Results, time: str) -> PointPanel:
         _points(results, best[best["optimizer"] == name], name, time, (low, edge, end))
         for name in results.optimizers
     ]
-    target = info.target.text if info.target else "the target"
+    target = info.target_text if info.target else "the target"
     return PointPanel(
         x_label=f"median {LABELS[time]} to {target}",
         points=tuple(points),

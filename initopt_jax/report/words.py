@@ -6,7 +6,7 @@ import pandas as pd
 from initopt_jax.report.charts import LineChart
 from initopt_jax.report.numbers import count, gap, listed, rate, score, spread
 from initopt_jax.report.prepare import Results
-from initopt_jax.stats import best_per, compare_cells, compare_many, readable, wilson_interval
+from initopt_jax.stats import best_per, compare_cells, compare_many, wilson_interval
 from initopt_jax.stats.cells import RATE
 
 CONSTANT = ("zeros", "ones", "constant")
@@ -32,8 +32,12 @@ def scale_sentence(results: Results) -> str:
     seeds = report.groupby("cell").size().max() if len(report) else 0
     tuning = len(lanes) - len(report)
     more = f" and {tuning:,} more on other seeds for tuning" if tuning else ""
+    if info.is_function:
+        what = f"{len(report):,} runs minimized the cost function {info.model}{more}: "
+    else:
+        what = f"{len(report):,} networks ({info.model}) were trained on {info.dataset}{more}: "
     return (
-        f"{len(report):,} networks ({info.model}) were trained on {info.dataset}{more}: "
+        f"{what}"
         f"{_number(len(results.initializers), 'initializer')} × "
         f"{_number(len(results.optimizers), 'optimizer')}, "
         f"{_number(lanes['cell'].nunique(), 'setting')} in all, "
@@ -49,7 +53,7 @@ def best_sentence(results: Results) -> str:
     """The best pair, and how many others cannot be told from it."""
     order, metric = ranking(results), results.metric
     if order.empty:
-        return "Every network diverged: there is no best pair."
+        return f"Every {results.info.lane} diverged: there is no best pair."
     first = order.iloc[0]
     text = f"Best: {pair(first)}, {_scored(first, results)}"
     if np.isfinite(first.get(RATE, np.nan)):
@@ -68,7 +72,7 @@ def best_sentence(results: Results) -> str:
 def _scored(row: pd.Series, results: Results) -> str:
     metric = results.metric
     mean, low, high = (float(row[f"{metric}_{part}"]) for part in ("mean", "low", "high"))
-    return f"{spread(mean, low, high, metric)} {readable(metric)}"
+    return f"{spread(mean, low, high, metric)} {results.info.readable(metric)}"
 
 
 def comparison_sentences(results: Results, by: str = "initializer") -> list[str]:
@@ -80,10 +84,10 @@ def comparison_sentences(results: Results, by: str = "initializer") -> list[str]
     ):
         label = row[by]
         if not np.isfinite(row["mean"]):
-            sentences.append(f"{label}: every network diverged.")
+            sentences.append(f"{label}: every {results.info.lane} diverged.")
             continue
         value = spread(row["mean"], row["low"], row["high"], metric)
-        text = f"{label}: {row['winner']} leads with {value} {readable(metric)}"
+        text = f"{label}: {row['winner']} leads with {value} {results.info.readable(metric)}"
         if row["n_diverged"]:
             text += f" ({row['n_diverged']} of {row['n_seeds']} diverged)"
         if row["runner_up"] is None:
@@ -108,7 +112,9 @@ def comparison_sentences(results: Results, by: str = "initializer") -> list[str]
 def constant_sentences(results: Results) -> list[str]:
     """What became of networks whose weights all start equal."""
     info, metric, best = results.info, results.metric, results.best
-    sentences = []
+    sentences: list[str] = []
+    if info.is_function:  # a point has no units that could stay alike
+        return sentences
     for label in results.initializers:
         if not label.startswith(CONSTANT):
             continue
@@ -154,10 +160,10 @@ def speed_sentences(results: Results) -> list[str]:
     reached = order[np.isfinite(order["steps_to_target_median"])]
     total = len(results.best)
     if reached.empty:
-        return [f"No pair reached {info.target.text} with at least half of its seeds."]
+        return [f"No pair reached {info.target_text} with at least half of its seeds."]
     fast = reached.sort_values(["steps_to_target_median", "rank", "cell"]).iloc[0]
     text = (
-        f"{len(reached)} of {_number(total, 'pair')} reached {info.target.text} with at least half "
+        f"{len(reached)} of {_number(total, 'pair')} reached {info.target_text} with at least half "
         f"of the seeds. Fastest: {pair(fast)}, median {count(fast['steps_to_target_median'])} steps"
     )
     flops = "flops_to_target_median"
@@ -169,9 +175,9 @@ def speed_sentences(results: Results) -> list[str]:
             text += f" against {count(fast[flops])})"
     top = order.iloc[0]
     if top["cell"] == fast["cell"]:
-        return [text + f"; it is also the one with the best {readable(metric)}."]
+        return [text + f"; it is also the one with the best {results.info.readable(metric)}."]
     difference = compare_cells(results.finals, int(top["cell"]), int(fast["cell"]), metric)
-    text += f". Best {readable(metric)}: {pair(top)}, "
+    text += f". Best {results.info.readable(metric)}: {pair(top)}, "
     steps = float(top["steps_to_target_median"])
     text += f"median {count(steps)} steps" if np.isfinite(steps) else "which did not reach it"
     text += f"; it gains {gap(difference.mean, difference.low, difference.high, metric)}"
@@ -183,10 +189,10 @@ def divergence_sentences(results: Results) -> list[str]:
     finals = results.finals[results.finals["role"] == "report"]
     lost, total = int(finals["diverged"].sum()), len(finals)
     if not lost:
-        return [f"None of the {total:,} reported networks diverged."]
+        return [f"None of the {total:,} reported {results.info.lane}s diverged."]
     low, high = (float(bound) for bound in wilson_interval(lost, total))
     share = f"{lost / total:.1%}; 95% interval {low:.1%} to {high:.1%}"
-    sentences = [f"{lost:,} of the {total:,} reported networks diverged ({share})."]
+    sentences = [f"{lost:,} of the {total:,} reported {results.info.lane}s diverged ({share})."]
     for optimizer in results.optimizers:
         own = finals[finals["optimizer"] == optimizer]
         if not own["diverged"].any():
@@ -222,7 +228,7 @@ def heat_caption(results: Results) -> str:
     """The range of the matrix."""
     order = ranking(results)
     if order.empty:
-        return "Every network diverged."
+        return f"Every {results.info.lane} diverged."
     first, last = order.iloc[0], order.iloc[-1]
     if len(order) == 1:
         return f"{pair(first)} ends at {_scored(first, results)}."
@@ -241,7 +247,7 @@ def curve_caption(chart: LineChart) -> str:
         if np.isfinite(line.y).any() and not line.lost
     ]
     if not ends:
-        return "No curve reaches the end: every network diverged."
+        return "No curve reaches the end: every one diverged."
     low, high = min(ends), max(ends)
     text = f"The lowest curve ends at {score(low[0], chart.metric)} ({low[1]})"
     return text + (
@@ -258,7 +264,7 @@ def rate_caption(chart: LineChart) -> str:
         if worst:
             drops.append((float(np.median(top)), float(np.median(worst)), panel.title))
     if not drops:
-        return "Every network diverged at every learning rate."
+        return "Every one diverged at every learning rate."
     metric = chart.metric
     calm = min(drops, key=lambda drop: drop[0] - drop[1])
     wild = max(drops, key=lambda drop: drop[0] - drop[1])

@@ -136,12 +136,12 @@ def curve_bands(
     names, group = np.unique(cell, return_inverse=True)
     evals, many = values.shape[1], len(leaves)
     index = (group[:, None, None] * evals + np.arange(evals)[:, None]) * many + np.arange(many)
-    table = mean_intervals(
-        values.ravel(),
-        index.ravel(),
-        init_seed=_spread(wanted["init_seed"], values),
-        data_seed=_spread(wanted["data_seed"], values),
+    # Seeds that do not repeat in a cell change nothing, and take most of the time and memory.
+    init, data = (
+        _spread(wanted[axis], values) if wanted.duplicated(["cell", axis]).any() else None
+        for axis in ("init_seed", "data_seed")
     )
+    table = mean_intervals(values.ravel(), index.ravel(), init_seed=init, data_seed=data)
     code = table.index.to_numpy()
     where = code // (evals * many), code // many % evals
     first = np.unique(cell, return_index=True)[1]

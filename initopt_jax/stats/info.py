@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import xarray as xr
 
-from initopt_jax.metrics import SPLITS, Target, bare
+from initopt_jax.metrics import SPLITS, Target, bare, readable
+from initopt_jax.task_keys import COST_FUNCTION
 from initopt_jax.tasks.cost_function import Landscape
 from initopt_jax.types import Direction
 
@@ -57,6 +58,32 @@ class StudyInfo:
             if metric not in self.metrics and (argument, metric) != ("selection", STEPS):
                 allowed = ", ".join(sorted(self.metrics))
                 raise ValueError(f"{argument}: unknown metric {metric!r}. Allowed: {allowed}")
+
+    @property
+    def is_function(self) -> bool:
+        """Whether a bare cost function was minimized: there are no networks, no data, no splits."""
+        return self.task == COST_FUNCTION
+
+    @property
+    def lane(self) -> str:
+        """What a lane is, in one word."""
+        return "run" if self.is_function else "network"
+
+    def readable(self, variable: str) -> str:
+        """A variable's name for readers; of a cost function all splits are the same.
+
+        >>> StudyInfo("demo", "classification", "digits", "mlp").readable("test_accuracy")
+        'test accuracy'
+        """
+        if not self.is_function:
+            return readable(variable)
+        words = {"loss": "cost", "distance": "distance from the nearest minimum"}
+        return words.get(bare(variable), readable(variable))
+
+    @property
+    def target_text(self) -> str:
+        """The target in words, or `none`."""
+        return self.target.text_of(self.readable(self.target.metric)) if self.target else "none"
 
     def direction(self, variable: str) -> Direction:
         """The direction in which a variable such as `val_loss` is better."""

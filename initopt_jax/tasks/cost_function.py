@@ -171,13 +171,15 @@ def make_task(minima: Sequence[Point] = ()) -> Task:
         return {name: value / sums["count"] for name, value in sums.items() if name != "count"}
 
     metrics: dict[str, Direction] = {"loss": "min"}
+    if minima:
+        metrics["distance"] = "min"
     return Task(
         name=NAME,
         kind=NAME,
         loss=lambda outputs, targets: outputs[:, 0],
         measure=measure,
         summarize=summarize,
-        metrics=metrics | ({"distance": "min"} if minima else {}),
+        metrics=metrics,
         primary="loss",
         chance=lambda targets: None,
         formula=FORMULA,
