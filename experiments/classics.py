@@ -24,14 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 import initopt_jax
-from experiments.classics_page import Entrant, Field, page, place_text, sentences
+from experiments.classics_page import NEAR, Entrant, Field, page, place_text, sentences
 from initopt_jax.errors import ConfigError, Interrupted, StudyError, unknown_name
 from initopt_jax.names import find_transform, importable_from
 from initopt_jax.report.journeys import make_journeys
+from initopt_jax.report.landscape import share_text
 from initopt_jax.report.landscape_words import common_starts
 from initopt_jax.report.prepare import make_results
 from initopt_jax.tasks.functions import REGISTRY as FUNCTIONS
@@ -57,8 +59,9 @@ class Size:
     eval_every: int
 
 
-FULL = Size(OPTIMIZERS, RATES, starts=81, tuning=20, steps=600, eval_every=3)
-FAST = Size(("gd", "momentum", "adam"), (0.003, 0.03, 0.3), 9, 4, steps=60, eval_every=3)
+# Grids with an even side have no start on an axis of symmetry, nor on a minimum at the origin.
+FULL = Size(OPTIMIZERS, RATES, starts=100, tuning=20, steps=600, eval_every=3)
+FAST = Size(("gd", "momentum", "adam"), (0.003, 0.03, 0.3), 16, 4, steps=60, eval_every=3)
 
 
 def optimizer_entries(
@@ -123,21 +126,17 @@ def measure(study: initopt_jax.Study) -> Entrant:
 
 def show(field: Field, own: Sequence[str], console: Console) -> None:
     """Print the table of places and the sentences."""
-    table = Table("optimizer", title="Place by function: steps to the target, start by start")
-    for function in field.functions:
-        table.add_column(function.replace("_", "\n"))
-    for heading in ("all", "solved", "within\n2x best"):
-        table.add_column(heading)
+    # A row per function: the optimizers' names are shorter than the functions'.
+    table = Table("", box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table.title = "Places by steps to the target, start by start (=: cannot be told apart)"
     for row in field.order:
-        cells = [place_text(places, row) for places in field.places]
-        table.add_row(
-            field.labels[row],
-            *cells,
-            place_text(field.overall, row),
-            f"{100 * field.solved[row]:.0f}%",
-            f"{100 * field.within[row]:.0f}%",
-            style="bold" if field.labels[row] in own else None,
-        )
+        table.add_column(field.labels[row], style="bold" if field.labels[row] in own else None)
+    for study, found in zip(field.studies, field.places, strict=True):
+        table.add_row(study.function, *(place_text(found, row) for row in field.order))
+    table.add_section()
+    table.add_row("all problems", *(place_text(field.overall, row) for row in field.order))
+    for what, shares in (("solved", field.solved), (f"within {NEAR:g}x best", field.within)):
+        table.add_row(what, *(share_text(float(shares[row])) for row in field.order))
     console.print(table)
     for sentence in sentences(field, own):
         console.print(sentence, markup=False, highlight=False)

@@ -27,6 +27,7 @@ from initopt_jax.stats import (
 )
 
 NEAR = 2.0  # an optimizer within this factor of the fastest did well on a problem
+MOST_LISTED = 4
 THUMBNAIL, THUMBNAIL_COLORS = 620, 96  # pixels across; colours
 
 Floats = npt.NDArray[np.float64]
@@ -148,7 +149,7 @@ def _sentence(field: Field, row: int) -> str:
     if parts:
         text += f" Problem by problem it is, more often than chance explains, {'; '.join(parts)}."
     if level:
-        text += f" From {listed(level)} it cannot be told."
+        text += f" It cannot be told apart from {listed(level)}."
     return text + _best_and_worst(field, row)
 
 
@@ -161,7 +162,9 @@ def _best_and_worst(field: Field, row: int) -> str:
     ends = []
     for what, place in (("best", min(own)), ("worst", max(own))):
         names = [name for name, at in zip(field.functions, own, strict=True) if at == place]
-        ends.append(f"{what} place: {place}, on {listed(names)}")
+        many = len(names) > MOST_LISTED
+        where = f"{len(names)} of {len(own)} functions" if many else listed(names)
+        ends.append(f"{what} place: {place}, on {where}")
     return f" Its {'; its '.join(ends)}."
 
 

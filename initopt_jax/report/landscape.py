@@ -99,6 +99,8 @@ def trail_chart(journeys: Sequence[Journeys], surface: Surface, setting: str) ->
     marks = "Hollow circle: start; dot: end; cross: the cost became infinite"
     if len(surface.minima):
         marks += "; star: known minimum"
+    if len(surface.minima) > len(surface.named):
+        marks += " (small ring: a higher one)"
     shades = (
         "equal ratios of the cost above its lowest value here, light is low"
         if len(surface.minima)

@@ -46,8 +46,9 @@ def stairs(label: str, style: Style, times: Floats, span: tuple[float, float]) -
     after = solved_share(times, inside)
     before = solved_share(times, np.nextafter(inside, 0))
     height = np.stack([before, after], axis=1).ravel()
-    ends = solved_share(times, np.array([np.nextafter(span[0], 0), span[1]]))
+    ends = solved_share(times, np.array(span))
     y = np.concatenate([[ends[0]], height, [ends[1]]])
+    y[at <= span[0]] = ends[0]  # what is solved at the left edge is no jump there
     empty = np.full(len(at), np.nan)
     return Series(label, style, at, y, empty, empty)
 
@@ -70,7 +71,7 @@ def profile_chart(labels: Sequence[str], times: Floats, what: str) -> LineChart 
     known = ratios[np.isfinite(ratios)]
     if not known.size:
         return None
-    last = float(np.clip(known.max(), 1.5, MOST_FACTOR))
+    last = 1.05 * float(np.clip(known.max(), 1.5, MOST_FACTOR))
     looks = styles(labels, BOLD)
     shown = np.where(ratios <= last, ratios, np.inf)
     lines = tuple(
