@@ -100,7 +100,7 @@ def trail_chart(journeys: Sequence[Journeys], surface: Surface, setting: str) ->
     if len(surface.minima):
         marks += "; star: known minimum"
     if len(surface.minima) > len(surface.named):
-        marks += " (small ring: a higher one)"
+        marks += " (small ring: another one)"
     shades = (
         "equal ratios of the cost above its lowest value here, light is low"
         if len(surface.minima)
