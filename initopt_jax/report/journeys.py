@@ -235,7 +235,7 @@ def outcome_name(outcome: int, surface: Surface) -> str:
         return f"{letter(outcome)} ({x:.3g}, {y:.3g})".replace("-", "−")
     sides = {LEFT: "left", RIGHT: "right", BELOW: "bottom", ABOVE: "top"}
     if outcome in sides:
-        return f"left by the {sides[outcome]}"
+        return f"out at the {sides[outcome]}"
     if outcome in (DIVERGED, ANOTHER):
         return "diverged" if outcome == DIVERGED else "another minimum"
     return "none of them" if len(surface.minima) else "still inside"

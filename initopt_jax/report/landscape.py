@@ -27,6 +27,7 @@ from initopt_jax.report.numbers import count
 from initopt_jax.report.palette import MUTED
 
 MOST_FRAMES = 60
+HARD_SPACE = "\u00a0"
 SHARES_WIDTH = 38  # letters across a panel
 LOST, NOWHERE, OTHER = "#1b1f24", "#d9dce0", "#e6cfa8"
 
@@ -132,7 +133,7 @@ def basin_chart(journeys: Sequence[Journeys], surface: Surface) -> BasinChart:
         found = one.only(first_of_each_start(one.start))
         outcome = outcomes(found.end, found.diverged, surface)
         seen |= set(outcome.tolist())
-        shares = textwrap.fill(shares_text(outcome, surface), SHARES_WIDTH)
+        shares = _wrapped(shares_text(outcome, surface))
         panels.append(BasinPanel(one.label, shares, found.start, outcome))
     known = sorted(seen | set(range(len(surface.named))), key=_legend_order)
     minima = len(surface.minima)
@@ -153,6 +154,12 @@ def basin_chart(journeys: Sequence[Journeys], surface: Surface) -> BasinChart:
         columns=columns_for(len(panels)),
         foot=f"Each square is a start. {near}",
     )
+
+
+def _wrapped(shares: str) -> str:
+    """Lines as wide as a panel that break after commas only."""
+    kept = shares.replace(" ", HARD_SPACE).replace("," + HARD_SPACE, ", ")
+    return textwrap.fill(kept, SHARES_WIDTH).replace(HARD_SPACE, " ")
 
 
 def outcome_color(outcome: int) -> str:
@@ -187,7 +194,7 @@ def shares_text(outcome: Integers, surface: Surface) -> str:
     return ", ".join(parts)
 
 
-SHORT = {"left by the ": "", "none of them": "none", "another minimum": "another"}
+SHORT = {"out at the ": "", "none of them": "none", "another minimum": "another"}
 
 
 def _legend_order(outcome: int) -> tuple[int, int]:

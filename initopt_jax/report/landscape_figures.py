@@ -87,7 +87,7 @@ def _trail(axes: Axes, surface: Surface, path: Floats, one: Journeys, *, diverge
     )
     # Single points show how far an evaluation apart is; many would only thicken the line.
     axes.plot(
-        known[1:, 0], known[1:, 1], color=color, linestyle="none", marker=".", markersize=2.6,
+        known[1:, 0], known[1:, 1], color=color, linestyle="none", marker=".", markersize=2,
         zorder=4,
     )  # fmt: skip
     axes.plot(
@@ -160,9 +160,9 @@ def _basin(axes: Axes, chart: BasinChart, panel: BasinPanel) -> None:
         around = edges(x), edges(y)
         axes.pcolormesh(*around, cells, edgecolors="face", linewidth=0.2, **limits)
         set_bounds(axes, chart.surface)
-        # Starts at the edge of the domain show their whole square.
-        axes.set_xlim(min(around[0][0], axes.get_xlim()[0]), max(around[0][-1], axes.get_xlim()[1]))
-        axes.set_ylim(min(around[1][0], axes.get_ylim()[0]), max(around[1][-1], axes.get_ylim()[1]))
+        # Every start shows its whole square, at the domain's edge too, and nothing else is shown.
+        axes.set_xlim(around[0][0], around[0][-1])
+        axes.set_ylim(around[1][0], around[1][-1])
     else:
         # Starts that make no full grid are drawn where they are.
         size = 60.0 if len(place) < 20 else 16.0
