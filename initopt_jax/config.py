@@ -197,7 +197,11 @@ class SeedsConfig(_Strict):
 
 
 class TuningConfig(_Strict):
-    """How hyperparameters are chosen: on this many seeds of their own, on validation data."""
+    """How hyperparameters are chosen: on this many seeds of their own, on validation data.
+
+    The metric is one of the validation split, or `steps_to_target`: most seeds that reach the
+    target, then fewest steps.
+    """
 
     seeds: int = Field(default=3, ge=0, strict=True)
     metric: str = "val_loss"

@@ -102,7 +102,7 @@ def resolve(config: Config) -> Experiment:
         dataset = load_dataset(config, task)
         model = build_model(config, dataset)
         weights = expand_initializers(config.initializers)
-    _check_tuning(config.tuning.metric, task)
+    _check_tuning(config, task)
     _check_probes(config)
     params, model_state = _model_shapes(config, model, dataset)
     parts = (model, task, params, model_state, dataset.train)
@@ -267,7 +267,10 @@ def _target(spec: TargetConfig | None, task: Task) -> Target | None:
     return Target(**spec.model_dump())
 
 
-def _check_tuning(metric: str, task: Task) -> None:
-    allowed = [f"val_{name}" for name in task.metrics]
+def _check_tuning(config: Config, task: Task) -> None:
+    metric = config.tuning.metric
+    allowed = [f"val_{name}" for name in task.metrics] + ["steps_to_target"]
+    if metric == "steps_to_target" and config.target is None:
+        raise ConfigError("tuning.metric: steps_to_target needs a target")
     if metric not in allowed:
         raise ConfigError(unknown_name("tuning.metric", metric, allowed))

@@ -64,7 +64,9 @@ class Study:
     @cached_property
     def info(self) -> stats.StudyInfo:
         """Names and directions that statistics and reports need."""
-        return study_info(self.manifest)
+        recorded = sources.folders(self.manifest.get("sources", {}), self.dir)
+        with importable_from(*recorded):
+            return study_info(self.manifest)
 
     def check(self) -> None:
         """Raise StudyError where rows are damaged or missing. The first time, every row is read."""

@@ -9,6 +9,20 @@ from initopt_jax.report import words
 from initopt_jax.report.charts import Chart, LineChart
 from initopt_jax.report.figures import draw
 from initopt_jax.report.html import Shown, render
+from initopt_jax.report.journeys import make_journeys, make_surface
+from initopt_jax.report.landscape import (
+    MapChart,
+    basin_chart,
+    motion_chart,
+    trail_chart,
+)
+from initopt_jax.report.landscape_figures import draw_landscape
+from initopt_jax.report.landscape_words import (
+    basin_sentence,
+    motion_sentence,
+    speed_sentences,
+    trail_sentence,
+)
 from initopt_jax.report.prepare import (
     Results,
     curve_chart,
@@ -18,9 +32,11 @@ from initopt_jax.report.prepare import (
     norm_chart,
     rate_chart,
 )
+from initopt_jax.report.profile import solved_chart
 from initopt_jax.report.tables import summary_csv
 from initopt_jax.report.tradeoff import tradeoff_chart
 from initopt_jax.stats import StudyInfo
+from initopt_jax.tasks.cost_function import Landscape
 
 LINES: tuple[tuple[str, Callable[[Results], LineChart | None], Callable[[LineChart], str]], ...] = (
     ("learning_curves", curve_chart, words.curve_caption),
@@ -35,15 +51,23 @@ def files(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> dict[str
     results = make_results(dataset, lanes, info)
     shown = figures(results)
     made = {"summary.csv": summary_csv(results)}
+    pictures: dict[str, bytes] = {}
     for item in shown:
-        for ending, content in draw(item.chart).items():
+        if isinstance(item.chart, MapChart):
+            drawn = draw_landscape(item.chart)
+            pictures[item.name] = drawn.get("png") or drawn["gif"]
+        else:
+            drawn = draw(item.chart)
+        for ending, content in drawn.items():
             made[f"figures/{item.name}.{ending}"] = content
-    made["report.html"] = render(results, shown)
+    made["report.html"] = render(results, shown, pictures)
     return made
 
 
 def figures(results: Results) -> list[Shown]:
     """The figures that this study has something for."""
+    if results.info.landscape is not None and "point" in results.dataset:
+        return landscape_figures(results, results.info.landscape)
     shown = [Shown("heatmap", heat_chart(results), words.heat_caption(results))]
     tradeoff: Chart | None = tradeoff_chart(results)
     if tradeoff is not None:
@@ -54,3 +78,23 @@ def figures(results: Results) -> list[Shown]:
         if chart is not None:
             shown.append(Shown(name, chart, caption(chart)))
     return shown
+
+
+def landscape_figures(results: Results, landscape: Landscape) -> list[Shown]:
+    """The figures of a study on a cost function of two variables: what a map can show."""
+    surface, journeys = make_surface(landscape), make_journeys(results)
+    trails = trail_chart(journeys, surface, results.setting)
+    motion = motion_chart(journeys, surface)
+    shown = [
+        Shown("motion", motion, motion_sentence(motion)),
+        Shown("trails", trails, trail_sentence(trails)),
+        Shown("basins", basin_chart(journeys, surface), basin_sentence(journeys, surface)),
+    ]
+    target = results.info.target_text
+    solved = solved_chart(journeys, target)
+    if solved:
+        shown.append(Shown("solved", solved, " ".join(speed_sentences(journeys, target))))
+    curves = curve_chart(results)
+    shown.append(Shown("learning_curves", curves, words.curve_caption(curves)))
+    rates = rate_chart(results)
+    return shown + ([Shown("learning_rate", rates, words.rate_caption(rates))] if rates else [])

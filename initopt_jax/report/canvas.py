@@ -1,5 +1,6 @@
 """The paper that figures are drawn on: places, axes, ticks and legends."""
 
+import io
 import textwrap
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from initopt_jax.report.charts import Chart, Scale, log_ticks, shortfall, shortfall_ticks, tick_text
-from initopt_jax.report.numbers import count
+from initopt_jax.report.charts import (
+    Floats,
+    Scale,
+    log_ticks,
+    shortfall,
+    shortfall_ticks,
+    tick_text,
+)
+from initopt_jax.report.numbers import count, is_share
 
 INK, SOFT, GRID, MISSING = "#1b1f24", "#57606a", "#e4e7eb", "#d9dce0"
 TITLE, LABEL, SMALL = 12, 9.5, 8
 # Inches: the outer edge, and the width of one letter of a label, of the foot and of the title.
 EDGE, LABEL_INCHES, FOOT_INCHES, TITLE_INCHES = 0.12, 0.082, 0.066, 0.104
+PNG_DPI = 140
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,20 @@ class Frame:
     bottom: float
 
 
-def panels_at(chart: Chart, rows: int, columns: int, frame: Frame) -> tuple[Figure, list[Axes]]:
+def save(figure: Figure) -> dict[str, bytes]:
+    """A figure's PNG and PDF; equal figures give equal bytes."""
+    png, pdf = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Producer": None})
+    return {"png": png.getvalue(), "pdf": pdf.getvalue()}
+
+
+def panels_at(
+    heading: str, below: str, rows: int, columns: int, frame: Frame
+) -> tuple[Figure, list[Axes]]:
     """A figure of panels at fixed places: faster than solving for a layout, and always the same."""
     around = frame.left + frame.right + (columns - 1) * frame.gap[0]
-    title = TITLE_INCHES * len(chart.title) + 2 * EDGE
+    title = TITLE_INCHES * len(heading) + 2 * EDGE
     # Panels grow where they would leave the title without room.
     panel = max(frame.panel[0], (title - around) / columns), frame.panel[1]
     width = around + columns * panel[0]
@@ -41,9 +60,9 @@ def panels_at(chart: Chart, rows: int, columns: int, frame: Frame) -> tuple[Figu
     figure = Figure(figsize=(width, height), facecolor="white")
     edge = EDGE / width
     figure.text(
-        edge, 1 - EDGE / height, chart.title, fontsize=TITLE, fontweight="bold", color=INK, va="top"
+        edge, 1 - EDGE / height, heading, fontsize=TITLE, fontweight="bold", color=INK, va="top"
     )
-    foot = textwrap.fill(chart.foot, int((width - 0.3) / FOOT_INCHES))
+    foot = textwrap.fill(below, int((width - 0.3) / FOOT_INCHES))
     figure.text(edge, EDGE / height, foot, fontsize=SMALL, color=SOFT, va="bottom")
     axes = []
     for row, column in np.ndindex(rows, columns):
@@ -88,8 +107,61 @@ def ticks(axes: Axes, which: str, scale: Scale, metric: str, span: tuple[float, 
         axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         axis.set_minor_locator(NullLocator())
     else:
-        axis.set_major_locator(MaxNLocator(4))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        text = (lambda value: tick_text(value, metric)) if is_share(metric) else _short
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+
+
+def direct_labels(axes: Axes, ends: list[tuple[str, str, float]], room: float) -> None:
+    """Names at the right ends of lines, kept apart from each other.
+
+    Args:
+        axes: whose right side they stand at.
+        ends: label, colour and height of each line's end, in the axis's own units.
+        room: the height of one name as a share of the panel's.
+    """
+    low, high = axes.get_ylim()
+    heights = np.array([(height - low) / (high - low) for _, _, height in ends])
+    for (label, color, _), place in zip(ends, apart(heights, room), strict=True):
+        axes.text(
+            1.015, place, label, transform=axes.transAxes, color=color, fontsize=LABEL,
+            va="center", fontweight="bold",
+        )  # fmt: skip
+
+
+def apart(heights: Floats, room: float) -> Floats:
+    """Places near the wanted heights, in their order, at least `room` from each other.
+
+    Names that touch form a block around the mean of what they want; none lies above 1.
+
+    >>> apart(np.array([0.5, 0.5, 0.9]), 0.1).round(3).tolist()
+    [0.45, 0.55, 0.9]
+    """
+    order = np.argsort(heights, kind="stable")
+    blocks: list[list[int]] = []
+    for index in order:
+        blocks.append([int(index)])
+        while len(blocks) > 1 and _touch(blocks[-2], blocks[-1], heights, room):
+            upper = blocks.pop()
+            blocks[-1] += upper
+    places = np.empty(len(heights))
+    for block in blocks:
+        places[block] = _bottom(block, heights, room) + room * (np.arange(len(block)) + 0.5)
+    ceiling = 1.0
+    for index in order[::-1]:
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - room
+    return places
+
+
+def _touch(lower: list[int], upper: list[int], heights: Floats, room: float) -> bool:
+    top = _bottom(lower, heights, room) + room * len(lower)
+    # Blocks that only just meet stay as they are, whatever rounding says.
+    return _bottom(upper, heights, room) < top - 1e-9
+
+
+def _bottom(block: list[int], heights: Floats, room: float) -> float:
+    return float(np.mean(heights[block])) - room * len(block) / 2
 
 
 def _short(value: float) -> str:

@@ -53,7 +53,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class LineChart:
-    """Small multiples of lines that share their axes (rows share y when `rows` is set)."""
+    """Small multiples of lines that share their axes (rows share y when `rows` is set).
+
+    `direct` names lines at their right ends, where they must be known, instead of in a legend.
+    """
 
     title: str
     x_label: str
@@ -67,6 +70,7 @@ class LineChart:
     row_labels: tuple[str, ...] = ()
     legend: str = "optimizer"
     share_x: bool = True
+    direct: bool = False
     foot: str = ""
 
 
@@ -203,8 +207,8 @@ def placed(values: Floats, scale: Scale) -> Floats:
 
 
 def tick_text(value: float, metric: str) -> str:
-    """A tick's label: accuracies in percent."""
-    return f"{100 * value:g}%" if "accuracy" in metric else f"{value:g}".replace("-", "−")
+    """A tick's label: shares in percent."""
+    return f"{100 * value:g}%" if is_share(metric) else f"{value:g}".replace("-", "−")
 
 
 def y_span(panels: Sequence[Panel]) -> tuple[float, float]:

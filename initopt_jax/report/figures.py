@@ -1,7 +1,5 @@
 """Charts as PNG and PDF bytes, by Matplotlib's object interface: no pyplot, no global state."""
 
-import io
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -16,9 +14,11 @@ from initopt_jax.report.canvas import (
     SMALL,
     SOFT,
     Frame,
+    direct_labels,
     dress,
     legend,
     panels_at,
+    save,
     ticks,
 )
 from initopt_jax.report.charts import (
@@ -40,8 +40,6 @@ from initopt_jax.report.charts import (
 )
 from initopt_jax.report.palette import MARKERS
 
-PNG_DPI = 140
-
 
 def draw(chart: Chart) -> dict[str, bytes]:
     """Draw a chart.
@@ -58,10 +56,7 @@ def draw(chart: Chart) -> dict[str, bytes]:
         figure = _lines(chart)
     else:
         figure = _scatter(chart)
-    png, pdf = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Producer": None})
-    return {"png": png.getvalue(), "pdf": pdf.getvalue()}
+    return save(figure)
 
 
 # --- lines -------------------------------------------------------------------------------------
@@ -83,7 +78,7 @@ def _lines(chart: LineChart) -> Figure:
         top=0.95 if narrow else 0.75,
         bottom=0.9,
     )
-    figure, grid = panels_at(chart, rows, chart.columns, frame)
+    figure, grid = panels_at(chart.title, chart.foot, rows, chart.columns, frame)
     for place, axes in enumerate(grid):
         if place >= total:
             axes.set_visible(False)
@@ -101,6 +96,13 @@ def _lines(chart: LineChart) -> Figure:
             name = f"{chart.row_labels[row]} {chart.y_label}" if chart.row_labels else chart.y_label
             axes.set_ylabel(name, fontsize=LABEL, color=INK)
     _share(chart, grid[:total])
+    if chart.direct:
+        for axes, panel in zip(grid, chart.panels, strict=False):
+            # Of lines that end level the one that got there first is named first.
+            late = sorted(panel.series, key=lambda s: -float(s.x[s.y >= s.y[-1]].min()))
+            ends = [(s.label, s.style.color, float(s.y[-1])) for s in late]
+            direct_labels(axes, ends, room=0.19 / frame.panel[1])
+        return figure
     right = figure.get_size_inches()[0] - beside
     legend(figure, list(handles.values()), chart.legend, right, frame.top)
     return figure
@@ -209,7 +211,7 @@ def _heat(chart: HeatChart) -> Figure:
         top=1.8 if turned else 1.25,
         bottom=0.5,
     )
-    figure, grid = panels_at(chart, 1, len(chart.panels), frame)
+    figure, grid = panels_at(chart.title, chart.foot, 1, len(chart.panels), frame)
     for place, (axes, panel) in enumerate(zip(grid, chart.panels, strict=True)):
         _matrix(axes, chart, panel, first=place == 0)
         if turned:
@@ -259,7 +261,7 @@ def _scatter(chart: PointChart) -> Figure:
         len(name) for name in [*(p.label for p in chart.panels[0].points), *dict(chart.marks)]
     )
     frame = Frame((4.3, 4.4), (0.25, 0.0), left=0.85, right=beside + 0.25, top=0.8, bottom=0.95)
-    figure, grid = panels_at(chart, 1, len(chart.panels), frame)
+    figure, grid = panels_at(chart.title, chart.foot, 1, len(chart.panels), frame)
     drawn = [(p.y, p.low, p.high) for p in chart.panels[0].points]
     values = np.concatenate([part for parts in drawn for part in parts])
     span = float(np.nanmin(values)), float(np.nanmax(values))

@@ -1,32 +1,59 @@
 """The HTML report: one file that opens without a network, with interactive figures."""
 
+import base64
+import io
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jinja2
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from initopt_jax.report import words
+from initopt_jax.report.canvas import PNG_DPI
 from initopt_jax.report.charts import Chart
 from initopt_jax.report.interactive import figure
+from initopt_jax.report.journeys import make_journeys, make_surface
+from initopt_jax.report.landscape import MapChart
+from initopt_jax.report.landscape_words import basin_sentence, speed_sentences
 from initopt_jax.report.prepare import Results
 from initopt_jax.report.tables import Table, best_table
+from initopt_jax.tasks.cost_function import Landscape
+
+SCREEN_DPI = 104  # so that letters in pictures are about as large as those of the page
 
 
 class Shown(NamedTuple):
     """A figure of the report: its file name, its chart and what it shows in one sentence."""
 
     name: str
-    chart: Chart
+    chart: Chart | MapChart
     caption: str
 
 
-def render(results: Results, shown: list[Shown]) -> bytes:
+class Picture(NamedTuple):
+    """A drawn figure, to stand in the page itself: its address and its width on the screen."""
+
+    address: str
+    width: int
+
+
+def picture(content: bytes) -> Picture:
+    """A PNG or GIF as a data address."""
+    image = Image.open(io.BytesIO(content))
+    kind = (image.format or "").lower()
+    address = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return Picture(address, round(image.width * SCREEN_DPI / PNG_DPI))
+
+
+def render(results: Results, shown: list[Shown], drawn: Mapping[str, bytes]) -> bytes:
     """Fill the template.
 
     Args:
         results: of the study.
         shown: the figures, in order.
+        drawn: PNG or GIF of those that stand in the page as pictures, by name.
 
     Returns:
         UTF-8 HTML; plotly.js is inside.
@@ -38,7 +65,9 @@ def render(results: Results, shown: list[Shown]) -> bytes:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    figures = {item.name: figure(item.chart) for item in shown}
+    figures = {
+        item.name: figure(item.chart) for item in shown if not isinstance(item.chart, MapChart)
+    }
     text = environment.get_template("report.html.jinja").render(
         info=results.info,
         scale=words.scale_sentence(results),
@@ -47,6 +76,7 @@ def render(results: Results, shown: list[Shown]) -> bytes:
         table=best_table(results.best, results.lanes, results.info),
         cells=cell_table(results),
         shown=shown,
+        pictures={name: picture(content) for name, content in drawn.items()},
         figures=script_json(figures),
         plotly=get_plotlyjs(),
         tuned=bool((results.lanes["role"] == "tuning").any()),
@@ -67,6 +97,9 @@ def script_json(value: Any) -> str:
 
 def findings(results: Results) -> list[str]:
     """The few sentences at the head."""
+    if results.info.landscape is not None and "point" in results.dataset:
+        found = landscape_findings(results, results.info.landscape)
+        return found + [text for text in [words.edge_sentence(results)] if text]
     found = [words.best_sentence(results), *words.constant_sentences(results)]
     found += words.speed_sentences(results)
     found += words.divergence_sentences(results)[:1]
@@ -92,3 +125,10 @@ def cell_table(results: Results) -> Table:
     """Every cell, in the form of the table of tuned cells."""
     every = results.summary.reset_index().assign(at_edge=False)
     return best_table(every, results.lanes, results.info)
+
+
+def landscape_findings(results: Results, landscape: Landscape) -> list[str]:
+    """What a study on a cost function of two variables has to say first."""
+    journeys, target = make_journeys(results), results.info.target
+    found = speed_sentences(journeys, results.info.target_text) if target else []
+    return [*found, basin_sentence(journeys, make_surface(landscape))]

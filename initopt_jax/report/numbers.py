@@ -13,7 +13,7 @@ def is_share(metric: str) -> bool:
     >>> is_share("test_accuracy"), is_share("val_loss")
     (True, False)
     """
-    return "accuracy" in bare(metric)
+    return "accuracy" in bare(metric) or metric == "share"
 
 
 def score(value: float, metric: str, *, unit: bool = True) -> str:

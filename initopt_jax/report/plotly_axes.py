@@ -12,7 +12,7 @@ from initopt_jax.report.charts import (
     shortfall_ticks,
     tick_text,
 )
-from initopt_jax.report.numbers import count
+from initopt_jax.report.numbers import count, is_share
 
 FAMILY = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"
 FONT = {"family": FAMILY, "size": 12, "color": "#1b1f24"}
@@ -105,4 +105,6 @@ def make_axis(scale: Scale, span: tuple[float, float] | None, metric: str) -> Fi
         }
     else:
         axis["range"] = [low, high]
+        if is_share(metric):
+            axis["tickformat"] = ".0%"
     return axis

@@ -276,8 +276,10 @@ def rate_chart(results: Results) -> LineChart | None:
     metric = results.metric
     values = np.concatenate([line.y for panel in panels for line in panel.series] or [[np.nan]])
     finite = values[np.isfinite(values)]
-    ends = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.9)
     scale = scale_of(results, metric)
+    finite = finite[finite > 0] if scale == "log" else finite
+    nothing = (0.1, 1.0) if scale == "log" else (0.0, 0.9)
+    ends = (float(finite.min()), float(finite.max())) if finite.size else nothing
     return LineChart(
         title=f"Sensitivity to the learning rate: final {results.info.readable(metric)}",
         x_label="learning rate",

@@ -22,11 +22,19 @@ from initopt_jax.stats.intervals import (
     reach_medians,
     wilson_interval,
 )
+from initopt_jax.stats.profiles import (
+    beats,
+    performance_profile,
+    performance_ratios,
+    places,
+    solved_share,
+)
 
 __all__ = [
     "Interval",
     "StudyInfo",
     "Target",
+    "beats",
     "best_cells",
     "best_per",
     "cell_columns",
@@ -41,7 +49,11 @@ __all__ = [
     "mean_intervals",
     "metric_variables",
     "paired_difference",
+    "performance_profile",
+    "performance_ratios",
+    "places",
     "reach_medians",
     "readable",
+    "solved_share",
     "wilson_interval",
 ]

@@ -5,10 +5,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from initopt_jax.stats.info import StudyInfo, metric_variables
+from initopt_jax.stats.info import STEPS, StudyInfo, metric_variables
 from initopt_jax.stats.intervals import mean_intervals, reach_medians, wilson_interval
 
-TIMES = ("steps_to_target", "examples_to_target", "flops_to_target")
+TIMES = (STEPS, "examples_to_target", "flops_to_target")
 RATE = "optimizer.learning_rate"
 # An edge of the grid matters only if the metric still improves there by more than this share, and
 # by more than this many standard errors.
@@ -126,7 +126,9 @@ def best_cells(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> pd.
     """The tuned cell of each initializer and optimizer, with its numbers on fresh seeds.
 
     A cell is chosen by its mean `info.selection` over tuning seeds. Cells in which a tuning lane
-    diverged rank after those in which none did, by how many; ties go to the lower cell id.
+    diverged (or, where the selection is `steps_to_target`, did not reach the target) rank after
+    those in which none did, by how many; ties go to the lower cell id, of `steps_to_target` first
+    to the lower mean loss of the run.
 
     Args:
         dataset: the results.
@@ -146,7 +148,7 @@ def best_cells(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> pd.
     role = "tuning" if len(tuning) else "report"
     score = _scores(dataset, lanes, info, role)
     score = score.join(lanes.groupby("cell")[cell_columns(lanes)].first())
-    score = score.sort_values(["n_bad", "rank", "cell"], kind="stable")
+    score = score.sort_values(["n_bad", "rank", "loss", "cell"], kind="stable")
     pairs = score.groupby(["initializer", "optimizer"], sort=False)
     chosen = score.loc[pairs.head(1).index].copy()
     sizes = pairs.size().reindex(list(zip(chosen["initializer"], chosen["optimizer"], strict=True)))
@@ -158,18 +160,22 @@ def best_cells(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> pd.
 
 
 def _scores(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo, role: str) -> pd.DataFrame:
-    """Per cell: `rank`, the mean turned so that lower is better, its `error`, and `n_bad` lanes."""
+    """Per cell: `rank`, the mean turned so that lower is better, `error`, `n_bad` and `loss`."""
     finals = final_frame(dataset, lanes, info)
     finals = finals[finals["role"] == role]
     values = finals[info.selection].where(np.isfinite(finals[info.selection]))
     by_cell = values.groupby(finals["cell"])
     score = by_cell.mean()
     sign = 1.0 if info.direction(info.selection) == "min" else -1.0
+    # Where nobody reaches the target, all are level: then the loss must tell.
+    tied = info.selection == STEPS and "mean_loss" in finals
+    loss = finals["mean_loss"] if tied else pd.Series(0.0, finals.index)
     return pd.DataFrame(
         {
             "rank": (sign * score).fillna(np.inf),
             "error": (by_cell.std(ddof=1) / np.sqrt(by_cell.count())).fillna(0.0),
             "n_bad": by_cell.size() - by_cell.count(),
+            "loss": loss.groupby(finals["cell"]).mean().fillna(np.inf),
         }
     )
 

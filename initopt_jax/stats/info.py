@@ -7,7 +7,10 @@ import xarray as xr
 
 from initopt_jax.metrics import SPLITS, Target, bare, readable
 from initopt_jax.task_keys import COST_FUNCTION
+from initopt_jax.tasks.cost_function import Landscape
 from initopt_jax.types import Direction
+
+STEPS = "steps_to_target"
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,11 @@ class StudyInfo:
         model: one line, such as `mlp 64-64-64-10, tanh`.
         primary: the metric that reports lead with, such as `accuracy` or `r2`.
         metrics: metric name (without split) to the direction that is better.
-        selection: the variable that tuning compares, such as `val_loss`.
+        selection: the variable that tuning compares, such as `val_loss`; or `steps_to_target`.
         target: what the `*_to_target` variables measured, or None.
         chance: the best test score (in `primary`) of a prediction that ignores its input: the share
             of the largest class, or 0 for R^2. None where unknown.
+        landscape: the cost function of two variables, where the task is one.
         manifest: (what, value) rows for the reader: platform, versions, seconds...
 
     Raises:
@@ -46,11 +50,12 @@ class StudyInfo:
     selection: str = "val_loss"
     target: Target | None = None
     chance: float | None = None
+    landscape: Landscape | None = None
     manifest: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for argument, metric in (("primary", self.primary), ("selection", bare(self.selection))):
-            if metric not in self.metrics:
+            if metric not in self.metrics and (argument, metric) != ("selection", STEPS):
                 allowed = ", ".join(sorted(self.metrics))
                 raise ValueError(f"{argument}: unknown metric {metric!r}. Allowed: {allowed}")
 
@@ -82,7 +87,7 @@ class StudyInfo:
 
     def direction(self, variable: str) -> Direction:
         """The direction in which a variable such as `val_loss` is better."""
-        return self.metrics[bare(variable)]
+        return "min" if variable == STEPS else self.metrics[bare(variable)]
 
 
 def metric_variables(dataset: xr.Dataset, info: StudyInfo) -> list[str]:
