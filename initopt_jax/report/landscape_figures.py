@@ -29,8 +29,9 @@ from initopt_jax.report.ground import (
     set_bounds,
     within_reach,
 )
-from initopt_jax.report.journeys import Journeys, Surface
+from initopt_jax.report.journeys import Journeys
 from initopt_jax.report.landscape import BasinChart, BasinPanel, MapChart, MotionChart, TrailChart
+from initopt_jax.report.surface import Surface
 
 PANEL_WIDTH = 2.55  # inches
 LINE_POINTS = 11.5  # height of a small line
