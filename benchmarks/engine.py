@@ -10,7 +10,11 @@ from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import jax
+import numpy as np
 
 import initopt_jax
 from benchmarks.pace import Timed
@@ -189,7 +193,8 @@ def steady_rate(
     config["task"] |= {"split": {"val": 0.02, "test": 0.02}}
     known = prepare(config)
     first = initial_weights(known)(0, 0)  # the same for every lane: drawing is not what is timed
-    work = replace(make_work(known, initial_weights(known)), initial=lambda *_: first)
+    alike = SimpleNamespace(stacked=lambda lanes, *_: _repeated(first, len(lanes)))
+    work = replace(make_work(known, initial_weights(known)), initial=alike)
     stop = threading.Event()
     ends: dict[int, list[float]] = defaultdict(list)
     began, opened, lane_steps = time.perf_counter(), 0.0, 0
@@ -210,6 +215,11 @@ def steady_rate(
                 if min(counts) > LEAST_SEGMENTS:
                     stop.set()
     return window_rate(ends.values(), opened, lane_steps)
+
+
+def _repeated(params: Any, lanes: int) -> Any:
+    """The weights of one network for all lanes of a tile."""
+    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (lanes, *leaf.shape)), params)
 
 
 def window_rate(tiles: Any, opened: float, lane_steps: int) -> float:

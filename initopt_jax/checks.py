@@ -91,6 +91,16 @@ def in_range(name: str, value: Any, low: float, high: float) -> None:
     _check(name, value, lambda x: low <= x <= high, meaning)
 
 
+def whole(name: str, value: Any) -> None:
+    """Refuses what is not a whole number of at least 1; arguments and errors as for `number`.
+
+    >>> whole("every", 2.5)
+    Traceback (most recent call last):
+    ValueError: every must be a whole number above 0, got 2.5
+    """
+    _check(name, value, lambda x: x >= 1 and float(x).is_integer(), "a whole number above 0")
+
+
 def flag(name: str, value: Any) -> None:
     """Refuses what is not a concrete true or false: flags choose structure and are never traced.
 

@@ -116,16 +116,22 @@ def audit(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="An initializer: a name, or module:function.")],
+    name: Annotated[
+        str, typer.Argument(help="An initializer or optimizer: a name, or module:function.")
+    ],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="OPTION=VALUE", help="Value of one of its options."),
     ] = None,
+    static: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OPTION=VALUE", help="Optimizers: an option that is never swept."),
+    ] = None,
 ) -> None:
-    """Hold an initializer to what a study relies on; say what fails and why."""
+    """Hold an initializer or optimizer to what a study relies on; say what fails and why."""
     from initopt_jax import preview, show
 
-    findings = preview.check(name, set_ or [])
+    findings = preview.check(name, set_ or [], static or [])
     show.findings(name, findings)
     raise typer.Exit(int(any(finding.outcome == "fails" for finding in findings)))
 
@@ -134,9 +140,7 @@ def check(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            help="initializers, starts, transforms, models, tasks, functions, datasets or probes."
-        ),
+        typer.Argument(help="One kind, such as initializers or transforms; default all."),
     ] = None,
 ) -> None:
     """List what a config may name, with formula and reference."""

@@ -138,6 +138,14 @@ class PerLeafConfig(_Open):
     kind: Literal["sgd", "adam"] | None = None
 
 
+class ScheduleConfig(_Open):
+    """A learning-rate schedule by name and its options, shares of a run: numbers to sweep."""
+
+
+class ModifierConfig(_Open):
+    """What stands around an optimizer, by name, and its options: numbers to sweep."""
+
+
 class OptimizerConfig(_Open):
     """A gradient transformation with its swept hyperparameters.
 
@@ -147,6 +155,9 @@ class OptimizerConfig(_Open):
         steps, eval_every: override the study's.
         static: options that change the transform's structure and so are never swept.
         per_leaf: multiplies each leaf's updates by a number of its own.
+        schedule: multiplies the learning rate, step by step.
+        modifiers: clipping, weight decay, noise, averages...: each has its place, before, behind or
+            around the transformation; those of one place act in the order of the list.
     """
 
     label: Name | None = None
@@ -155,6 +166,8 @@ class OptimizerConfig(_Open):
     eval_every: Count | None = None
     static: dict[str, Any] = {}
     per_leaf: PerLeafConfig | None = None
+    schedule: ScheduleConfig | None = None
+    modifiers: list[ModifierConfig] = []
 
 
 class SeedsConfig(_Strict):

@@ -1,6 +1,7 @@
 """From a name in a config to what it names: registries, Optax, JAX, the user's own files."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,14 @@ import jax
 import optax
 
 from initopt_jax.errors import ConfigError, unknown_name
-from initopt_jax.types import Initializer, ModelInitializer, Transform, option_names
+from initopt_jax.types import (
+    Initializer,
+    ModelInitializer,
+    Modifier,
+    Schedule,
+    Transform,
+    option_names,
+)
 
 T = TypeVar("T")
 OWN = "; or 'module:function' from your own file"
@@ -61,6 +69,12 @@ def import_object(kind: str, reference: str) -> Any:
         found = getattr(found, part)
     if not callable(found):
         raise ConfigError(f"{kind} {reference!r} must be a function, got {type(found).__name__}")
+    try:
+        inspect.signature(found)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{kind} {reference!r} does not say which arguments it takes; wrap it in a function"
+        ) from None
     return found
 
 
@@ -80,6 +94,32 @@ def find_transform(name: str, registry: Mapping[str, Transform]) -> Transform:
         make = _attribute("optimizer", name, optax, name.removeprefix("optax."))
         return Transform(name, make, _first_line(make), reference="Optax", origin="optax")
     return lookup("optimizer", name, registry, "; or optax.<name>" + OWN)
+
+
+def find_schedule(name: str, registry: Mapping[str, Schedule]) -> Schedule:
+    """A schedule by registry name or `module:function`: `(count, steps, **options) -> number`."""
+    if ":" in name:
+        found = import_object("schedule", name)
+        if len(option_names(found)) < 2:
+            raise ConfigError(f"schedule {name!r} must take (count, steps), then its options")
+        return Schedule(name, found, _first_line(found), reference=name)
+    return lookup("schedule", name, registry)
+
+
+def find_modifier(name: str, registry: Mapping[str, Modifier]) -> Modifier:
+    """A modifier by registry name or `module:function`.
+
+    A user's function whose first parameter is called `inner` stands around the optimizer; of others
+    the attribute `place` says whether they change gradients (by default) or updates.
+    """
+    if ":" in name:
+        make = import_object("modifier", name)
+        inside = next(iter(option_names(make)), "") == "inner"
+        place = "around" if inside else getattr(make, "place", "gradient")
+        if place not in ("gradient", "update", "around"):
+            raise ConfigError(f"modifier {name!r}: its place must be gradient or update")
+        return Modifier(name, place, make, _first_line(make), reference=name)
+    return lookup("modifier", name, registry)
 
 
 def find_initializer(

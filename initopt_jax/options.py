@@ -2,6 +2,9 @@
 
 import inspect
 import itertools
+import pathlib
+import traceback
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,30 +20,57 @@ def swept_axes(
     *,
     static: Mapping[str, Any] | None = None,
     skip: int = 0,
+    given: Sequence[str] = (),
+    counts: bool = False,
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Split options in swept numbers and static structure; check their names and types."""
+    """Split options in swept numbers and static structure; check their names and types.
+
+    Args:
+        kind, name: of what the function is, for errors.
+        function: by its signature options are known; one that is annotated as a mapping takes a
+            mapping of numbers, an axis `option.key` each.
+        options: as in the config.
+        static: options that the user named as structure.
+        skip: so many arguments come first that are no options.
+        given: further arguments that are no options.
+        counts: an option whose default is a whole number is structure, and never swept.
+    """
     what = f"{kind} {name!r}"
-    given = list(option_names(function))[:skip]
-    check_options(what, function, {**options, **(static or {})}, given=given)
+    taken = [*list(option_names(function))[:skip], *given]
+    check_options(what, function, {**options, **(static or {})}, given=taken)
     axes: dict[str, list[float]] = {}
     fixed = dict(static or {})
     for key, value in options.items():
-        if kind == "initializer" and _counts(function, key):
+        if counts and _counts(function, key):
             fixed[key] = _whole(what, key, value)
-            continue
-        values = value if isinstance(value, list) else [value]
-        if not values:
-            raise ConfigError(f"{what}: {key} is an empty list; give at least one value")
-        if all(isinstance(item, int | float) and not isinstance(item, bool) for item in values):
-            axes[key] = [float(item) for item in values]
-            if len(set(axes[key])) < len(values):
-                raise ConfigError(f"{what}: {key} holds a value twice: {values}")
-        elif isinstance(value, bool) or (isinstance(value, str) and _takes_text(function, key)):
+        elif _takes(function, key, Mapping):
+            if not isinstance(value, Mapping) or not value:
+                raise ConfigError(f"{what}: {key} must map names to numbers, got {value!r}")
+            for part, numbers in value.items():
+                axes[f"{key}.{part}"] = _numbers(what, f"{key}.{part}", numbers)
+        elif isinstance(value, bool) or (isinstance(value, str) and _takes(function, key, str)):
             fixed[key] = value
+        elif isinstance(value, list) and _takes(function, key, tuple):
+            if not value or not all(isinstance(item, str) for item in value):
+                raise ConfigError(f"{what}: {key} must be text or a list of texts, got {value!r}")
+            fixed[key] = tuple(value)
         else:
-            wrong = next(v for v in values if isinstance(v, bool) or not isinstance(v, int | float))
-            raise ConfigError(f"{what}: {key} must be a number or a list of numbers, got {wrong!r}")
+            axes[key] = _numbers(what, key, value)
     return axes, fixed
+
+
+def _numbers(what: str, key: str, value: Any) -> list[float]:
+    """A number or a list of different ones, as a list."""
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ConfigError(f"{what}: {key} is an empty list; give at least one value")
+    for item in values:
+        if isinstance(item, bool) or not isinstance(item, int | float):
+            raise ConfigError(f"{what}: {key} must be a number or a list of numbers, got {item!r}")
+    numbers = [float(item) for item in values]
+    if len(set(numbers)) < len(values):
+        raise ConfigError(f"{what}: {key} holds a value twice: {values}")
+    return numbers
 
 
 def _counts(function: Callable[..., Any], option: str) -> bool:
@@ -54,9 +84,15 @@ def _whole(what: str, key: str, value: Any) -> int:
     return value
 
 
-def _takes_text(function: Callable[..., Any], option: str) -> bool:
-    default = option_names(function).get(option)
-    return isinstance(default, str)
+def _takes(function: Callable[..., Any], option: str, kind: type) -> bool:
+    """Whether an option is of a kind, by its annotation or its default."""
+    parameter = inspect.signature(function).parameters.get(option)
+    if parameter is None:
+        return False
+    noted = parameter.annotation
+    kinds = {typing.get_origin(part) or part for part in typing.get_args(noted) or ()}
+    kinds |= {typing.get_origin(noted) or noted}
+    return kind in kinds or isinstance(parameter.default, kind)
 
 
 def check_options(
@@ -79,13 +115,29 @@ def check_options(
 
 
 def call_with(what: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """Call with a config's options; what they get wrong is the user's to mend."""
+    """Call with a config's options; what they, or the user's own code, get wrong is said in a line.
+
+    Raises:
+        ConfigError: whatever the function raised; where it is no matter of values, with the place
+            in the user's file.
+    """
     try:
         return function(**options)
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{what}: {error}") from error
+    except Exception as error:
+        raise ConfigError(f"{what}: {type(error).__name__}: {error}{_place(error)}") from error
+
+
+def _place(error: Exception) -> str:
+    """Where an error was raised, in the last file that is not an installed library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    if not own:
+        return ""
+    return f" ({pathlib.PurePath(own[-1].filename).name}, line {own[-1].lineno})"
 
 
 def grid(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:

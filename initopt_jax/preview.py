@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from initopt_jax import conformance
 from initopt_jax.audit import LeafAudit, audit_params, audit_refined
 from initopt_jax.config import Config, read_config, read_settings
-from initopt_jax.conformance import Finding, check_initializer
+from initopt_jax.conformance import Finding
 from initopt_jax.data import describe
 from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
-from initopt_jax.engine.initial import InitialWeights
+from initopt_jax.engine.initial import FirstWeights, InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.engine.points import StartingPoints
 from initopt_jax.errors import ConfigError
@@ -56,7 +57,7 @@ def all_tiles(experiment: Experiment) -> list[Tile]:
     return cut_tiles(experiment.programs, table, np.arange(len(table)))
 
 
-def initial_weights(experiment: Experiment) -> InitialWeights | StartingPoints:
+def initial_weights(experiment: Experiment) -> FirstWeights:
     """The first weights of every lane, by initializer cell and init seed."""
     if experiment.landscape:
         return StartingPoints(
@@ -82,9 +83,7 @@ def _refine(experiment: Experiment, cell: Weights) -> Callable[..., Any] | None:
     return lambda key, params: compiled(key, params, network.inputs, network.targets)[0]
 
 
-def audit_experiment(
-    experiment: Experiment, initial: InitialWeights | StartingPoints
-) -> list[LeafAudit]:
+def audit_experiment(experiment: Experiment, initial: FirstWeights) -> list[LeafAudit]:
     """Every parameter leaf of every initializer cell, at the first reported seed."""
     seed = experiment.config.seeds.first
     rows: list[LeafAudit] = []
@@ -137,16 +136,17 @@ def _picture_kind(file: Path) -> str:
     return kind
 
 
-def check(name: str, settings: Sequence[str] = ()) -> list[Finding]:
-    """Whether an initializer keeps the promises that a study relies on.
+def check(name: str, settings: Sequence[str] = (), static: Sequence[str] = ()) -> list[Finding]:
+    """Whether an initializer or a transform keeps the promises that a study relies on.
 
     Args:
         name: as in a config; `module:function` is looked for where we stand.
         settings: `option=value`, values as in a config.
+        static: the same, of a transform: options that choose its structure.
     """
     set_up_devices()
     with importable_from(Path.cwd()):
-        return check_initializer(name, read_settings(settings))
+        return conformance.check(name, read_settings(settings), read_settings(static))
 
 
 @dataclass(frozen=True)

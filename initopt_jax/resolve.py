@@ -105,7 +105,9 @@ def resolve(config: Config) -> Experiment:
     _check_tuning(config, task)
     _check_probes(config)
     params, model_state = _model_shapes(config, model, dataset)
-    network = models.network_of(model, task, params, model_state, dataset.train)
+    parts = (model, task, params, model_state, dataset.train)
+    what = f"model {config.model.name!r}" if config.model else "the cost function"
+    network = call_with(what, lambda: models.network_of(*parts), {})
     for cell in weights:
         _check_weights(cell, params, network)
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), np.float32)

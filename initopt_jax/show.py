@@ -15,6 +15,7 @@ from initopt_jax.conformance import Finding
 from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.preview import Plan
 from initopt_jax.study import Study
+from initopt_jax.task_keys import COST_FUNCTION
 from initopt_jax.training import Tally
 from initopt_jax.verify import Verification, shorten
 
@@ -114,11 +115,15 @@ def plan(planned: Plan) -> None:
     console = _console()
     console.print(table)
     data = planned.dataset
+    what = (
+        f"data {data['name']} ({data['train']:,} train, {data['val']:,} val, {data['test']:,} test)"
+        if data["kind"] != COST_FUNCTION
+        else f"cost function {data['name']}"
+    )
     console.print(
         f"{planned.lanes:,} lanes in {planned.tiles:,} tiles, "
         f"{planned.parameters:,} parameters each, on {planned.devices} device(s); "
-        f"data {data['name']} ({data['train']:,} train, {data['val']:,} val, {data['test']:,} "
-        f"test); about {byte_size(planned.bytes)} for data and states besides JAX itself",
+        f"{what}; about {byte_size(planned.bytes)} for data and states besides JAX itself",
         highlight=False,
         soft_wrap=True,
     )
@@ -256,7 +261,16 @@ def catalogue(kind: str | None) -> None:
 
 
 def _kinds() -> dict[str, list[tuple[str, str, str]]]:
-    from initopt_jax import data, initializers, models, probes, tasks, transforms
+    from initopt_jax import (
+        data,
+        initializers,
+        models,
+        modifiers,
+        probes,
+        schedules,
+        tasks,
+        transforms,
+    )
     from initopt_jax.tasks import functions
     from initopt_jax.tasks.functions.starts import STARTS
 
@@ -267,6 +281,8 @@ def _kinds() -> dict[str, list[tuple[str, str, str]]]:
         "initializers": rows(initializers.REGISTRY) + rows(initializers.MODEL_LEVEL),
         "starts": rows(STARTS),
         "transforms": rows(transforms.REGISTRY),
+        "schedules": rows(schedules.REGISTRY),
+        "modifiers": rows(modifiers.REGISTRY),
         "models": rows(models.REGISTRY),
         "tasks": rows(tasks.REGISTRY),
         "functions": rows(functions.REGISTRY),

@@ -8,6 +8,7 @@ import numpy as np
 from initopt_jax import initializers
 from initopt_jax.config import Config, InitializerConfig, SeedsConfig
 from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.initializers.exact import exact_law
 from initopt_jax.names import OWN, lookup
 from initopt_jax.sweep import Weights, distinct, expand_initializers
 from initopt_jax.tasks.cost_function import Landscape
@@ -110,7 +111,7 @@ def _cell(
 
     def law(shape: Shape) -> Law:
         del shape
-        return Law("exact", value=first)
+        return exact_law(first)
 
     rules: tuple[tuple[str, Callable[..., Any]], ...] = (("*", draw),)
     return Weights(label, hyperparameters, rules, {"*": law}, place=place)

@@ -8,19 +8,19 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 import pandas as pd
 
-from initopt_jax import initializers, transforms
+from initopt_jax import initializers
 from initopt_jax.config import MAX_SEED, Config, InitializerConfig, OptimizerConfig, SeedsConfig
 from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.plan import Program, segment_steps, tile_width
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
-from initopt_jax.names import find_initializer, find_transform, lookup
-from initopt_jax.options import call_with, check_options, grid, swept_axes
+from initopt_jax.names import find_initializer
+from initopt_jax.optimizers import resolve_optimizer
+from initopt_jax.options import call_with, grid, swept_axes
 from initopt_jax.tasks.functions.starts import STARTS, Place
-from initopt_jax.types import Initializer, Law, ModelInitializer, PyTree, Transform, option_names
+from initopt_jax.types import Initializer, Law, ModelInitializer, PyTree, Transform
 
 Bound = tuple[Callable[..., Any], Callable[..., Any] | None]
 INITIALIZERS: dict[str, Initializer | ModelInitializer] = {
@@ -67,7 +67,9 @@ def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ..
                 f"initializer {spec.name!r} takes no base: it draws each leaf by itself. Only "
                 f"{', '.join(initializers.MODEL_LEVEL)} start from weights of another"
             )
-        axes, static = swept_axes("initializer", spec.name, function, spec.options, skip=3)
+        axes, static = swept_axes(
+            "initializer", spec.name, function, spec.options, skip=3, counts=True
+        )
         for values in grid(axes):
             options = values | static
             text = ", ".join(f"{key}={_short(value)}" for key, value in options.items())
@@ -131,7 +133,9 @@ def _single(spec: InitializerConfig) -> Bound:
         raise ConfigError(
             f"initializer {spec.name!r} sees the whole network; it cannot be a base, bias or rule"
         )
-    axes, static = swept_axes("initializer", spec.name, entry.draw, spec.options, skip=3)
+    axes, static = swept_axes(
+        "initializer", spec.name, entry.draw, spec.options, skip=3, counts=True
+    )
     if any(len(values) > 1 for values in axes.values()):
         raise ConfigError(f"initializer {spec.name!r} of a rule or bias takes one value per option")
     return _bound(entry, {name: values[0] for name, values in axes.items()} | static)
@@ -163,34 +167,27 @@ def expand_optimizers(
     cells: list[dict[str, Any]] = []
     labels: list[str] = []
     for spec in config.optimizers:
-        entry = find_transform(spec.name, transforms.REGISTRY)
-        ours = spec.name in transforms.REGISTRY
-        axes, static = swept_axes(
-            "optimizer", spec.name, entry.make, spec.options, static=spec.static
-        )
-        if ours:
-            axes = _with_defaults(entry, axes, static)
-        _try_transform(entry, axes, static)
-        rates = _rates(spec, entry, network, params)
-        batch = _batch_size(spec, entry, config, examples)
+        optimizer = resolve_optimizer(spec, network, params)
+        batch = _batch_size(spec, optimizer.entry, config, examples)
         steps, every = _rhythm(spec, config)
-        labels.append(_optimizer_label(spec, static))
-        structure = repr((sorted(static.items()), sorted((rates or {}).items())))
-        shared = (entry.make, structure, tuple(sorted(axes)), batch, every)
+        labels.append(optimizer.label)
+        names = optimizer.hyperparameters
+        shared = (*optimizer.structure, names, batch, every)
         if shared not in programs:
             seen = batch or examples
             width = _width(config.tile_width, len(programs), seen, cost)
             programs[shared] = Program(
                 index=len(programs),
                 label=_program_label(spec, config, batch),
-                make_transform=_maker(entry, static, rates),
-                hyperparameters=tuple(sorted(axes)),
+                make_transform=optimizer.make,
+                hyperparameters=names,
                 batch_size=batch,
                 eval_every=every,
                 segment_steps=segment_steps(every, width, seen, cost.flops),
                 width=width,
+                evaluated=optimizer.evaluated,
             )
-        for values in grid(axes):
+        for values in grid(optimizer.axes):
             row = {f"optimizer.{name}": value for name, value in values.items()}
             row |= {"optimizer.batch_size": batch or examples, "optimizer.steps": steps}
             cells.append({"optimizer": labels[-1], "program": programs[shared].index, **row})
@@ -217,87 +214,6 @@ def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelC
             "that; give one number for all, or one per program (see --dry-run)"
         )
     return given[program]
-
-
-def _maker(
-    entry: Transform, static: Mapping[str, Any], rates: Mapping[str, float] | None
-) -> Callable[..., Any]:
-    def make(hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
-        transform = entry.make(**hyperparameters, **static)
-        return optax.chain(transform, transforms.scale_by_leaf(rates)) if rates else transform
-
-    return make
-
-
-def _rates(
-    spec: OptimizerConfig, entry: Transform, network: Network, params: PyTree
-) -> dict[str, float] | None:
-    """The number that multiplies each leaf's updates, by path; None where there is none."""
-    if spec.per_leaf is None:
-        return None
-    known = initializers.PARAMETRIZATIONS
-    what = f"per_leaf of optimizer {spec.name!r}"
-    make = lookup(what, spec.per_leaf.name, known, also="")
-    kind = spec.per_leaf.kind or entry.kind
-    if kind is None:
-        raise ConfigError(
-            f"{what} needs kind: sgd where updates are linear in the gradients, or adam where the "
-            "gradients' size does not matter"
-        )
-    check_options(what, make, spec.per_leaf.options, given=("anatomy", "params", "kind"))
-    given = {"anatomy": network.anatomy, "params": params, "kind": kind, **spec.per_leaf.options}
-    return {path: float(rate) for path, rate in call_with(what, make, given).items()}
-
-
-def _with_defaults(
-    entry: Transform, axes: dict[str, list[float]], static: Mapping[str, Any]
-) -> dict[str, list[float]]:
-    """Our transforms' numbers are all traced, the defaults too: entries then share programs."""
-    defaults = {
-        name: [float(value)]
-        for name, value in option_names(entry.make).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    return {name: axes.get(name, defaults.get(name, [])) for name in {**axes, **defaults}
-            if name not in static}  # fmt: skip
-
-
-def _try_transform(
-    entry: Transform, axes: Mapping[str, Sequence[float]], static: Mapping[str, Any]
-) -> None:
-    """Build the transform at every value, one axis at a time, and trace it with all of them."""
-    first = {name: values[0] for name, values in axes.items()}
-    what = f"optimizer {entry.name!r}"
-    for name, values in axes.items():
-        for value in values:
-            call_with(what, entry.make, first | {name: value} | dict(static))
-    params = {"w": jax.ShapeDtypeStruct((2, 2), np.float32)}
-    numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in axes}
-
-    def one_step(hyperparameters: Any, params: Any) -> Any:
-        transform = optax.with_extra_args_support(entry.make(**hyperparameters, **static))
-        value = params["w"].sum()
-        return transform.update(
-            params,
-            transform.init(params),
-            params,
-            value=value,
-            grad=params,
-            value_fn=lambda params, key=None: params["w"].sum(),
-            key=jax.random.key(0),
-        )
-
-    try:
-        jax.eval_shape(one_step, numbers, params)
-    except jax.errors.ConcretizationTypeError as error:
-        raise ConfigError(
-            f"{what}: one of {', '.join(axes)} decides its structure and cannot be swept; move it "
-            "under 'static:'"
-        ) from error
-    except AttributeError as error:
-        raise ConfigError(f"{what} must return an optax.GradientTransformation") from error
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{what}: {error}") from error
 
 
 def _batch_size(
@@ -329,13 +245,6 @@ def _rhythm(spec: OptimizerConfig, config: Config) -> tuple[int, int]:
             f"nearest: {' or '.join(map(str, near))} steps"
         )
     return steps, every
-
-
-def _optimizer_label(spec: OptimizerConfig, static: Mapping[str, Any]) -> str:
-    texts = [f"{name}={value}" for name, value in static.items()]
-    texts += [f"per_leaf={spec.per_leaf.name}"] if spec.per_leaf else []
-    text = ", ".join(texts)
-    return spec.label or spec.name + (f"({text})" if text else "")
 
 
 def plan_lanes(config: Config, weights: Sequence[Weights], sweeps: Sweeps) -> pd.DataFrame:

@@ -13,9 +13,8 @@ from initopt_jax.engine import records
 from initopt_jax.engine.cost import flops_per_step
 from initopt_jax.engine.events import Compiled, Event, Finished, Progress, Saved
 from initopt_jax.engine.execute import run_tiles
-from initopt_jax.engine.initial import InitialWeights
+from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.plan import Tile
-from initopt_jax.engine.points import StartingPoints
 from initopt_jax.engine.programs import Work
 from initopt_jax.errors import Interrupted
 from initopt_jax.resolve import Experiment
@@ -52,7 +51,7 @@ def variables(experiment: Experiment) -> dict[str, records.Variable]:
     return records.variables(list(experiment.task.metrics), probes, experiment.target)
 
 
-def make_work(experiment: Experiment, initial: InitialWeights | StartingPoints) -> Work:
+def make_work(experiment: Experiment, initial: FirstWeights) -> Work:
     """The engine's view of an experiment."""
     return Work(
         model=experiment.model,
@@ -129,7 +128,7 @@ class Recorder:
 def train(
     store: Store,
     experiment: Experiment,
-    initial: InitialWeights | StartingPoints,
+    initial: FirstWeights,
     tiles: Sequence[Tile],
     devices: Sequence[Device],
     progress: Callable[[Tally], None] | None,

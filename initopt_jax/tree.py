@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from initopt_jax.errors import nearest
 from initopt_jax.types import PyTree
 
 T = TypeVar("T")
@@ -35,3 +36,32 @@ def first_match(path: str, rules: Sequence[tuple[str, T]]) -> tuple[str, T] | No
         if fnmatch.fnmatchcase(path, pattern):
             return pattern, value
     return None
+
+
+def chosen_leaves(what: str, patterns: str | Sequence[str], tree: PyTree) -> PyTree:
+    """The tree with True at the leaves that a shell-style pattern matches, and False elsewhere.
+
+    Args:
+        what: the option that holds the patterns, for the error.
+        patterns: one, or several.
+        tree: of which only the paths matter.
+
+    Raises:
+        ValueError: if a pattern matches no leaf, which a misspelt path would not.
+
+    >>> chosen_leaves("only", "*bias", {"bias": 1, "kernel": 2})
+    {'bias': True, 'kernel': False}
+    """
+    several = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    paths = [path for path, _ in named_leaves(tree)]
+    for pattern in several:
+        if not fnmatch.filter(paths, pattern):
+            close = nearest(pattern, paths)
+            hint = f"; did you mean {close!r}?" if close else ""
+            raise ValueError(f"{what}: {pattern!r} matches no leaf{hint} Leaves: {_few(paths)}")
+    chosen = [any(fnmatch.fnmatchcase(path, one) for one in several) for path in paths]
+    return jax.tree.unflatten(jax.tree.structure(tree), chosen)
+
+
+def _few(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")

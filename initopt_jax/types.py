@@ -125,6 +125,49 @@ class Transform:
     origin: Literal["own", "optax", "user"] = "own"
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Registry entry of one learning-rate schedule.
+
+    Attributes:
+        name: as written in a config.
+        multiplier: `(count, steps, **options) -> number` that multiplies the learning rate of the
+            step `count`, from 0; everything may be traced.
+        formula: one line, plain text; `p` is the share done of the steps after the warm-up.
+        reference: authors, year, equation or section.
+    """
+
+    name: str
+    multiplier: Callable[..., Array]
+    formula: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Modifier:
+    """Registry entry of what stands around an optimizer.
+
+    Attributes:
+        name: as written in a config.
+        place: `gradient`: `make(**options)` is a transformation of gradients before the optimizer
+            sees them. `update`: it is one of the optimizer's updates. `around`:
+            `make(inner, **options)` is the transformation that takes the optimizer's place.
+        make: see `place`. Besides its options it may ask, by these names, for `learning_rate` (that
+            of the optimizer, number or schedule) and `steps` (of the run; traced).
+        formula: one line, plain text.
+        reference: authors, year, equation or section.
+        pace: the option that says after how many steps the optimizer makes one, if any does: its
+            schedule then has so many times fewer.
+    """
+
+    name: str
+    place: Literal["gradient", "update", "around"]
+    make: Callable[..., optax.GradientTransformation]
+    formula: str
+    reference: str
+    pace: str | None = None
+
+
 class EvaluatedTransform(optax.GradientTransformationExtraArgs):
     """A gradient transformation whose weights to evaluate are not those that it trains.
 

@@ -168,6 +168,17 @@ def test_drawn_points_are_those_of_initialize_whoever_asks():
         np.testing.assert_allclose(point, alone, rtol=1e-6)
 
 
+def test_lanes_of_several_cells_get_each_their_own():
+    normal = {"name": "normal", "stddev": 2.0}
+    points = initial_weights(resolve(validate(config(initializers=["grid", normal], seeds=4))))
+    cells, seeds = np.array([1, 0, 1, 0]), np.array([2, 3, 2000, 0])
+    together = points.stacked(cells, seeds)["point"]
+    alone = [points(int(c), int(s))["point"] for c, s in zip(cells, seeds, strict=True)]
+    np.testing.assert_array_equal(together, alone)
+    assert together[1].tolist() == [5, 5]
+    assert together[3].tolist() == [-5, -5]
+
+
 def test_audit_shows_each_start():
     points = {"name": "points", "points": [[1, 2]]}
     rows = audit(config(initializers=["grid", points, {"name": "normal", "stddev": 2.0}]))

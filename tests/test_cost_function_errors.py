@@ -71,8 +71,11 @@ def config(**changes):
         ("mine:pair", r"must return one real number for two, got shape \(2,\)"),
         ("mine:nothing", "must return one real number for two, got NoneType"),
         ("mine:counts", r"must return one real number for two, got shape \(\) and type int32"),
-        ("mine:breaks", "fails for two numbers x and y: RuntimeError: no such surface"),
-        ("mine:branches", "fails for two numbers x and y: TracerBool"),
+        (
+            "mine:breaks",
+            r"two numbers x and y: RuntimeError: no such surface \(mine.py, line 17\)",
+        ),
+        ("mine:branches", "fails for two numbers x and y: Attempted boolean conversion"),
         ("mine:one", "must take two variables"),
         ("mine:lost", "minima must be 2 numbers"),
         ("mine:absent", "unknown name 'absent'"),

@@ -206,3 +206,43 @@ def test_unknown_attribute_of_the_package():
     with pytest.raises(AttributeError, match="no_such"):
         _ = iox.no_such
     assert "run" in dir(iox)
+
+
+BROKEN = '''
+import jax.numpy as jnp
+from initopt_jax.types import Model
+
+def trains_badly(*, outputs):
+    """Fails only while training."""
+    def apply(params, state, inputs, *, key=None, train=False):
+        if train:
+            raise RuntimeError("no dropout key")
+        return inputs @ params["w"], state
+    return Model(lambda key, inputs: ({"w": jnp.ones((64, outputs))}, {}), apply)
+
+def unlucky(learning_rate):
+    """Fails at once."""
+    return {}["nothing"]
+'''
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model": {"name": "broken:trains_badly"}},
+            r"model 'broken:trains_badly': RuntimeError: no dropout key \(broken.py, line 9\)",
+        ),
+        (
+            {"optimizers": [{"name": "broken:unlucky", "learning_rate": 0.1}]},
+            r"optimizer 'broken:unlucky': KeyError: 'nothing' \(broken.py, line 15\)",
+        ),
+    ],
+)
+def test_what_ones_own_code_raises_is_one_line_with_its_place(
+    working_dir, small_config, changes, message
+):
+    (working_dir / "broken.py").write_text(BROKEN)
+    with pytest.raises(iox.ConfigError, match=message):
+        iox.run(small_config | changes)
+    assert not (working_dir / "runs").exists()

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -20,6 +20,24 @@ REFINED = "*"  # the name of the key of a cell's refinement: no leaf's path is a
 Refine = Callable[[Array, PyTree], PyTree]
 Cell = tuple[int, int]  # number of the initializer cell, init seed
 Rules = Sequence[tuple[str, Callable[..., Any]]]
+
+
+class FirstWeights(Protocol):
+    """What gives every lane its first weights."""
+
+    def __call__(self, weights: int, seed: int, device: Device | None = None) -> PyTree:
+        """The first weights of the cell number `weights` under an init seed."""
+        ...
+
+    def stacked(
+        self, weights: np.ndarray, seeds: np.ndarray, device: Device | None = None
+    ) -> PyTree:
+        """Those of W lanes, with a leading axis W; cells and seeds [W]."""
+        ...
+
+    def drawn(self, weights: int, seed: int) -> PyTree:
+        """What the rules of a cell draw, before an initializer that sees the whole network."""
+        ...
 
 
 class InitialWeights:
@@ -94,7 +112,9 @@ class InitialWeights:
                     break
                 self._bytes -= _size(self._drawn.pop(oldest).result())
 
-    def stacked(self, weights: np.ndarray, seeds: np.ndarray, device: Device) -> PyTree:
+    def stacked(
+        self, weights: np.ndarray, seeds: np.ndarray, device: Device | None = None
+    ) -> PyTree:
         """The first weights of W lanes, with a leading axis W; arguments as of a call, [W] each."""
         lanes = zip(weights.tolist(), seeds.tolist(), strict=True)
         trees = [self(cell, seed, device) for cell, seed in lanes]

@@ -35,6 +35,7 @@ class Program:
         eval_every: steps between evaluations.
         segment_steps: steps of one device call; divides `eval_every`.
         width: W, lanes of a tile.
+        evaluated: whether the transform offers other weights to evaluate than it trains.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Program:
     eval_every: int
     segment_steps: int
     width: int
+    evaluated: bool = False
 
 
 @dataclass(frozen=True)

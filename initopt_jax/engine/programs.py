@@ -10,13 +10,13 @@ import numpy as np
 
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
-from initopt_jax.engine.initial import InitialWeights
+from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.plan import LaneTable, Program
-from initopt_jax.engine.points import StartingPoints
 from initopt_jax.engine.segment import (
     EVALUATION_CHUNK,
     Chunks,
     make_evaluate,
+    make_offered,
     make_segment,
     make_start,
 )
@@ -49,7 +49,7 @@ class Work:
     programs: Sequence[Program]
     lanes: LaneTable
     shapes: PyTree
-    initial: InitialWeights | StartingPoints
+    initial: FirstWeights
     model_state: PyTree
     probes: Mapping[str, Probe]
     eval_train: int
@@ -79,6 +79,9 @@ class Programs:
                 compiler_options=options,
             )
             for p in work.programs
+        }
+        self.offered = {
+            p.index: jax.jit(make_offered(p.make_transform)) for p in work.programs if p.evaluated
         }
         self.evaluate = jax.jit(make_evaluate(work.model, work.task), compiler_options=options)
         self.probe = jax.jit(

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from initopt_jax.types import Array, Model, PyTree, Split, Task
+from initopt_jax.types import Array, EvaluatedTransform, Model, PyTree, Split, Task
 
 MakeTransform = Callable[[Mapping[str, Array]], optax.GradientTransformation]
 EVALUATION_CHUNK = 2048  # examples of one forward pass; bounds the memory of an evaluation
@@ -45,6 +45,18 @@ def make_start(make_transform: MakeTransform) -> Callable[..., LaneState]:
         return LaneState(params, model_state, opt_state, jnp.int32(0), jnp.int32(-1))
 
     return jax.vmap(start_lane)
+
+
+def make_offered(make_transform: MakeTransform) -> Callable[[LaneState, LaneInputs], PyTree]:
+    """`offered(state, inputs) -> params` of a tile: the weights that its transform evaluates."""
+
+    def of_lane(state: LaneState, inputs: LaneInputs) -> PyTree:
+        transform = make_transform(inputs.hyperparameters)
+        if isinstance(transform, EvaluatedTransform):
+            return transform.eval_params(state.opt_state, state.params)
+        return state.params
+
+    return jax.vmap(of_lane)
 
 
 def make_lane_step(model: Model, task: Task, make_transform: MakeTransform) -> Callable[..., Any]:

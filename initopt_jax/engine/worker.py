@@ -133,7 +133,7 @@ class Worker:
         self.emit(Progress(run.tile.index, program.segment_steps * len(run.tile.lanes)))
         run.step += program.segment_steps
         if run.step % program.eval_every == 0:
-            run.measured = self._measure(run.state)
+            run.measured = self._measure(program, run.state, run.inputs)
             run.measured["batch_loss"] = run.interval_loss / program.eval_every
             run.interval_loss = jnp.zeros_like(run.interval_loss)
             if self.work.early_stop:
@@ -151,7 +151,8 @@ class Worker:
     def _begin(self, tile: Tile, program: Program) -> Run:
         """A tile at step 0, evaluated once."""
         state, inputs = self._start(tile, program)
-        first = {name: np.asarray(value) for name, value in self._measure(state).items()}
+        measured = self._measure(program, state, inputs)
+        first = {name: np.asarray(value) for name, value in measured.items()}
         first["batch_loss"] = np.full_like(first["val_loss"], np.nan)
         evals = tile.steps // program.eval_every + 1
         record: dict[str, np.ndarray] = {
@@ -190,7 +191,8 @@ class Worker:
         lanes = lanes & (run.record["last_eval"] == OPEN)
         if not lanes.any():
             return
-        test = self.programs.evaluate(run.state.params, run.state.model_state, self.test_split)
+        params = self._offered(run.program, run.state, run.inputs)
+        test = self.programs.evaluate(params, run.state.model_state, self.test_split)
         for name, value in {**test, "diverged_step": run.state.diverged_step}.items():
             run.record[name][lanes] = np.asarray(value)[lanes]
         run.record["last_eval"][lanes] = run.evaluation
@@ -232,9 +234,18 @@ class Worker:
             self.emit(Compiled(program.index, str(self.device), seconds))
         return self.compiled[program.index]
 
-    def _measure(self, state: LaneState) -> dict[str, jax.Array]:
-        metrics = self.programs.evaluate(state.params, state.model_state, self.curve_splits)
-        return metrics | self.programs.probe(state.params)
+    def _measure(
+        self, program: Program, state: LaneState, inputs: LaneInputs
+    ) -> dict[str, jax.Array]:
+        params = self._offered(program, state, inputs)
+        metrics = self.programs.evaluate(params, state.model_state, self.curve_splits)
+        return metrics | self.programs.probe(params)
+
+    def _offered(self, program: Program, state: LaneState, inputs: LaneInputs) -> PyTree:
+        """The weights to measure: those of training, unless the transform offers others."""
+        if not program.evaluated:
+            return state.params
+        return self.programs.offered[program.index](state, inputs)
 
 
 def _stack(trees: Sequence[PyTree]) -> PyTree:

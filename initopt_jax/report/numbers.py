@@ -72,7 +72,7 @@ def gap(mean: float, low: float, high: float, metric: str) -> str:
     digits = 2 if is_share(metric) else 3
 
     ends = [abs(value) for value in (mean, low, high) if math.isfinite(value)]
-    tiny = not is_share(metric) and 0 < max(ends, default=0.0) < 5e-4
+    tiny = not (is_share(metric) or bare(metric) == "r2") and 0 < max(ends, default=0.0) < 5e-4
 
     def signed(value: float) -> str:
         if tiny:  # all of them would show as zero

@@ -109,21 +109,21 @@ def _variables(entry: CostFunction) -> tuple[str, ...]:
 
 def _try(what: str, cost: Callable[[Any, Any], Any]) -> None:
     """Refuse what does not give one real number, with a gradient, for two of them."""
-    number = jax.ShapeDtypeStruct((), np.float32)
-    try:
-        made = jax.eval_shape(cost, number, number)
-    except Exception as error:
-        message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise ConfigError(f"{what} fails for two numbers x and y: {message}") from error
+    made = _traced(f"{what} fails for two numbers x and y", cost)
     shape, dtype = getattr(made, "shape", None), getattr(made, "dtype", None)
     if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         got = f"shape {shape} and type {dtype}" if dtype is not None else type(made).__name__
         raise ConfigError(f"{what} must return one real number for two, got {got}")
+    _traced(f"{what} has no gradient", jax.grad(cost, argnums=(0, 1)))
+
+
+def _traced(what: str, function: Callable[[Any, Any], Any]) -> Any:
+    """What a function gives for two numbers, as shapes; JAX's pages of advice are cut to a line."""
+    number = jax.ShapeDtypeStruct((), np.float32)
     try:
-        jax.eval_shape(jax.grad(cost, argnums=(0, 1)), number, number)
-    except Exception as error:
-        message = str(error).partition("\n")[0]
-        raise ConfigError(f"{what} has no gradient: {type(error).__name__}: {message}") from error
+        return call_with(what, lambda: jax.eval_shape(function, number, number), {})
+    except ConfigError as error:
+        raise ConfigError(str(error).partition("\n")[0]) from error
 
 
 def make_model(landscape: Landscape) -> Model:

@@ -3,11 +3,18 @@
 import itertools
 
 from initopt_jax.transforms.adadelta import ENTRIES as ADADELTA
+from initopt_jax.transforms.adafactor import ENTRIES as ADAFACTOR
 from initopt_jax.transforms.adagrad import ENTRIES as ADAGRAD
 from initopt_jax.transforms.adam import ENTRIES as ADAM
+from initopt_jax.transforms.gradient_flow import ENTRIES as GRADIENT_FLOW
+from initopt_jax.transforms.lamb import ENTRIES as LAMB
+from initopt_jax.transforms.lars import ENTRIES as LARS
 from initopt_jax.transforms.momentum import ENTRIES as MOMENTUM
 from initopt_jax.transforms.nesterov import ENTRIES as NESTEROV
+from initopt_jax.transforms.prodigy import ENTRIES as PRODIGY
 from initopt_jax.transforms.rmsprop import ENTRIES as RMSPROP
+from initopt_jax.transforms.sam import ENTRIES as SAM
+from initopt_jax.transforms.schedule_free import ENTRIES as SCHEDULE_FREE
 from initopt_jax.transforms.sgd import ENTRIES as SGD
 from initopt_jax.types import Transform
 
@@ -21,5 +28,12 @@ REGISTRY: dict[str, Transform] = {
         ADADELTA,
         RMSPROP,
         ADAM,
+        LARS,
+        LAMB,
+        ADAFACTOR,
+        SCHEDULE_FREE,
+        PRODIGY,
+        SAM,
+        GRADIENT_FLOW,
     )
 }

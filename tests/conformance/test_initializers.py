@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from initopt_jax import conformance
+from initopt_jax.conformance import initializers as conformance
 from initopt_jax.initializers import REGISTRY
 from initopt_jax.types import option_names
 

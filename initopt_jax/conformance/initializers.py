@@ -1,14 +1,11 @@
-"""Does an initializer keep the promises that a study relies on? One function per promise.
-
-`initopt check NAME` runs them on anybody's initializer, and the test suite on every registered one.
-"""
+"""Does an initializer keep the promises that a study relies on? One function per promise."""
 
 import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +13,7 @@ import numpy as np
 
 from initopt_jax import models, tasks
 from initopt_jax.audit import audit_leaf
+from initopt_jax.conformance.finding import Broken, Finding, Unchecked, hold_to
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import (
     MODEL_LEVEL,
@@ -30,24 +28,6 @@ from initopt_jax.types import Initializer, ModelInitializer, Split, option_names
 
 SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)
 SEEDS = 3
-Outcome = Literal["ok", "fails", "not checked"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One promise and whether it is kept; `reason` says why not."""
-
-    promise: str
-    outcome: Outcome
-    reason: str = ""
-
-
-class Broken(Exception):
-    """A promise that is not kept; the message says how."""
-
-
-class Unchecked(Exception):
-    """A promise that cannot be looked at; the message says why."""
 
 
 def check_initializer(name: str, options: Mapping[str, Any] | None = None) -> list[Finding]:
@@ -71,29 +51,16 @@ def check_initializer(name: str, options: Mapping[str, Any] | None = None) -> li
     if isinstance(entry, ModelInitializer):
         check_options(f"initializer {name!r}", entry.refine, given, given=_first(entry.refine))
         entry = replace(entry, refine=functools.partial(entry.refine, **given))
-        return [_finding(promise, entry) for promise in WHOLE_PROMISES]
+        return [hold_to(promise, entry) for promise in WHOLE_PROMISES]
     check_options(f"initializer {name!r}", entry.draw, given, given=_first(entry.draw))
     law = entry.law and functools.partial(entry.law, **given)
     entry = replace(entry, draw=functools.partial(entry.draw, **given), law=law)
-    return [_finding(promise, entry) for promise in PROMISES]
+    return [hold_to(promise, entry) for promise in PROMISES]
 
 
 def _first(function: Callable[..., Any]) -> tuple[str, ...]:
     """The three arguments before the options, whatever they are called."""
     return tuple(option_names(function))[:3]
-
-
-def _finding(promise: Callable[[Any], None], entry: Any) -> Finding:
-    text = (promise.__doc__ or "").splitlines()[0].rstrip(".")
-    try:
-        promise(entry)
-    except Broken as broken:
-        return Finding(text, "fails", str(broken))
-    except Unchecked as unchecked:
-        return Finding(text, "not checked", str(unchecked))
-    except Exception as error:  # noqa: BLE001, whatever it raises is what was asked for
-        return Finding(text, "fails", f"{type(error).__name__}: {_first_line(error)}")
-    return Finding(text, "ok")
 
 
 # Tensor level -------------------------------------------------------------------------------------
@@ -169,19 +136,35 @@ def numbers_may_be_traced(entry: Initializer) -> None:
     }
     if not numbers:
         raise Unchecked("it has no option with a number as its default")
-    traces = []
+    key, traces = jax.random.key(7), []
 
-    def draw(key: Any, options: Any) -> Any:
+    def draw(options: Any) -> Any:
         traces.append(1)
         return entry.draw(key, SHAPE, jnp.float32, **options)
 
     compiled = jax.jit(draw)
-    for seed in (7, 8):
-        key = jax.random.key(seed)
-        swept = compiled(key, {name: jnp.float32(value) for name, value in numbers.items()})
-        _same(np.asarray(entry.draw(key, SHAPE, jnp.float32)), np.asarray(swept), "traced options")
+    for values in (numbers, _other_numbers(entry, numbers)):
+        swept = compiled({name: jnp.float32(value) for name, value in values.items()})
+        written = entry.draw(key, SHAPE, jnp.float32, **values)
+        _same(np.asarray(written), np.asarray(swept), "traced options")
     if len(traces) > 1:
         raise Broken("it was compiled again for another value")
+
+
+def _other_numbers(entry: Initializer, numbers: Mapping[str, float]) -> dict[str, float]:
+    """The same options with other values, as far as the initializer allows any."""
+    others = dict(numbers)
+    for name, value in numbers.items():
+        for other in (value / 2, value * 1.5) if value else (0.25, 1.0):
+            try:
+                entry.draw(jax.random.key(0), SHAPE, jnp.float32, **{**others, name: other})
+            except ValueError:
+                continue
+            others[name] = other
+            break
+    if others == numbers:
+        raise Unchecked("no other values of its numbers were found that it allows")
+    return others
 
 
 def keeps_its_law(entry: Initializer) -> None:
@@ -291,7 +274,3 @@ def _equal(left: Any, right: Any) -> bool:
 
 def _kind(leaf: Any) -> tuple[Any, ...]:
     return leaf.shape, leaf.dtype
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]

@@ -1,0 +1,54 @@
+"""What holding something to its promises gives: one finding per promise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Outcome = Literal["ok", "fails", "not checked"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One promise and whether it is kept; `reason` says why not."""
+
+    promise: str
+    outcome: Outcome
+    reason: str = ""
+
+
+class Broken(Exception):
+    """A promise that is not kept; the message says how."""
+
+
+class Unchecked(Exception):
+    """A promise that cannot be looked at; the message says why."""
+
+
+def hold_to(promise: Callable[[Any], None], subject: Any) -> Finding:
+    """The finding of one promise: a function whose docstring says it, and that raises if broken."""
+    text = words(promise)
+    try:
+        promise(subject)
+    except Broken as broken:
+        return Finding(text, "fails", str(broken))
+    except Unchecked as unchecked:
+        return Finding(text, "not checked", str(unchecked))
+    except Exception as error:  # noqa: BLE001, whatever it raises is what was asked for
+        return Finding(text, "fails", f"{type(error).__name__}: {first_line(error)}")
+    return Finding(text, "ok")
+
+
+def words(promise: Callable[[Any], None]) -> str:
+    """A promise in words, the first line of its docstring.
+
+    >>> def kept(subject):
+    ...     '''It is kept.'''
+    >>> words(kept)
+    'It is kept'
+    """
+    return (promise.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [""])[0]

@@ -1,0 +1,182 @@
+"""Gradients cut to size, entry by entry, leaf by leaf, or all together."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from initopt_jax import checks
+from initopt_jax.transforms.numerics import scalar, widen
+from initopt_jax.types import Array, Modifier, PyTree
+
+
+def clip_by_value(max_value: ArrayLike) -> optax.GradientTransformation:
+    """Cuts every entry to `[-max_value, max_value]`.
+
+    Args:
+        max_value: at least 0, concrete or traced.
+
+    Raises:
+        ValueError: if a concrete `max_value` is negative or not a number.
+
+    Reference:
+        Graves (2013), section 4.1.
+
+    >>> clip = clip_by_value(1.0)
+    >>> clip.update(jnp.array([3.0, -0.5]), clip.init(None))[0].tolist()
+    [1.0, -0.5]
+    """
+    checks.non_negative("max_value", max_value)
+
+    def cut(leaf: Array) -> Array:
+        (wide,) = widen(leaf)
+        most = scalar(max_value, wide)
+        return jnp.clip(wide, -most, most).astype(leaf.dtype)
+
+    return _stateless(lambda updates, params: jax.tree.map(cut, updates))
+
+
+def clip_by_global_norm(max_norm: ArrayLike) -> optax.GradientTransformation:
+    """Shortens the gradient of the whole network to a norm: `g * min(1, max_norm / ||g||)`.
+
+    Args:
+        max_norm: at least 0, concrete or traced.
+
+    Raises:
+        ValueError: if a concrete `max_norm` is negative or not a number.
+
+    Reference:
+        Pascanu, Mikolov and Bengio (2013), algorithm 1.
+
+    >>> clip = clip_by_global_norm(1.0)
+    >>> clipped, _ = clip.update({"a": jnp.array([3.0]), "b": jnp.array([4.0])}, clip.init(None))
+    >>> [round(float(leaf[0]), 2) for leaf in clipped.values()]
+    [0.6, 0.8]
+    """
+    checks.non_negative("max_norm", max_norm)
+
+    def cut(updates: PyTree, params: PyTree) -> PyTree:
+        del params
+        leaves = widen(*jax.tree.leaves(updates))
+        norm = jnp.sqrt(sum((jnp.sum(leaf * leaf) for leaf in leaves), jnp.zeros(())))
+        return jax.tree.map(lambda leaf: _shortened(leaf, norm, max_norm), updates)
+
+    return _stateless(cut)
+
+
+def clip_by_leaf_norm(max_norm: ArrayLike) -> optax.GradientTransformation:
+    """Shortens the gradient of each leaf by itself: `g_l * min(1, max_norm / ||g_l||)`.
+
+    Args:
+        max_norm: at least 0, concrete or traced.
+
+    Raises:
+        ValueError: if a concrete `max_norm` is negative or not a number.
+
+    Reference:
+        Pascanu, Mikolov and Bengio (2013), algorithm 1, leaf by leaf.
+
+    >>> clip = clip_by_leaf_norm(1.0)
+    >>> clipped, _ = clip.update({"a": jnp.array([3.0]), "b": jnp.array([0.5])}, clip.init(None))
+    >>> [float(leaf[0]) for leaf in clipped.values()]
+    [1.0, 0.5]
+    """
+    checks.non_negative("max_norm", max_norm)
+
+    def cut(leaf: Array) -> Array:
+        (wide,) = widen(leaf)
+        return _shortened(leaf, jnp.sqrt(jnp.sum(wide * wide)), max_norm)
+
+    return _stateless(lambda updates, params: jax.tree.map(cut, updates))
+
+
+def adaptive_clip(
+    clipping: ArrayLike = 0.01, eps: ArrayLike = 1e-3
+) -> optax.GradientTransformation:
+    """Shortens the gradient of each unit to a share of the norm of the unit's weights.
+
+    `g_i <- g_i * min(1, clipping * max(||w_i||, eps) / ||g_i||)` for the weights `w_i` that lead
+    to unit `i`: all entries of a kernel (*window, inputs, outputs) with the same output; all
+    entries of a leaf of fewer than two axes.
+
+    Args:
+        clipping: at least 0, concrete or traced.
+        eps: what the norm of weights counts at least; above 0, concrete or traced.
+
+    Raises:
+        ValueError: if a concrete number is out of its range; on update, if no params are given.
+
+    Reference:
+        Brock, De, Smith and Simonyan (2021), eq. 3.
+
+    >>> clip = adaptive_clip(0.5)
+    >>> weights, gradient = jnp.array([[3.0, 1.0], [4.0, 0.0]]), jnp.full((2, 2), 3.0)
+    >>> clipped, _ = clip.update(gradient, clip.init(weights), weights)
+    >>> [[round(x, 3) for x in row] for row in clipped.tolist()]
+    [[1.768, 0.354], [1.768, 0.354]]
+    """
+    checks.non_negative("clipping", clipping)
+    checks.positive("eps", eps)
+
+    def cut(leaf: Array, weights: Array) -> Array:
+        g, w = widen(leaf, weights)
+        axes = tuple(range(g.ndim - 1)) if g.ndim > 1 else None
+        norms = [jnp.sqrt(jnp.sum(x * x, axis=axes, keepdims=g.ndim > 1)) for x in (g, w)]
+        return _shortened(leaf, norms[0], scalar(clipping, g) * jnp.maximum(norms[1], eps))
+
+    def clip(updates: PyTree, params: PyTree) -> PyTree:
+        if params is None:
+            raise ValueError("adaptive_clip needs the params in update")
+        return jax.tree.map(cut, updates, params)
+
+    return _stateless(clip)
+
+
+def _shortened(leaf: Array, norm: Array, most: ArrayLike) -> Array:
+    (wide,) = widen(leaf)
+    limit, norm = scalar(most, wide), norm.astype(wide.dtype)
+    factor = jnp.where(norm > limit, limit / jnp.where(norm > 0, norm, 1), 1)
+    return (factor * wide).astype(leaf.dtype)
+
+
+def _stateless(change: Callable[[PyTree, PyTree], PyTree]) -> optax.GradientTransformation:
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None
+    ) -> tuple[PyTree, optax.EmptyState]:
+        return change(updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+ENTRIES = (
+    Modifier(
+        name="clip_by_value",
+        place="gradient",
+        make=clip_by_value,
+        formula="g <- min(max(g, -max_value), max_value)",
+        reference="Graves (2013), section 4.1",
+    ),
+    Modifier(
+        name="clip_by_global_norm",
+        place="gradient",
+        make=clip_by_global_norm,
+        formula="g <- g * min(1, max_norm / ||g||)",
+        reference="Pascanu, Mikolov and Bengio (2013), algorithm 1",
+    ),
+    Modifier(
+        name="clip_by_leaf_norm",
+        place="gradient",
+        make=clip_by_leaf_norm,
+        formula="g_l <- g_l * min(1, max_norm / ||g_l||) for each leaf l",
+        reference="Pascanu, Mikolov and Bengio (2013), algorithm 1",
+    ),
+    Modifier(
+        name="adaptive_clip",
+        place="gradient",
+        make=adaptive_clip,
+        formula="g_i <- g_i * min(1, clipping * max(||w_i||, eps) / ||g_i||) for each unit i",
+        reference="Brock, De, Smith and Simonyan (2021), eq. 3",
+    ),
+)

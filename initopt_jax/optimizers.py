@@ -1,0 +1,352 @@
+"""From an optimizer entry of a config to one transformation, with all that stands around it.
+
+The gradient passes the modifiers of gradients, the transform, the rates that belong to a
+parametrization, the modifiers of updates; modifiers around stand around all of these, the first
+listed inside the next. Every number of every part is a hyperparameter: an axis that may be swept.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from initopt_jax import initializers, modifiers, schedules, transforms
+from initopt_jax.config import OptimizerConfig
+from initopt_jax.errors import ConfigError
+from initopt_jax.initializers import Network
+from initopt_jax.names import find_modifier, find_schedule, find_transform, lookup
+from initopt_jax.options import call_with, check_options, swept_axes
+from initopt_jax.transforms.chain import chain
+from initopt_jax.types import EvaluatedTransform, PyTree, Transform, option_names
+
+RATE, STEPS = "learning_rate", "steps"
+GIVEN = (RATE, STEPS)  # what a modifier may ask for by these names
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """One entry of a config, every name resolved.
+
+    Attributes:
+        entry: its transform.
+        label: the name in tables.
+        axes: hyperparameter to its values; those of a modifier or the schedule carry its name, as
+            in `clip_by_global_norm.max_norm`.
+        structure: what its program depends on besides the names of the axes.
+        make: `(hyperparameters) -> transformation`; those of `axes`, and `steps` where `timed`.
+        timed: whether it needs to know the steps of its lane.
+        evaluated: whether it offers weights of its own to evaluate.
+    """
+
+    entry: Transform
+    label: str
+    axes: dict[str, list[float]]
+    structure: tuple[Any, ...]
+    make: Callable[[Mapping[str, Any]], optax.GradientTransformation]
+    timed: bool
+    evaluated: bool
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The names of the arrays that `make` takes."""
+        return tuple(sorted([*self.axes, STEPS] if self.timed else self.axes))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The schedule or a modifier: its function, the prefix of its axes, its fixed options."""
+
+    name: str
+    function: Callable[..., Any]
+    prefix: str
+    axes: dict[str, list[float]]
+    static: dict[str, Any]
+    asks: frozenset[str] = frozenset()
+    place: str = ""
+    pace: str | None = None
+
+    def options(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Its options, numbers from among the hyperparameters; those by pattern in a mapping."""
+        chosen: dict[str, Any] = dict(self.static)
+        for name in self.axes:
+            option, dot, pattern = name.partition(".")
+            value = hyperparameters[self.prefix + name]
+            if dot:
+                chosen.setdefault(option, {})[pattern] = value
+            else:
+                chosen[option] = value
+        return chosen
+
+
+def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -> Optimizer:
+    """Resolve an entry's names and try it on the shapes of a network.
+
+    Args:
+        spec: the entry.
+        network: the model, for rates that belong to its leaves.
+        params: shapes of its parameters.
+
+    Raises:
+        ConfigError: an unknown name or option, a value out of its range, a pattern that matches no
+            leaf, a structure that is swept, a state that changes its structure.
+    """
+    entry = find_transform(spec.name, transforms.REGISTRY)
+    registered = spec.name in transforms.REGISTRY
+    what = f"optimizer {spec.name!r}"
+    axes, static = swept_axes(
+        "optimizer", spec.name, entry.make, spec.options, static=spec.static, counts=registered
+    )
+    if registered:
+        axes = _all_numbers(entry.make, axes, static)
+    _try_values(what, entry.make, axes, static)
+    schedule = _schedule(spec, entry, what)
+    around = _modifiers(spec, what)
+    rates = _rates(spec, entry, network, params)
+    parts = [part for part in (schedule, *around) if part]
+    make = _maker(entry, tuple(axes), static, schedule, around, rates)
+    for part in parts:
+        axes |= {part.prefix + name: values for name, values in part.axes.items()}
+    timed = schedule is not None or any(STEPS in part.asks for part in around)
+    first = {name: values[0] for name, values in axes.items()} | {STEPS: 10.0}
+    evaluated = isinstance(call_with(what, make, {"hyperparameters": first}), EvaluatedTransform)
+    outside = _try_update(what, make, [*axes, *([STEPS] if timed else [])], params)
+    if outside and not evaluated:
+        make, evaluated = _evaluated_by(outside, make), True
+    return Optimizer(
+        entry=entry,
+        label=spec.label or _label(spec, static),
+        axes=axes,
+        structure=(
+            entry.make,
+            repr(sorted(static.items())),
+            repr(sorted((rates or {}).items())),
+            *((part.function, part.prefix, repr(sorted(part.static.items()))) for part in parts),
+        ),
+        make=make,
+        timed=timed,
+        evaluated=evaluated,
+    )
+
+
+def _schedule(spec: OptimizerConfig, entry: Transform, optimizer: str) -> _Part | None:
+    if spec.schedule is None:
+        return None
+    what = f"schedule of {optimizer}"
+    if RATE not in option_names(entry.make):
+        raise ConfigError(f"{optimizer} takes no learning_rate that a schedule could change")
+    found = find_schedule(spec.schedule.name, schedules.REGISTRY)
+    axes, static = swept_axes(
+        "schedule", found.name, found.multiplier, spec.schedule.options, skip=2
+    )
+    axes = _all_numbers(found.multiplier, axes, static)
+    _try_values(what, found.multiplier, axes, static, count=jnp.zeros(()), steps=10.0)
+    return _Part(found.name, found.multiplier, "schedule.", axes, static)
+
+
+def _modifiers(spec: OptimizerConfig, optimizer: str) -> list[_Part]:
+    parts: list[_Part] = []
+    for item in spec.modifiers:
+        found = find_modifier(item.name, modifiers.REGISTRY)
+        what = f"modifier {item.name!r} of {optimizer}"
+        first = 1 if found.place == "around" else 0
+        names = list(option_names(found.make))
+        asks = frozenset(name for name in names[first:] if name in GIVEN) - set(item.options)
+        axes, static = swept_axes(
+            "modifier", item.name, found.make, item.options, given=(*names[:first], *asks)
+        )
+        axes = _all_numbers(found.make, axes, static)
+        same = sum(part.name == found.name for part in parts)
+        prefix = f"{item.name}.{same + 1}." if same else f"{item.name}."
+        part = _Part(found.name, found.make, prefix, axes, static, asks, found.place, found.pace)
+        _try_part(what, part)
+        parts.append(part)
+    return parts
+
+
+def _try_part(what: str, part: _Part) -> None:
+    """Build a modifier at every value, one axis at a time."""
+    given = dict.fromkeys(part.asks, 1.0)
+    first = {part.prefix + name: values[0] for name, values in part.axes.items()}
+    inner = (optax.identity(),) if part.place == "around" else ()
+    for name, values in part.axes.items() or [("", [0.0])]:
+        for value in values:
+            options = part.options(first | {part.prefix + name: value})
+            make = functools.partial(part.function, *inner)
+            made = call_with(what, make, {**options, **given})
+            if not isinstance(made, optax.GradientTransformation):
+                raise ConfigError(f"{what} must return an optax.GradientTransformation")
+
+
+def _maker(
+    entry: Transform,
+    names: Sequence[str],
+    static: Mapping[str, Any],
+    schedule: _Part | None,
+    around: Sequence[_Part],
+    rates: Mapping[str, float] | None,
+) -> Callable[[Mapping[str, Any]], optax.GradientTransformation]:
+    def make(hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
+        own = {name: hyperparameters[name] for name in names}
+        steps = hyperparameters.get(STEPS)
+        built = [(part, part.options(hyperparameters)) for part in around]
+        if schedule:
+            own[RATE] = _scheduled(own, entry, schedule, hyperparameters, _paced(steps, built))
+        given = {RATE: own.get(RATE, option_names(entry.make).get(RATE)), STEPS: steps}
+        transform = entry.make(**own, **static)
+        if rates:
+            transform = chain(transform, transforms.scale_by_leaf(rates))
+        placed: dict[str, list[Any]] = {"gradient": [], "update": [], "around": []}
+        for part, options in built:
+            asked = {name: given[name] for name in part.asks}
+            placed[part.place].append((part.function, options | asked))
+        if placed["gradient"] or placed["update"]:
+            before, after = (
+                [modify(**options) for modify, options in placed[place]]
+                for place in ("gradient", "update")
+            )
+            transform = chain(*before, transform, *after)
+        for modify, options in placed["around"]:
+            transform = modify(transform, **options)
+        return transform
+
+    return make
+
+
+def _paced(steps: Any, built: Sequence[tuple[_Part, Mapping[str, Any]]]) -> Any:
+    """How many steps the optimizer makes in so many of the run."""
+    for part, options in built:
+        if part.pace:
+            steps = steps / options[part.pace]
+    return steps
+
+
+def _scheduled(
+    own: Mapping[str, Any],
+    entry: Transform,
+    schedule: _Part,
+    hyperparameters: Mapping[str, Any],
+    steps: Any,
+) -> Callable[[Any], Any]:
+    rate = own.get(RATE, option_names(entry.make)[RATE])
+    options = schedule.options(hyperparameters)
+    return lambda count: rate * schedule.function(count, steps, **options)
+
+
+def _rates(
+    spec: OptimizerConfig, entry: Transform, network: Network, params: PyTree
+) -> dict[str, float] | None:
+    """The number that multiplies each leaf's updates, by path; None where there is none."""
+    if spec.per_leaf is None:
+        return None
+    known = initializers.PARAMETRIZATIONS
+    what = f"per_leaf of optimizer {spec.name!r}"
+    make = lookup(what, spec.per_leaf.name, known, also="")
+    kind = spec.per_leaf.kind or entry.kind
+    if kind is None:
+        raise ConfigError(
+            f"{what} needs kind: sgd where updates are linear in the gradients, or adam where the "
+            "gradients' size does not matter"
+        )
+    check_options(what, make, spec.per_leaf.options, given=("anatomy", "params", "kind"))
+    given = {"anatomy": network.anatomy, "params": params, "kind": kind, **spec.per_leaf.options}
+    return {path: float(rate) for path, rate in call_with(what, make, given).items()}
+
+
+def _all_numbers(
+    function: Callable[..., Any], axes: Mapping[str, list[float]], static: Mapping[str, Any]
+) -> dict[str, list[float]]:
+    """The axes and the numbers that were left at their defaults: all are traced, so that entries
+    with other values share a program.
+    """
+    defaults = {
+        name: [value]
+        for name, value in option_names(function).items()
+        if type(value) is float and name not in static
+    }
+    return {name: axes.get(name, defaults.get(name, [])) for name in {**axes, **defaults}}
+
+
+def _try_values(
+    what: str,
+    function: Callable[..., Any],
+    axes: Mapping[str, Sequence[float]],
+    static: Mapping[str, Any],
+    **given: Any,
+) -> None:
+    """Call a function at every value, one axis at a time."""
+    first = {name: values[0] for name, values in axes.items()}
+    for name, values in axes.items():
+        for value in values:
+            call_with(what, function, {**given, **first, name: value, **static})
+
+
+def _try_update(
+    what: str, make: Callable[..., Any], names: Sequence[str], params: PyTree
+) -> Callable[..., Any] | None:
+    """Trace one update with all numbers; where its state is one of Optax that is evaluated
+    elsewhere, the function that says where.
+    """
+    numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in names}
+
+    def cost(params: PyTree, key: Any = None) -> Any:
+        del key
+        return sum((jnp.sum(leaf) for leaf in jax.tree.leaves(params)), jnp.zeros(()))
+
+    def one_step(hyperparameters: Any, params: Any) -> Any:
+        transform = optax.with_extra_args_support(make(hyperparameters))
+        state = transform.init(params)
+        value, grads = jax.value_and_grad(cost)(params)
+        updates, after = transform.update(
+            grads, state, params, value=value, grad=grads, value_fn=cost, key=jax.random.key(0)
+        )
+        return state, after, updates
+
+    try:
+        state, after, updates = jax.eval_shape(one_step, numbers, params)
+    except jax.errors.ConcretizationTypeError as error:
+        raise ConfigError(
+            f"{what}: one of {', '.join(names)} decides its structure and cannot be swept; move it "
+            "under 'static:'"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"{what} must return an optax.GradientTransformation") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what}: {error}") from error
+    if _kinds(state) != _kinds(after):
+        raise ConfigError(
+            f"{what}: its state has another structure, shape or dtype after an update than before, "
+            "and cannot be carried from step to step"
+        )
+    if jax.tree.structure(updates) != jax.tree.structure(params):
+        raise ConfigError(f"{what}: its updates have another structure than the parameters")
+    if isinstance(state, optax.contrib.ScheduleFreeState):
+        return optax.contrib.schedule_free_eval_params
+    return None
+
+
+def _kinds(tree: PyTree) -> Any:
+    return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
+
+
+def _evaluated_by(
+    eval_params: Callable[..., PyTree], make: Callable[..., optax.GradientTransformation]
+) -> Callable[..., optax.GradientTransformation]:
+    def made(hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
+        plain = optax.with_extra_args_support(make(hyperparameters))
+        return EvaluatedTransform(plain.init, plain.update, eval_params)
+
+    return made
+
+
+def _label(spec: OptimizerConfig, static: Mapping[str, Any]) -> str:
+    texts = [f"{name}={value}" for name, value in static.items()]
+    texts += [f"per_leaf={spec.per_leaf.name}"] if spec.per_leaf else []
+    texts += [spec.schedule.name] if spec.schedule else []
+    texts += [item.name for item in spec.modifiers]
+    text = ", ".join(texts)
+    return spec.name + (f"({text})" if text else "")

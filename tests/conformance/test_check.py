@@ -1,0 +1,188 @@
+"""What `initopt check` makes of a name, and that every promise of a transform can be broken."""
+
+import sys
+
+import pytest
+
+from initopt_jax import cli, conformance
+from initopt_jax.conformance import check, transforms
+from initopt_jax.conformance.finding import hold_to, words
+from initopt_jax.conformance.subject import Subject
+from initopt_jax.conformance.transforms import check_transform
+from initopt_jax.errors import ConfigError
+from initopt_jax.initializers import MODEL_LEVEL
+from initopt_jax.initializers import REGISTRY as INITIALIZERS
+from initopt_jax.transforms import REGISTRY as TRANSFORMS
+from tests.conformance import broken
+
+PROMISES = {promise.__name__: promise for promise in (*transforms.GATES, *transforms.PROMISES)}
+RUNS = {"runs_on_many_lanes", "listens_to_its_numbers", "descends"}
+
+# Which promises each of `broken` breaks, and what is said about the first.
+BREAKS = {
+    "refuses": ({"builds_from_its_numbers"}, "ValueError: 0.01 is no"),
+    "returns_nothing": ({"is_a_gradient_transformation"}, "it returns NoneType"),
+    "wants_more": ({"takes_what_the_engine_passes"}, "obj_fn"),
+    "halves_the_precision": ({"keeps_trees_shapes_and_dtypes"}, "is float16[3], and should be"),
+    "counts_in_float": ({"keeps_the_types_of_its_state", *RUNS}, "is float32[], and should be"),
+    "draws_from_outside": (
+        {
+            "repeats_itself",
+            "compiles",
+            "runs_on_many_lanes",
+            "numbers_may_be_traced",
+            "works_on_a_part_of_the_weights",
+        },
+        "differ by up to",
+    ),
+    "counts_in_secret": (
+        {"compiles", "numbers_may_be_traced", "works_on_a_part_of_the_weights"},
+        "compiled: updates differ by up to",
+    ),
+    "leaves_jax": (RUNS, "vmap"),
+    "branches_on_a_number": ({"numbers_may_be_traced"}, "decay cannot be traced"),
+    "ignores_its_rate": ({"listens_to_its_numbers"}, "learning_rate changed nothing"),
+    "knows_one_tree": (
+        {"keeps_trees_shapes_and_dtypes", "works_on_a_part_of_the_weights"},
+        "is not a mapping",
+    ),
+    "reads_schedules_late": ({"takes_a_schedule"}, "a constant schedule: updates differ"),
+    "divides_by_the_norm": ({"stays_finite_without_gradient"}, "not finite"),
+    "climbs": ({"takes_a_schedule", "descends"}, "a constant schedule"),
+    "offers_other_types": ({"offers_weights_like_those_it_trains"}, "weights to evaluate"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_transform_is_found_out(name):
+    promises, said = BREAKS[name]
+    findings = check_transform(f"tests.conformance.broken:{name}")
+    fails = [finding for finding in findings if finding.outcome == "fails"]
+    assert {finding.promise for finding in fails} == {words(PROMISES[key]) for key in promises}
+    assert said in fails[0].reason
+    assert "\n" not in fails[0].reason
+
+
+@pytest.mark.parametrize(
+    ("promise", "name", "said"),
+    [
+        ("keeps_bfloat16", "counts_in_float", "is float32[3], and should be bfloat16[3]"),
+        ("has_a_state_of_its_own", "shares_the_weights", "shares its buffer"),
+    ],
+)
+def test_what_only_registered_transforms_promise(promise, name, said):
+    for registered, outcome in ((True, "fails"), (False, "not checked")):
+        given = {"learning_rate": 0.1}
+        make = getattr(broken, name)
+        subject = Subject(name, make, given, {}, frozenset(given), registered)
+        finding = hold_to(PROMISES[promise], subject)
+        assert finding.outcome == outcome
+        assert said in finding.reason
+
+
+def test_every_promise_is_shown_to_be_broken():
+    shown = set().union(*(promises for promises, _ in BREAKS.values()))
+    assert shown | {"keeps_bfloat16", "has_a_state_of_its_own"} == set(PROMISES)
+
+
+def test_static_options_are_not_traced():
+    name = "tests.conformance.broken:branches_on_a_number"
+    findings = check_transform(name, static={"decay": 0.5})
+    assert not [finding for finding in findings if finding.outcome == "fails"]
+
+
+def test_a_number_that_does_nothing_is_a_failure_where_it_was_asked_for():
+    def outcome(options):
+        findings = check_transform("tests.conformance.broken:ignores_its_eps", options)
+        return {finding.promise: finding.outcome for finding in findings}
+
+    listens = words(PROMISES["listens_to_its_numbers"])
+    assert outcome({})[listens] == "not checked"
+    assert outcome({"eps": 1e-3})[listens] == "fails"
+
+
+def test_names_of_the_registries_are_different():
+    assert not {*INITIALIZERS, *MODEL_LEVEL} & set(TRANSFORMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("zeros", "initializer"),
+        ("lsuv", "initializer"),
+        ("jax.he_normal", "initializer"),
+        ("sgd", "transform"),
+        ("optax.contrib.muon", "transform"),
+        ("optax:sgd", "transform"),
+        ("tests.conformance.test_check:by_key", "initializer"),
+        ("tests.conformance.test_check:by_shape", "initializer"),
+        ("tests.conformance.test_check:by_params", "initializer"),
+        ("tests.conformance.test_check:without_arguments", "transform"),
+    ],
+)
+def test_a_name_says_what_it_is(name, kind, monkeypatch):
+    for one in ("initializer", "transform"):
+        monkeypatch.setattr(conformance, f"check_{one}", lambda *_, one=one: one)
+    assert check(name) == kind
+
+
+def by_key(key, a, b): ...
+
+
+def by_shape(rng, shape, dtype): ...
+
+
+def by_params(rng, params, network): ...
+
+
+def without_arguments(): ...
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["he_norml"], "unknown initializer or optimizer 'he_norml'; did you mean 'he_normal'?"),
+        (["addam"], "unknown initializer or optimizer 'addam'; did you mean 'adam'?"),
+        (["optax.adm"], "did you mean 'adam'?"),
+        (["builtins:dict"], "does not say which arguments it takes"),
+        (["adam", "--set", "rate=1"], "unknown option 'rate'"),
+        (["adam", "--set", "b1=[0.1, 0.2]"], "b1 must be one number"),
+        (["zeros", "--static", "value=1"], "no static options"),
+    ],
+)
+def test_what_is_wrong_with_a_name_is_one_line(arguments, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["initopt", "check", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["sgd", "--set", "learning_rate=0.1"], 0),
+        (["tests.conformance.broken:branches_on_a_number"], 1),
+        (["tests.conformance.broken:branches_on_a_number", "--static", "decay=0.5"], 0),
+    ],
+)
+def test_the_exit_code_says_whether_promises_are_kept(arguments, code, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["initopt", "check", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == code
+    assert ("fails" in capsys.readouterr().out) == bool(code)
+
+
+def test_an_unknown_name_raises_in_python_too():
+    with pytest.raises(ConfigError, match="did you mean 'nesterov'"):
+        check("nestrov")
+
+
+def test_a_swept_number_of_an_initializer_must_be_felt():
+    findings = check("tests.conformance.broken:knows_numbers_that_are_written")
+    (fails,) = [finding for finding in findings if finding.outcome == "fails"]
+    assert fails.promise.startswith("Its numbers may be swept")
+    assert "traced options" in fails.reason

@@ -1,0 +1,211 @@
+"""An optimizer of a config with its schedule and what stands around it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import initopt_jax as iox
+from initopt_jax import modifiers, schedules, transforms
+from initopt_jax.errors import ConfigError
+from initopt_jax.preview import prepare
+from initopt_jax.verify import verify
+
+
+@pytest.fixture
+def config(small_config):
+    """One start, no tuning, four steps."""
+    few = {"seeds": 2, "tuning": {"seeds": 0}, "steps": 4, "eval_every": 1}
+    return small_config | {"initializers": ["he_normal"]} | few
+
+
+@pytest.fixture
+def updates(config):
+    """`(optimizer entry) -> updates of the network's first steps`, all of the first cell."""
+
+    def made(entry, count=4, cell=0):
+        experiment = prepare(config | {"optimizers": [entry]})
+        (program,) = experiment.programs
+        row = experiment.lanes[experiment.lanes["cell"] == cell].iloc[0]
+        numbers = {name: row[f"optimizer.{name}"] for name in program.hyperparameters}
+        transform = optax.with_extra_args_support(program.make_transform(numbers))
+        params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), experiment.params)
+        state, found = transform.init(params), []
+        for index in range(count):
+            one, state = transform.update(params, state, params, key=jax.random.key(index))
+            found.append(one)
+        return found
+
+    return made
+
+
+def assert_same(found, expected):
+    for ours, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-6)
+
+
+def taken(transform, params, count=4):
+    state, found = transform.init(params), []
+    for _ in range(count):
+        one, state = transform.update(params, state, params)
+        found.append(one)
+    return found
+
+
+def test_the_parts_stand_in_their_places(config, updates):
+    found = updates(
+        {
+            "name": "momentum",
+            "learning_rate": 0.1,
+            "modifiers": [
+                {"name": "decoupled_weight_decay", "weight_decay": 0.01},
+                {"name": "freeze", "paths": ["*bias"]},
+                {"name": "clip_by_global_norm", "max_norm": 2.0},
+                {"name": "coupled_weight_decay", "weight_decay": 0.5, "only": "*kernel"},
+            ],
+        }
+    )
+    shapes = prepare(config | {"optimizers": [{"name": "sgd", "learning_rate": 1}]})
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes.params)
+    by_hand = optax.chain(
+        modifiers.clip_by_global_norm(2.0),
+        modifiers.coupled_weight_decay(0.5, "*kernel"),
+        transforms.momentum(0.1),
+        modifiers.decoupled_weight_decay(0.1, 0.01),
+    )
+    assert_same(found, taken(modifiers.freeze(by_hand, "*bias"), params))
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(found))
+
+
+def test_a_schedule_multiplies_the_rate_of_every_step(updates):
+    plain = updates({"name": "sgd", "learning_rate": 0.1})
+    scheduled = updates(
+        {"name": "sgd", "learning_rate": 0.1, "schedule": {"name": "linear", "end": 0.5}}
+    )
+    for t in range(4):
+        factor = float(schedules.linear(t, 4, end=0.5))
+        assert_same(scheduled[t], jax.tree.map(lambda u, by=factor: by * u, plain[t]))
+
+
+def test_a_schedule_counts_the_steps_that_accumulation_leaves(updates):
+    entry = {"name": "sgd", "learning_rate": 0.1, "schedule": "linear"}
+    found = updates({**entry, "modifiers": [{"name": "accumulate", "every": 2}]})
+    plain = updates({"name": "sgd", "learning_rate": 0.1})[0]
+    for t, factor in enumerate((0, 1.0, 0, 0.5)):
+        assert_same(found[t], jax.tree.map(lambda u, by=factor: by * u, plain))
+
+
+def test_every_number_is_an_axis_of_one_program(config):
+    entry = {
+        "name": "adam",
+        "learning_rate": [0.1, 0.2],
+        "schedule": {"name": "cosine", "end": [0.0, 0.5], "warmup": 0.1},
+        "modifiers": [
+            {"name": "clip_by_value", "max_value": [1.0, 2.0]},
+            {"name": "rates", "by_path": {"*bias": [1.0, 2.0], "*kernel": 0.5}},
+        ],
+    }
+    other = {**entry, "label": "again", "learning_rate": 0.3}
+    experiment = prepare(config | {"optimizers": [entry, other]})
+    (program,) = experiment.programs
+    assert {"schedule.end", "clip_by_value.max_value", "rates.by_path.*bias", "steps"} <= set(
+        program.hyperparameters
+    )
+    assert len(experiment.lanes) == 2 * (16 + 8)
+    assert experiment.lanes["optimizer"].unique().tolist() == [
+        "adam(cosine, clip_by_value, rates)",
+        "again",
+    ]
+
+
+def test_the_weights_that_are_offered_are_the_ones_measured(config, tmp_path):
+    entry = {"name": "sgd", "learning_rate": 0.5}
+    averaged = {**entry, "modifiers": [{"name": "swa", "start": 0.0}]}
+    settings = config | {"optimizers": [entry, averaged], "seeds": 1}
+    found = iox.run(settings, tmp_path / "s").dataset
+    plain, mean = (found["val_loss"].values[lane] for lane in (0, 1))
+    np.testing.assert_allclose(plain[:2], mean[:2], rtol=1e-6)  # nothing, one point: itself
+    assert not np.isclose(plain[-1], mean[-1], rtol=1e-4)
+    assert found["batch_loss"].values[1, -1] == found["batch_loss"].values[0, -1]
+    assert found["test_loss"].values[0] != found["test_loss"].values[1]
+    assert verify(tmp_path / "s").exit_code == 0
+
+
+def test_schedule_free_of_optax_is_evaluated_where_it_says(config):
+    entry = {"name": "optax.contrib.schedule_free_sgd", "learning_rate": 0.5}
+    (program,) = prepare(config | {"optimizers": [entry]}).programs
+    assert program.evaluated
+    assert not prepare(config | {"optimizers": [{**entry, "name": "sgd"}]}).programs[0].evaluated
+
+
+OWN = '''
+import optax
+
+def halving(count, steps, *, by=0.5):
+    """Halves."""
+    return by ** (count / steps)
+
+def double(factor=2.0):
+    """Doubles."""
+    return optax.scale(factor)
+
+def twice(inner, *, factor=2.0):
+    """Around."""
+    return optax.chain(inner, optax.scale(factor))
+
+def counter(learning_rate):
+    """Its state changes."""
+    return optax.GradientTransformation(
+        lambda params: 0, lambda updates, state, params=None: (updates, {"count": state})
+    )
+'''
+
+
+def test_schedules_and_modifiers_of_ones_own(config, working_dir, updates):
+    (working_dir / "mine.py").write_text(OWN)
+    plain = updates({"name": "sgd", "learning_rate": 0.1})
+    for name in ("mine:double", "mine:twice"):
+        entry = {"name": "sgd", "learning_rate": 0.1, "modifiers": [{"name": name, "factor": 3}]}
+        assert_same(updates(entry), jax.tree.map(lambda u: 3 * u, plain))
+    entry = {"name": "sgd", "learning_rate": 0.1, "schedule": {"name": "mine:halving", "by": 0.25}}
+    assert_same(updates(entry)[2], jax.tree.map(lambda u: 0.5 * u, plain[2]))
+    with pytest.raises(ConfigError, match="its state has another structure"):
+        prepare(config | {"optimizers": [{"name": "mine:counter", "learning_rate": 0.1}]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'"),
+        ({"schedule": {"name": "cosine", "ende": 1}}, "unknown option 'ende'; did you mean 'end'"),
+        ({"schedule": {"name": "cosine", "warmup": 1.5}}, "warmup must be at least 0 and below 1"),
+        ({"modifiers": ["clip_by_valu"]}, "unknown modifier 'clip_by_valu'; did you mean"),
+        ({"modifiers": ["clip_by_value"]}, "modifier 'clip_by_value' needs max_value"),
+        (
+            {"modifiers": [{"name": "clip_by_value", "max_value": [1, -1]}]},
+            "max_value must be a finite number of at least 0, got -1",
+        ),
+        (
+            {"modifiers": [{"name": "accumulate", "every": 1.5}]},
+            "every must be a whole number above 0, got 1.5",
+        ),
+        (
+            {"modifiers": [{"name": "freeze", "paths": "dense_O/*"}]},
+            r"'dense_O/\*' matches no leaf",
+        ),
+        (
+            {"modifiers": [{"name": "rates", "by_path": 2.0}]},
+            "by_path must map names to numbers, got 2.0",
+        ),
+        (
+            {"modifiers": [{"name": "rates", "by_path": {"*bias": "big"}}]},
+            r"by_path.\*bias must be a number or a list of numbers, got 'big'",
+        ),
+        ({"modifiers": ["ema", "swa", "lookahead"]}, "lookahead cannot stand around"),
+    ],
+)
+def test_what_is_wrong_is_said(config, changes, message):
+    entry = {"name": "sgd", "learning_rate": 0.1, **changes}
+    with pytest.raises(ConfigError, match=message):
+        prepare(config | {"optimizers": [entry]})
