@@ -17,6 +17,8 @@ from initopt_jax.stats.cells import RATE
 # the way is long, and off the axes of symmetry.
 SPREAD = ((0.08, 0.55), (0.60, 0.06), (0.93, 0.62), (0.42, 0.93))
 
+CROWDED = 0.1  # starts nearer than this share of the range would be drawn over each other
+
 
 @dataclass(frozen=True)
 class Journeys:
@@ -138,7 +140,8 @@ def first_of_each_start(start: Floats) -> Integers:
 def spread_starts(start: Floats, most: int = len(SPREAD)) -> Floats:
     """A few starts, far from each other and the same in every figure.
 
-    Of the starts at hand those nearest to fixed places of their range, without repeats.
+    Of the starts at hand those nearest to fixed places of their range; instead of one that lies
+    close to one that was taken, the start that lies farthest from all of these.
 
     Args:
         start: [S, 2] points.
@@ -151,11 +154,16 @@ def spread_starts(start: Floats, most: int = len(SPREAD)) -> Floats:
         return start
     low, high = start.min(axis=0), start.max(axis=0)
     size = np.where(high > low, high - low, 1.0)
+    shares = (start - low) / size
     found: list[int] = []
     for place in SPREAD[:most]:
-        apart = np.hypot(*((start - low) / size - np.array(place)).T)
-        nearest = int(apart.argmin())
-        found += [] if any((start[nearest] == start[i]).all() for i in found) else [nearest]
+        lane = int(np.hypot(*(shares - np.array(place)).T).argmin())
+        if found:
+            apart = np.hypot(*np.moveaxis(shares[:, None] - shares[None, found], 2, 0)).min(axis=1)
+            lane = lane if apart[lane] > CROWDED else int(apart.argmax())
+            if apart[lane] <= CROWDED:
+                break
+        found.append(lane)
     return start[found]
 
 

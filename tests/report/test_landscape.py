@@ -87,6 +87,8 @@ def test_a_spread_of_starts_is_the_same_for_any_order_and_never_repeats():
     found = spread_starts(grid)
     assert len(np.unique(found, axis=0)) == 4
     np.testing.assert_array_equal(np.sort(spread_starts(grid[::-1]), 0), np.sort(found, 0))
+    few = np.array([[0.0, 0.0], [0.01, 0.0], [-1.0, 1.0], [1.5, -1.5]])
+    assert sorted(spread_starts(few)[:, 0].tolist()) in ([-1, 0, 1.5], [-1, 0.01, 1.5])
     assert spread_starts(grid[:1]).tolist() == [[0.0, 0.0]]
     assert spread_starts(grid[:0]).shape == (0, 2)
 
