@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -131,7 +130,7 @@ def measure(study: initopt_jax.Study) -> Entrant:
 def show(field: Field, own: Sequence[str], console: Console) -> None:
     """Print the table of places and the sentences."""
     # A row per function: the optimizers' names are shorter than the functions'.
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.title = "Places by steps to the target, start by start (=: shared)"
     table.add_column("", no_wrap=True)
     for row in field.order:
@@ -139,7 +138,7 @@ def show(field: Field, own: Sequence[str], console: Console) -> None:
         table.add_column(label, overflow="fold", style="bold" if label in own else None)
     for study, found in zip(field.studies, field.places, strict=True):
         table.add_row(study.function, *(place_text(found, row) for row in field.order))
-    table.add_section()
+    table.add_row()
     table.add_row("all problems", *(place_text(field.overall, row) for row in field.order))
     for what, shares in (("solved", field.solved), (f"within {NEAR:g}x", field.within)):
         table.add_row(what, *(share_text(float(shares[row])) for row in field.order))

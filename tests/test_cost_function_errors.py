@@ -49,6 +49,13 @@ TASK = {"name": "cost_function", "function": "saddle"}
 DIABETES = {"name": "regression", "dataset": "diabetes"}
 
 
+def test_tuning_by_steps_needs_a_target():
+    steps = {"seeds": 1, "metric": "steps_to_target"}
+    with pytest.raises(iox.ConfigError, match="steps_to_target needs a target"):
+        resolve(validate(config(task=TASK, tuning=steps)))
+    assert resolve(validate(config(tuning=steps))).target is not None
+
+
 def config(**changes):
     return {
         "name": "functions",

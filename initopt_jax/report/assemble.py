@@ -9,7 +9,7 @@ from initopt_jax.report import words
 from initopt_jax.report.charts import Chart, LineChart
 from initopt_jax.report.figures import draw
 from initopt_jax.report.html import Shown, render
-from initopt_jax.report.journeys import make_journeys, make_surface
+from initopt_jax.report.journeys import all_starts, make_journeys
 from initopt_jax.report.landscape import (
     MapChart,
     basin_chart,
@@ -33,6 +33,7 @@ from initopt_jax.report.prepare import (
     rate_chart,
 )
 from initopt_jax.report.profile import solved_chart
+from initopt_jax.report.surface import make_surface
 from initopt_jax.report.tables import summary_csv
 from initopt_jax.report.tradeoff import tradeoff_chart
 from initopt_jax.stats import StudyInfo
@@ -82,7 +83,8 @@ def figures(results: Results) -> list[Shown]:
 
 def landscape_figures(results: Results, landscape: Landscape) -> list[Shown]:
     """The figures of a study on a cost function of two variables: what a map can show."""
-    surface, journeys = make_surface(landscape), make_journeys(results)
+    journeys = make_journeys(results)
+    surface = make_surface(landscape, all_starts(journeys))
     trails = trail_chart(journeys, surface, results.setting)
     motion = motion_chart(journeys, surface)
     shown = [

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from initopt_jax.report.canvas import INK, SMALL, SOFT
 from initopt_jax.report.charts import Floats
-from initopt_jax.report.journeys import Surface, letter
+from initopt_jax.report.surface import Surface, letter
 
 # Pale, so that every optimizer's colour stands out on it; light is low.
 GROUND = LinearSegmentedColormap.from_list("ground", ("#fcfcf8", "#e3e8ea", "#b4c0c9"))
@@ -41,7 +41,7 @@ def contour_levels(surface: Surface) -> tuple[Floats, Floats]:
 
 
 def draw_ground(axes: Axes, surface: Surface) -> None:
-    """Shades and contour lines over the whole domain."""
+    """Shades and contour lines over the whole view."""
     heights, levels = contour_levels(surface)
     if len(levels) > 1:
         axes.contourf(surface.x, surface.y, heights, levels, cmap=GROUND, extend="both")
@@ -53,8 +53,8 @@ def draw_ground(axes: Axes, surface: Surface) -> None:
 
 
 def set_bounds(axes: Axes, surface: Surface) -> None:
-    """The domain as limits, with few ticks."""
-    left, right, bottom, top = surface.domain
+    """The view as limits, with few ticks."""
+    left, right, bottom, top = surface.view
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -72,7 +72,8 @@ def draw_stars(axes: Axes, surface: Surface, size: float = 9) -> None:
     for place, (x, y) in enumerate(surface.minima):
         axes.plot(
             x, y, marker="*" if place < named else ".", markersize=size if place < named else 4,
-            color="white", markeredgecolor=INK, markeredgewidth=0.8, zorder=9, linestyle="none",
+            color="white", markeredgecolor=INK, markeredgewidth=0.8, zorder=9,
+            linestyle="none",
         )  # fmt: skip
 
 
@@ -88,14 +89,14 @@ def draw_letters(axes: Axes, surface: Surface) -> None:
 
 
 def panel_shape(surface: Surface, width: float) -> tuple[float, float]:
-    """Width and height of a panel in inches: of the domain's shape, unless that is extreme."""
+    """Width and height of a panel in inches: of the view's shape, unless that is extreme."""
     across, high = surface.size
     return width, width * float(np.clip(high / across, LEAST_ASPECT, MOST_ASPECT))
 
 
 def within_reach(points: Floats, surface: Surface) -> Floats:
-    """Points no farther off than a few domains: a path to 1e30 cannot be drawn."""
-    left, _, bottom, _ = surface.domain
+    """Points no farther off than a few views: a path to 1e30 cannot be drawn."""
+    left, _, bottom, _ = surface.view
     across, high = surface.size
     low = np.array([left - 9 * across, bottom - 9 * high])
     return np.clip(points, low, low + 19 * np.array([across, high]))

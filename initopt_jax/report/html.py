@@ -14,10 +14,11 @@ from initopt_jax.report import words
 from initopt_jax.report.canvas import PNG_DPI
 from initopt_jax.report.charts import Chart
 from initopt_jax.report.interactive import figure
-from initopt_jax.report.journeys import make_journeys, make_surface
+from initopt_jax.report.journeys import all_starts, make_journeys
 from initopt_jax.report.landscape import MapChart
 from initopt_jax.report.landscape_words import basin_sentence, speed_sentences
 from initopt_jax.report.prepare import Results
+from initopt_jax.report.surface import make_surface
 from initopt_jax.report.tables import Table, best_table
 from initopt_jax.tasks.cost_function import Landscape
 
@@ -109,12 +110,10 @@ def findings(results: Results) -> list[str]:
 def groups(results: Results) -> list[tuple[str, list[str]]]:
     """Lists of sentences under their headings."""
     made = [("The best optimizer for each initializer", words.comparison_sentences(results))]
-    made.append(
-        (
-            "The best initializer for each optimizer",
-            words.comparison_sentences(results, by="optimizer"),
-        )
-    )
+    # A single way to start a cost function has no rival to be told of.
+    if not results.info.is_function or len(results.initializers) > 1:
+        sentences = words.comparison_sentences(results, by="optimizer")
+        made.append(("The best initializer for each optimizer", sentences))
     diverged = words.divergence_sentences(results)
     if len(diverged) > 1:
         made.append((f"Where {results.info.lane}s diverged", diverged[1:]))
@@ -130,5 +129,6 @@ def cell_table(results: Results) -> Table:
 def landscape_findings(results: Results, landscape: Landscape) -> list[str]:
     """What a study on a cost function of two variables has to say first."""
     journeys, target = make_journeys(results), results.info.target
+    surface = make_surface(landscape, all_starts(journeys))
     found = speed_sentences(journeys, results.info.target_text) if target else []
-    return [*found, basin_sentence(journeys, make_surface(landscape))]
+    return [*found, basin_sentence(journeys, surface)]

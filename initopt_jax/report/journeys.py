@@ -1,9 +1,8 @@
-"""Where optimizers went on a cost function of two variables: paths, ends and what they reached."""
+"""Where optimizers went on a cost function of two variables: starts, paths and ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -11,60 +10,14 @@ from initopt_jax.report.charts import Floats
 from initopt_jax.report.numbers import rate
 from initopt_jax.report.palette import Style
 from initopt_jax.report.prepare import Results
+from initopt_jax.report.surface import Integers, Surface, outcomes
 from initopt_jax.stats.cells import RATE
-from initopt_jax.tasks.cost_function import Landscape
-from initopt_jax.tasks.functions import Domain
 
-Integers = npt.NDArray[np.int64]
-
-# What became of a start that reached no known minimum.
-ELSEWHERE, DIVERGED, LEFT, RIGHT, BELOW, ABOVE, ANOTHER = -1, -2, -3, -4, -5, -6, -7
-# Up to so many minima have a letter and a colour each; of more, only the lowest few.
-MOST_NAMED, NAMED_OF_MANY = 8, 5
-# An end belongs to a minimum within this share of the domain's diagonal.
-NEARNESS = 0.025
-MESH = 161  # points along each axis of the picture's ground
 # Where a spread of starts is looked for, as shares of the starts' range: near the edges, from where
 # the way is long, and off the axes of symmetry.
 SPREAD = ((0.08, 0.55), (0.60, 0.06), (0.93, 0.62), (0.42, 0.93))
 
-
-@dataclass(frozen=True)
-class Surface:
-    """A cost function on a mesh, ready to be drawn.
-
-    Attributes:
-        name: of the function.
-        x: [X] mesh.
-        y: [Y] mesh.
-        cost: [Y, X] values at the mesh.
-        minima: [M, 2] known minima; M is 0 where there are none.
-        domain: x from, x to, y from, y to.
-    """
-
-    name: str
-    x: Floats
-    y: Floats
-    cost: Floats
-    minima: Floats
-    domain: Domain
-
-    @property
-    def named(self) -> Floats:
-        """[N, 2] the minima with a letter: all of a few, the first (lowest) of many."""
-        few = len(self.minima) <= MOST_NAMED
-        return self.minima if few else self.minima[:NAMED_OF_MANY]
-
-    @property
-    def tolerance(self) -> float:
-        """How near to a minimum an end must lie to count as its own."""
-        return NEARNESS * float(np.hypot(*self.size))
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height of the domain."""
-        left, right, bottom, top = self.domain
-        return right - left, top - bottom
+CROWDED = 0.1  # starts nearer than this share of the range would be drawn over each other
 
 
 @dataclass(frozen=True)
@@ -124,20 +77,10 @@ class Journeys:
         )
 
 
-def make_surface(landscape: Landscape) -> Surface:
-    """A cost function on a mesh over its domain; costs that are not finite are left out."""
-    left, right, bottom, top = landscape.domain
-    x, y = np.linspace(left, right, MESH), np.linspace(bottom, top, MESH)
-    points = (jnp.asarray(part, jnp.float32) for part in np.meshgrid(x, y))
-    cost = np.asarray(landscape.cost(*points), np.float64)
-    return Surface(
-        name=landscape.name,
-        x=x,
-        y=y,
-        cost=np.broadcast_to(np.where(np.isfinite(cost), cost, np.nan), (MESH, MESH)),
-        minima=np.array(landscape.minima, np.float64).reshape(-1, 2),
-        domain=landscape.domain,
-    )
+def all_starts(journeys: Sequence[Journeys]) -> Floats:
+    """[S, 2] every distinct start, by the first lane that has it."""
+    starts = np.concatenate([one.start for one in journeys] or [np.zeros((0, 2))])
+    return starts[first_of_each_start(starts)]
 
 
 def make_journeys(results: Results) -> tuple[Journeys, ...]:
@@ -184,73 +127,6 @@ def last_finite(path: Floats) -> Integers:
     return np.where(finite.any(axis=1), last, 0)
 
 
-def outcomes(
-    end: Floats, diverged: npt.NDArray[np.bool_], surface: Surface, *, sides: bool | None = None
-) -> Integers:
-    """What became of each start.
-
-    Args:
-        end: [S, 2] last finite points.
-        diverged: [S] whether the cost left the finite numbers.
-        surface: names the known minima, the tolerance and the domain.
-        sides: whether to tell by which side a path left the domain; by default where no minimum is
-            known. A cost without a lower end carries paths away, so there the side goes before
-            divergence.
-
-    Returns:
-        [S] the index of the nearest known minimum within the tolerance (`ANOTHER` for one without
-        a letter), else one of `ELSEWHERE`, `DIVERGED`, `LEFT`, `RIGHT`, `BELOW`, `ABOVE`.
-    """
-    sides = not len(surface.minima) if sides is None else sides
-    found = np.full(len(end), ELSEWHERE, np.int64)
-    if len(surface.minima) and len(end):
-        apart = np.hypot(*np.moveaxis(end[:, None] - surface.minima[None], 2, 0))
-        apart = np.where(np.isfinite(apart), apart, np.inf)
-        near = apart.min(axis=1) <= surface.tolerance
-        nearest = apart.argmin(axis=1)
-        found = np.where(near, np.where(nearest < len(surface.named), nearest, ANOTHER), found)
-    found = np.where(diverged, DIVERGED, found)
-    if sides and len(end):
-        left, right, bottom, top = surface.domain
-        with np.errstate(invalid="ignore"):
-            beyond = np.stack(
-                [left - end[:, 0], end[:, 0] - right, bottom - end[:, 1], end[:, 1] - top], axis=1
-            )
-        beyond = np.where(np.isfinite(beyond), beyond, -np.inf)
-        out = beyond.max(axis=1) > 0
-        found = np.where(out, np.array([LEFT, RIGHT, BELOW, ABOVE])[beyond.argmax(axis=1)], found)
-    return found
-
-
-def outcome_name(outcome: int, surface: Surface) -> str:
-    """An outcome in words; minima by letter.
-
-    >>> flat = np.zeros(2)
-    >>> plain = Surface("f", flat, flat, np.zeros((2, 2)), np.array([[3.0, 2.0]]), (0, 4, 0, 4))
-    >>> outcome_name(0, plain), outcome_name(DIVERGED, plain), outcome_name(ELSEWHERE, plain)
-    ('A (3, 2)', 'diverged', 'none of them')
-    """
-    if outcome >= 0:
-        x, y = surface.minima[outcome]
-        return f"{letter(outcome)} ({x:.3g}, {y:.3g})".replace("-", "−")
-    sides = {LEFT: "left", RIGHT: "right", BELOW: "bottom", ABOVE: "top"}
-    if outcome in sides:
-        return f"out at the {sides[outcome]}"
-    if outcome in (DIVERGED, ANOTHER):
-        return "diverged" if outcome == DIVERGED else "another minimum"
-    return "none of them" if len(surface.minima) else "still inside"
-
-
-def letter(place: int) -> str:
-    """A, B, ... Z, A1, B1, ...
-
-    >>> letter(0), letter(27)
-    ('A', 'B1')
-    """
-    more, within = divmod(place, 26)
-    return chr(ord("A") + within) + (str(more) if more else "")
-
-
 def first_of_each_start(start: Floats) -> Integers:
     """The first lane of each distinct start, in lane order: seeds may share a start.
 
@@ -264,7 +140,8 @@ def first_of_each_start(start: Floats) -> Integers:
 def spread_starts(start: Floats, most: int = len(SPREAD)) -> Floats:
     """A few starts, far from each other and the same in every figure.
 
-    Of the starts at hand those nearest to fixed places of their range, without repeats.
+    Of the starts at hand those nearest to fixed places of their range; instead of one that lies
+    close to one that was taken, the start that lies farthest from all of these.
 
     Args:
         start: [S, 2] points.
@@ -277,11 +154,16 @@ def spread_starts(start: Floats, most: int = len(SPREAD)) -> Floats:
         return start
     low, high = start.min(axis=0), start.max(axis=0)
     size = np.where(high > low, high - low, 1.0)
+    shares = (start - low) / size
     found: list[int] = []
     for place in SPREAD[:most]:
-        apart = np.hypot(*((start - low) / size - np.array(place)).T)
-        nearest = int(apart.argmin())
-        found += [] if any((start[nearest] == start[i]).all() for i in found) else [nearest]
+        lane = int(np.hypot(*(shares - np.array(place)).T).argmin())
+        if found:
+            apart = np.hypot(*np.moveaxis(shares[:, None] - shares[None, found], 2, 0)).min(axis=1)
+            lane = lane if apart[lane] > CROWDED else int(apart.argmax())
+            if apart[lane] <= CROWDED:
+                break
+        found.append(lane)
     return start[found]
 
 

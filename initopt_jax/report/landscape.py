@@ -8,23 +8,26 @@ import numpy as np
 
 from initopt_jax.report.charts import Floats
 from initopt_jax.report.journeys import (
+    Journeys,
+    all_starts,
+    first_of_each_start,
+    lanes_from,
+    spread_starts,
+    telling_start,
+)
+from initopt_jax.report.numbers import count
+from initopt_jax.report.palette import MUTED
+from initopt_jax.report.surface import (
     ANOTHER,
     DIVERGED,
     ELSEWHERE,
     LEFT,
     NEARNESS,
     Integers,
-    Journeys,
     Surface,
-    first_of_each_start,
-    lanes_from,
     outcome_name,
     outcomes,
-    spread_starts,
-    telling_start,
 )
-from initopt_jax.report.numbers import count
-from initopt_jax.report.palette import MUTED
 
 MOST_FRAMES = 60
 HARD_SPACE = "\u00a0"
@@ -94,7 +97,7 @@ def columns_for(panels: int) -> int:
 
 def trail_chart(journeys: Sequence[Journeys], surface: Surface, setting: str) -> TrailChart:
     """Paths over contours: a panel per optimizer, the same few starts in each."""
-    starts = spread_starts(_all_starts(journeys))
+    starts = spread_starts(all_starts(journeys))
     panels = tuple(one.only(lanes_from(one.start, starts)) for one in journeys)
     many = "from the same start" if len(starts) == 1 else f"from the same {len(starts)} starts"
     marks = "Hollow circle: start; dot: end; cross: the cost became infinite"
@@ -179,7 +182,7 @@ def shares_text(outcome: Integers, surface: Surface) -> str:
     """The share of starts with each outcome, in the legend's order; what did not occur is left out.
 
     >>> flat = np.zeros(2)
-    >>> plain = Surface("f", flat, flat, np.zeros((2, 2)), np.array([[3.0, 2.0]]), (0, 4, 0, 4))
+    >>> plain = Surface("f", flat, flat, flat[None], np.array([[3, 2]]), (0, 4, 0, 4), (0, 4, 0, 4))
     >>> shares_text(np.array([0, 0, 0, -1]), plain)
     'A 75%, none 25%'
     """
@@ -216,7 +219,7 @@ def share_text(share: float) -> str:
 
 def motion_chart(journeys: Sequence[Journeys], surface: Surface) -> MotionChart:
     """All optimizers from the start that tells them apart best."""
-    start = telling_start(journeys, spread_starts(_all_starts(journeys)), surface)
+    start = telling_start(journeys, spread_starts(all_starts(journeys)), surface)
     chosen = tuple(one.only(lanes_from(one.start, start)) for one in journeys)
     chosen = tuple(one for one in chosen if len(one.path))
     x, y = start[0] if len(start) else (np.nan, np.nan)
@@ -242,8 +245,3 @@ def film_frames(evals: int, most: int = MOST_FRAMES) -> Integers:
     if evals <= most:
         return np.arange(evals, dtype=np.int64)
     return np.unique((np.linspace(0, 1, most) ** 2 * (evals - 1)).round().astype(np.int64))
-
-
-def _all_starts(journeys: Sequence[Journeys]) -> Floats:
-    starts = np.concatenate([one.start for one in journeys] or [np.zeros((0, 2))])
-    return starts[first_of_each_start(starts)]

@@ -1,5 +1,6 @@
 """MapCharts drawn with Matplotlib: panels of trails and basins as PNG and PDF, motion as a GIF."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from initopt_jax.report.canvas import (
+    FOOT_INCHES,
     INK,
     LABEL,
     LABEL_INCHES,
@@ -29,8 +31,9 @@ from initopt_jax.report.ground import (
     set_bounds,
     within_reach,
 )
-from initopt_jax.report.journeys import Journeys, Surface
+from initopt_jax.report.journeys import Journeys
 from initopt_jax.report.landscape import BasinChart, BasinPanel, MapChart, MotionChart, TrailChart
+from initopt_jax.report.surface import Surface
 
 PANEL_WIDTH = 2.55  # inches
 LINE_POINTS = 11.5  # height of a small line
@@ -109,13 +112,15 @@ def _grid(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a panel per optimizer; `lines` is how many lines a panel's heading has."""
     rows = -(-panels // columns)
+    width = 0.8 + beside + columns * PANEL_WIDTH + (columns - 1) * 0.3
+    below = len(textwrap.wrap(foot, int((width - 0.3) / FOOT_INCHES)))
     frame = Frame(
         panel=panel_shape(surface, PANEL_WIDTH),
         gap=(0.3, 0.3 + 0.2 * lines),
         left=0.6,
         right=0.2 + beside,
         top=0.55 + 0.2 * lines,
-        bottom=0.8,
+        bottom=0.5 + 0.15 * below,
     )
     figure, grid = panels_at(title, foot, rows, columns, frame)
     for place, axes in enumerate(grid):

@@ -12,14 +12,15 @@ from PIL import Image
 
 from initopt_jax import report
 from initopt_jax.metrics import Target
-from initopt_jax.report import journeys as told
+from initopt_jax.report import surface as told
 from initopt_jax.report.canvas import apart
 from initopt_jax.report.ground import contour_levels
-from initopt_jax.report.journeys import Journeys, Surface, outcomes, spread_starts
+from initopt_jax.report.journeys import Journeys, spread_starts
 from initopt_jax.report.landscape import basin_chart, motion_chart, shares_text
 from initopt_jax.report.landscape_words import basin_sentence, common_starts, speed_sentences
 from initopt_jax.report.palette import Style
 from initopt_jax.report.profile import profile_chart, solved_chart, stairs
+from initopt_jax.report.surface import Surface, outcomes
 from initopt_jax.stats import StudyInfo
 from initopt_jax.tasks.cost_function import find_landscape
 
@@ -31,7 +32,7 @@ MAPS = {"motion.gif", "trails.png", "trails.pdf", "basins.png", "basins.pdf"}
 def surface(minima=((2.0, 2.0), (8.0, 2.0))) -> Surface:
     points = np.array(minima, float).reshape(-1, 2)
     cost = (AXIS[None] - 2) ** 2 + (AXIS[:, None] - 2) ** 2
-    return Surface("bowl", AXIS, AXIS, cost, points, (0.0, 10.0, 0.0, 10.0))
+    return Surface("bowl", AXIS, AXIS, cost, points, (0, 10, 0, 10), (0, 10, 0, 10))
 
 
 def journeys(label="adam", start=((1.0, 1.0),), end=((2.0, 2.0),), steps=(4.0,), lost=()):
@@ -86,6 +87,8 @@ def test_a_spread_of_starts_is_the_same_for_any_order_and_never_repeats():
     found = spread_starts(grid)
     assert len(np.unique(found, axis=0)) == 4
     np.testing.assert_array_equal(np.sort(spread_starts(grid[::-1]), 0), np.sort(found, 0))
+    few = np.array([[0.0, 0.0], [0.01, 0.0], [-1.0, 1.0], [1.5, -1.5]])
+    assert sorted(spread_starts(few)[:, 0].tolist()) in ([-1, 0, 1.5], [-1, 0.01, 1.5])
     assert spread_starts(grid[:1]).tolist() == [[0.0, 0.0]]
     assert spread_starts(grid[:0]).shape == (0, 2)
 

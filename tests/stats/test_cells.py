@@ -1,6 +1,7 @@
 """Cells, tuning and comparisons on small studies whose answers are known by hand."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,26 @@ def test_a_cell_that_always_diverged_has_no_mean_but_a_row():
     assert np.isnan(row["test_accuracy_mean"])
     best = best_cells(dataset, lanes, info)
     assert best["cell"].tolist() == [0]
+
+
+def test_tuning_by_steps_puts_arriving_first_then_speed_then_the_loss_of_the_run():
+    cells = [{"rate": rate, "val_loss": [loss]} for rate, loss in ((1, 0.1), (2, 0.9), (3, 0.5))]
+    dataset, lanes, _ = study(cells)
+    info = replace(INFO, selection="steps_to_target")
+    tuning = (lanes["role"] == "tuning").to_numpy()
+
+    def chosen(*steps: list[float]) -> list[int]:
+        times = np.full(len(lanes), 5.0)
+        times[tuning] = np.concatenate(steps)
+        return best_cells(dataset.assign(steps_to_target=("lane", times)), lanes, info)[
+            "cell"
+        ].tolist()
+
+    never = np.nan
+    assert chosen([10, never], [20, 30], [40, 50]) == [1]
+    assert chosen([20, 30], [20, 20], [20, never]) == [1]
+    assert chosen([never, never], [never, never], [never, never]) == [0]
+    assert chosen([never, never], [9, never], [9, never]) == [2]
 
 
 def test_tuning_chooses_by_other_seeds_and_shows_fresh_ones():
