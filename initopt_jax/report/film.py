@@ -16,6 +16,7 @@ from initopt_jax.report.ground import draw_ground, draw_stars, panel_shape, with
 from initopt_jax.report.journeys import Journeys
 from initopt_jax.report.landscape import MotionChart
 from initopt_jax.report.numbers import count
+from initopt_jax.report.palette import DASHES, MARKERS
 
 FILM_WIDTH = 4.9  # inches
 FILM_GROUND, FRAME_MS, HOLD_MS = 48, 90, 2500
@@ -68,14 +69,15 @@ def _scene(chart: MotionChart) -> tuple[Figure, Axes, list[tuple[Line2D, Line2D]
     moving, handles = [], []
     for one in chart.journeys:
         color = one.style.color
+        marker = MARKERS[DASHES.index(one.style.dash)]  # where a colour comes again
         (line,) = axes.plot([], [], color=color, linewidth=1.8, linestyle=one.style.dash, zorder=4)
         (dot,) = axes.plot(
-            [], [], color=color, marker="o", markersize=9, markeredgecolor="white", zorder=7,
+            [], [], color=color, marker=marker, markersize=9, markeredgecolor="white", zorder=7,
             markeredgewidth=1.2, linestyle="none",
         )  # fmt: skip
         moving.append((line, dot))
         handles.append(
-            Line2D([], [], color=color, marker="o", markersize=7, linewidth=1.8, label=one.label,
+            Line2D([], [], color=color, marker=marker, markersize=7, linewidth=1.8, label=one.label,
                    linestyle=one.style.dash)
         )  # fmt: skip
         if len(one.path):
