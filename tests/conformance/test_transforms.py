@@ -31,6 +31,8 @@ VALUES = {
     "trust_coefficient": [0.5, 0.1, 0.02],
     "weight_decay": [0.5, 0.01, 0.0],
 }
+# In float32, roots and bases of nearly singular matrices amplify rounding to 1e-4 and more.
+VALUES_OF = {"shampoo": {"eps": [1.0, 0.1, 0.03]}, "soap": {"eps": [1.0, 0.1, 0.03]}}
 ABOVE_ONE = {"decay", "rho", "b1", "b2"}
 # Each step sees the whole training set.
 FULL_BATCH = {"gd", "gradient_flow", "lbfgs"}
@@ -71,8 +73,12 @@ def variants(leave_out=frozenset()):
 EACH = pytest.mark.parametrize(("name", "flags"), list(variants()))
 
 
+def values(name, key):
+    return VALUES_OF.get(name, {}).get(key, VALUES[key])
+
+
 def numbers(name, which=1):
-    return {key: jnp.float32(VALUES[key][which]) for key in options(name, flags=False)}
+    return {key: jnp.float32(values(name, key)[which]) for key in options(name, flags=False)}
 
 
 def tree(dtype=jnp.float32):
@@ -216,7 +222,7 @@ def test_compiled_equals_uncompiled(name, flags):
 
 @EACH
 def test_lanes_of_all_hyperparameters_equal_one_by_one(name, flags):
-    lanes = {key: jnp.asarray(VALUES[key], jnp.float32) for key in options(name, flags=False)}
+    lanes = {key: jnp.asarray(values(name, key), jnp.float32) for key in options(name, flags=False)}
     together = jax.jit(jax.vmap(lambda n: train(name, flags, n, tree())[0]))(lanes)
     alone = [trained(name, flags, numbers(name, which))[0] for which in range(3)]
     assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone), rtol=1e-5)
@@ -230,7 +236,7 @@ def test_each_hyperparameter_matters(name, flags):
     expected, _ = trained(name, flags, base)
     for key in base:
         # A large eps: the others of VALUES are meant not to be felt.
-        changed = jnp.float32(0.5 if key == "eps" else VALUES[key][0])
+        changed = jnp.float32(0.5 if key == "eps" else values(name, key)[0])
         moved, _ = trained(name, flags, {**base, key: changed})
         pairs = zip(jax.tree.leaves(moved), jax.tree.leaves(expected), strict=True)
         assert max(np.max(np.abs(one - other)) for one, other in pairs) > 1e-4, key
@@ -238,7 +244,7 @@ def test_each_hyperparameter_matters(name, flags):
 
 @EACH
 def test_a_number_as_python_float_equals_the_traced_one(name, flags):
-    written = {key: VALUES[key][1] for key in numbers(name)}
+    written = {key: values(name, key)[1] for key in numbers(name)}
     ours = jax.jit(lambda: train(name, flags, written, tree()))()
     assert_close(ours, trained(name, flags, numbers(name)))
 
