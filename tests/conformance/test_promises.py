@@ -17,7 +17,14 @@ BFLOAT16 = "keeps_bfloat16"
 GATES = {promise.__name__ for promise in transforms.GATES}
 
 # Registered: promises that cannot be looked at, and a part of the reason.
-UNCHECKED: dict[str, dict[str, str]] = {}
+UNCHECKED = {
+    # All weights are larger than the size that they count as at least.
+    "adafactor": {"listens_to_its_numbers": "min_scale changed nothing"},
+    **dict.fromkeys(
+        ("sam", "lbfgs", "gradient_flow"),
+        {"works_on_a_part_of_the_weights": "it asks for the cost"},
+    ),
+}
 
 # Of Optax: options where the defaults are none, and static ones.
 OPTIONS = {
