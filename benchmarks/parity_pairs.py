@@ -139,6 +139,11 @@ ROWS = (
         optax=call("optax.lamb", 0.0002, b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.01),
     ),
     row(
+        "lamb",
+        {"learning_rate": 0.0002, "b1": 0.9, "b2": 0.999, "eps": 1e-6, "weight_decay": 0.0},
+        keras=call("keras.optimizers.Lamb", 0.0002, beta_1=0.9, beta_2=0.999, epsilon=1e-6),
+    ),
+    row(
         "adafactor",
         {"learning_rate": 0.001},
         optax=call("optax.adafactor", 0.001, min_dim_size_to_factor=1),
