@@ -17,11 +17,13 @@ BFLOAT16 = "keeps_bfloat16"
 GATES = {promise.__name__ for promise in transforms.GATES}
 
 # Registered: promises that cannot be looked at, and a part of the reason.
-WHOLE = {"works_on_a_part_of_the_weights": "it asks for the cost, which is one of all weights"}
-UNCHECKED: dict[str, dict[str, str]] = {
+ASKS_FOR_THE_COST = {"works_on_a_part_of_the_weights": "it asks for the cost"}
+UNCHECKED = {
+    # All weights are larger than the size that they count as at least.
     "adafactor": {"listens_to_its_numbers": "min_scale changed nothing"},
-    "gradient_flow": WHOLE,
-    "sam": WHOLE,
+    "sam": ASKS_FOR_THE_COST,
+    "lbfgs": ASKS_FOR_THE_COST,
+    "gradient_flow": ASKS_FOR_THE_COST,
 }
 
 # Of Optax: options where the defaults are none, and static ones.
