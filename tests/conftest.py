@@ -4,7 +4,11 @@ The two settings of JAX must come before its first use, hence at import time of 
 """
 
 import os
+import subprocess
+import sys
 import tempfile
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +17,17 @@ import matplotlib as mpl
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+THREADS = """
+import threading
+
+threads = [threading.Thread(target=work, args=(d,)) for d in jax.devices()]
+assert len(threads) == 2
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("done")
+"""
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -75,6 +90,24 @@ def subprocess_environment() -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
+
+
+@pytest.fixture
+def finishes_on_two_devices(subprocess_environment) -> Callable[[str], None]:
+    """Run a program's `work(device)` on two devices at once, in a process with a time limit."""
+
+    def run(program: str) -> None:
+        finished = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program) + THREADS],
+            env=subprocess_environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert finished.stdout.strip() == "done", finished.stderr
+
+    return run
 
 
 @pytest.fixture

@@ -82,8 +82,7 @@ def lbfgs(
     def init(params: PyTree) -> LbfgsState:
         weights = _flat(params)
         states = direction.init(weights), search.init(weights) if line_search else ()
-        # Optax fills several places with one array; each needs its own to be donated.
-        return LbfgsState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.array, states))
+        return LbfgsState(jnp.zeros((), jnp.int32), jax.tree.map(_own, states))
 
     def apply(
         updates: PyTree, state: PyTree, params: PyTree = None, **extra: Any
@@ -106,6 +105,11 @@ def lbfgs(
         return _unflat(jnp.asarray(along), updates), new
 
     return optax.GradientTransformationExtraArgs(init, apply)
+
+
+def _own(leaf: Any) -> Array:
+    """An array of Optax's first state: in a buffer of its own, to be donated, of a firm dtype."""
+    return jnp.array(leaf, jnp.asarray(leaf).dtype)
 
 
 def _flat(tree: PyTree) -> Array:

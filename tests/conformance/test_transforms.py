@@ -33,6 +33,8 @@ VALUES = {
 }
 # In float32, roots and bases of nearly singular matrices amplify rounding to 1e-4 and more.
 VALUES_OF = {"shampoo": {"eps": [1.0, 0.1, 0.03]}, "soap": {"eps": [1.0, 0.1, 0.03]}}
+# Relative rounding of five steps; L-BFGS divides by differences of gradients, a tenth as large.
+ROUNDING = {"lbfgs": 2e-4}
 ABOVE_ONE = {"decay", "rho", "b1", "b2"}
 # Each step sees the whole training set.
 FULL_BATCH = {"gd", "gradient_flow", "lbfgs"}
@@ -217,7 +219,8 @@ def test_compiled_equals_uncompiled(name, flags):
     for _ in range(5):
         updates, state = update(transform, gradients(params), state, params, cost)
         params = optax.apply_updates(params, updates)
-    assert_close(trained(name, flags, numbers(name)), (params, state), rtol=1e-5)
+    ours = trained(name, flags, numbers(name))
+    assert_close(ours, (params, state), rtol=ROUNDING.get(name, 1e-5))
 
 
 @EACH
