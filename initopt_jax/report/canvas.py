@@ -19,6 +19,7 @@ from initopt_jax.report.charts import (
     tick_text,
 )
 from initopt_jax.report.numbers import count, is_share
+from initopt_jax.report.palette import Style
 
 INK, SOFT, GRID, MISSING = "#1b1f24", "#57606a", "#e4e7eb", "#d9dce0"
 TITLE, LABEL, SMALL = 12, 9.5, 8
@@ -112,20 +113,26 @@ def ticks(axes: Axes, which: str, scale: Scale, metric: str, span: tuple[float, 
         axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
 
 
-def direct_labels(axes: Axes, ends: list[tuple[str, str, float]], room: float) -> None:
+def direct_labels(axes: Axes, ends: list[tuple[str, Style, float]], room: float) -> None:
     """Names at the right ends of lines, kept apart from each other.
 
     Args:
         axes: whose right side they stand at.
-        ends: label, colour and height of each line's end, in the axis's own units.
+        ends: label, style and height of each line's end, in the axis's own units.
         room: the height of one name as a share of the panel's.
     """
     low, high = axes.get_ylim()
     heights = np.array([(height - low) / (high - low) for _, _, height in ends])
-    for (label, color, _), place in zip(ends, apart(heights, room), strict=True):
+    dashed = any(style.dash != "solid" for _, style, _ in ends)
+    for (label, style, _), place in zip(ends, apart(heights, room), strict=True):
+        if dashed:  # a colour comes again: a piece of the line tells which it is
+            axes.plot(
+                [1.015, 1.075], [place, place], transform=axes.transAxes, color=style.color,
+                linestyle=style.dash, linewidth=1.8, clip_on=False,
+            )  # fmt: skip
         axes.text(
-            1.015, place, label, transform=axes.transAxes, color=color, fontsize=LABEL,
-            va="center", fontweight="bold",
+            1.09 if dashed else 1.015, place, label, transform=axes.transAxes, color=style.color,
+            fontsize=LABEL, va="center", fontweight="bold",
         )  # fmt: skip
 
 

@@ -40,6 +40,8 @@ from initopt_jax.report.charts import (
 )
 from initopt_jax.report.palette import MARKERS
 
+NAME_HEIGHT = 0.19  # inches of a name at the end of a line
+
 
 def draw(chart: Chart) -> dict[str, bytes]:
     """Draw a chart.
@@ -67,8 +69,10 @@ def _lines(chart: LineChart) -> Figure:
     narrow = chart.columns > 4
     handles = {s.label: _handle(s) for panel in chart.panels for s in panel.series}
     beside = 0.7 + LABEL_INCHES * max([len(name) for name in handles] or [0])
+    height = 1.7 if total > 1 else 3.0
+    named = NAME_HEIGHT * len(handles) if chart.direct else 0.0
     frame = Frame(
-        panel=(1.25 if narrow else 2.35 if total > 1 else 4.6, 1.7 if total > 1 else 3.0),
+        panel=(1.25 if narrow else 2.35 if total > 1 else 4.6, max(height, named)),
         gap=(
             0.16 if chart.share_x else 0.34,
             0.3 if chart.row_labels else 0.45 if chart.share_x else 0.62,
@@ -100,8 +104,8 @@ def _lines(chart: LineChart) -> Figure:
         for axes, panel in zip(grid, chart.panels, strict=False):
             # Of lines that end level the one that got there first is named first.
             late = sorted(panel.series, key=lambda s: -float(s.x[s.y >= s.y[-1]].min()))
-            ends = [(s.label, s.style.color, float(s.y[-1])) for s in late]
-            direct_labels(axes, ends, room=0.19 / frame.panel[1])
+            ends = [(s.label, s.style, float(s.y[-1])) for s in late]
+            direct_labels(axes, ends, room=NAME_HEIGHT / frame.panel[1])
         return figure
     right = figure.get_size_inches()[0] - beside
     legend(figure, list(handles.values()), chart.legend, right, frame.top)

@@ -85,14 +85,14 @@ MapChart = TrailChart | BasinChart | MotionChart
 
 
 def columns_for(panels: int) -> int:
-    """How many panels stand side by side: rows of about equal length, at most four.
+    """How many panels stand side by side: rows of about equal length, at most four (many: five).
 
-    >>> [columns_for(n) for n in (1, 3, 4, 5, 6, 7, 9)]
-    [1, 3, 4, 3, 3, 4, 3]
+    >>> [columns_for(n) for n in (1, 3, 4, 5, 6, 7, 9, 26)]
+    [1, 3, 4, 3, 3, 4, 3, 4]
     """
     if panels <= 4:
         return max(panels, 1)
-    return min((3, 4), key=lambda n: (-panels % n, -n))
+    return min((3, 4) if panels <= 12 else (4, 5), key=lambda n: (-panels % n, -n))
 
 
 def trail_chart(journeys: Sequence[Journeys], surface: Surface, setting: str) -> TrailChart:
