@@ -129,6 +129,116 @@ ROWS = (
         keras=call("keras.optimizers.Adam", 0.001, beta_1=0.9, beta_2=0.999, epsilon=0.0),
     ),
     row(
+        "momentum_dampened",
+        {"learning_rate": 0.02, "decay": 0.9, "dampening": 0.5},
+        torch=call("torch.optim.SGD", lr=0.02, momentum=0.9, dampening=0.5),
+    ),
+    row(
+        "sign_descent",
+        {"learning_rate": 0.001},
+        optax=call("optax.sign_sgd", 0.001),
+    ),
+    row(
+        "signum",
+        {"learning_rate": 0.001, "decay": 0.9},
+        optax=call(
+            "optax.chain",
+            call("optax.ema", 0.9, debias=False),
+            call("optax.scale_by_sign"),
+            call("optax.scale", -0.001),
+        ),
+    ),
+    row(
+        "adagrad_optax",
+        {"learning_rate": 0.1, "eps": 1e-7, "initial_accumulator": 0.1},
+        optax=call("optax.adagrad", 0.1, initial_accumulator_value=0.1, eps=1e-7),
+    ),
+    row(
+        "adagrad_torch",
+        {"learning_rate": 0.1, "lr_decay": 0.01, "eps": 1e-10},
+        torch=call("torch.optim.Adagrad", lr=0.1, lr_decay=0.01, eps=1e-10),
+    ),
+    row(
+        "rmsprop_graves",
+        {"learning_rate": 1e-4, "decay": 0.95, "momentum": 0.9, "eps": 1e-4},
+        optax=call("optax.rmsprop", 1e-4, decay=0.95, eps=1e-4, centered=True, momentum=0.9),
+        keras=call(
+            "keras.optimizers.RMSprop", 1e-4, rho=0.95, epsilon=1e-4, centered=True, momentum=0.9
+        ),
+    ),
+    row(
+        "rmsprop_torch",
+        {"learning_rate": 1e-4, "decay": 0.95, "eps": 1e-4, "momentum": 0.9, "centered": True},
+        torch=call(
+            "torch.optim.RMSprop", lr=1e-4, alpha=0.95, eps=1e-4, momentum=0.9, centered=True
+        ),
+    ),
+    row(
+        "amsgrad",
+        {"learning_rate": 0.001, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "bias_correction": True},
+        torch=call("torch.optim.Adam", lr=0.001, betas=(0.9, 0.999), eps=1e-8, amsgrad=True),
+    ),
+    row(
+        "amsgrad",
+        {"learning_rate": 0.001, "b1": 0.9, "b2": 0.999, "eps": 0.0, "bias_correction": True},
+        keras=call("keras.optimizers.Adam", 0.001, epsilon=0.0, amsgrad=True),
+    ),
+    row(
+        "adamax",
+        {"learning_rate": 0.001, "b1": 0.9, "b2": 0.999},
+        optax=call("optax.adamax", 0.001, b1=0.9, b2=0.999, eps=0.0),
+        torch=call("torch.optim.Adamax", lr=0.001, betas=(0.9, 0.999), eps=0.0),
+        keras=call("keras.optimizers.Adamax", 0.001, beta_1=0.9, beta_2=0.999, epsilon=0.0),
+    ),
+    row(
+        "nadam",
+        {"learning_rate": 0.001, "momentum_decay": 0.004, "eps": 1e-8, "torch": True},
+        torch=call("torch.optim.NAdam", lr=0.001, eps=1e-8, momentum_decay=0.004),
+    ),
+    row(
+        "nadam",
+        {"learning_rate": 0.001, "momentum_decay": 1.0, "eps": 1e-8, "torch": True},
+        keras=call("keras.optimizers.Nadam", 0.001, epsilon=1e-8),
+    ),
+    row(
+        "nadam_optax",
+        {"learning_rate": 0.001, "b1": 0.9, "b2": 0.999, "eps": 1e-8},
+        optax=call("optax.nadam", 0.001, b1=0.9, b2=0.999, eps=1e-8),
+    ),
+    row(
+        "adamw",
+        {"learning_rate": 0.001, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 0.1},
+        optax=call("optax.adamw", 0.001, b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.1),
+        torch=call("torch.optim.AdamW", lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1),
+    ),
+    row(
+        "adamw",
+        {"learning_rate": 0.001, "b1": 0.9, "b2": 0.999, "eps": 0.0, "weight_decay": 0.1},
+        keras=call("keras.optimizers.AdamW", 0.001, epsilon=0.0, weight_decay=0.1),
+    ),
+    row(
+        "adamw_paper",
+        {"learning_rate": 0.001, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 1e-4},
+        optax=call("optax.adamw", 0.001, b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.1),
+        torch=call("torch.optim.AdamW", lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1),
+    ),
+    row(
+        "adabelief",
+        {"learning_rate": 0.001, "b1": 0.9, "b2": 0.999, "eps": 1e-8},
+        optax=call("optax.adabelief", 0.001, b1=0.9, b2=0.999, eps=1e-8, eps_root=1e-8),
+    ),
+    row(
+        "novograd",
+        {"learning_rate": 0.001, "b1": 0.95, "b2": 0.98, "eps": 1e-8, "weight_decay": 0.1},
+        optax=call("optax.novograd", 0.001, b1=0.95, b2=0.98, eps=1e-8, weight_decay=0.1),
+    ),
+    row(
+        "lion",
+        {"learning_rate": 0.001, "b1": 0.9, "b2": 0.99, "weight_decay": 0.1},
+        optax=call("optax.lion", 0.001, b1=0.9, b2=0.99, weight_decay=0.1),
+        keras=call("keras.optimizers.Lion", 0.001, beta_1=0.9, beta_2=0.99, weight_decay=0.1),
+    ),
+    row(
         "lars",
         {"learning_rate": 0.5, "decay": 0.9, "weight_decay": 0.0, "trust_coefficient": 0.001},
         optax=call("optax.lars", 0.5, momentum=0.9, weight_decay=0.0, trust_coefficient=0.001),
@@ -206,6 +316,24 @@ DIFFERENCES = {
         "Keras": "eps is added before the bias correction (the paper's epsilon hat), so that only "
         "eps = 0 is equal.",
     },
+    "momentum_dampened": {"Optax": "has no dampening.", "Keras": "has no dampening."},
+    "amsgrad": {
+        "Optax": "takes the maximum of the corrected second moments, which is neither the paper's "
+        "nor PyTorch's form.",
+        "PyTorch": "corrects for the start at 0; the paper, and so our default, does not.",
+        "Keras": "as PyTorch, with eps added before the correction.",
+    },
+    "nadam": {
+        "Optax": "its momentum stays the same: `nadam_optax`.",
+        "PyTorch": "the mean has a constant decay, and the root no factor b2: `torch=True`.",
+        "Keras": "as PyTorch, with a momentum that grows 250 times as fast.",
+    },
+    "adamw_paper": {
+        "Optax": "multiplies the decay by the learning rate: theirs is ours divided by it.",
+        "PyTorch": "as Optax.",
+    },
+    "adabelief": {"Optax": "has two numbers in place of eps, both 1e-16 by default."},
+    "lion": {"Optax": "decays weights by 0.001 by default, ours by 0."},
     "lars": {
         "Optax": "divides by the norm of `g + weight_decay * theta`, ours and the paper by the sum "
         "of the two norms, so that only weight_decay = 0 is equal.",
@@ -234,6 +362,16 @@ DIFFERENCES = {
 
 # Methods that none of the three takes the same steps as.
 WITHOUT_A_PEER = {
+    "sutskever_momentum": "none of the three has its schedule of momentum.",
+    "nesterov_1983": "none of the three has its sequence of momentum.",
+    "qhm": "none of the three has it.",
+    "aggmo": "none of the three has it.",
+    "qhadam": "none of the three has it.",
+    "adagrad_full": "all three have diagonal matrices only.",
+    "radam": "PyTorch and `optax.radam` rectify from an average length of 5 on, the paper from 4: "
+    "with the default `b2` that is one step later, and the paths part there.",
+    "yogi": "`optax.yogi` corrects both moments for a start at 0, where they start at 1e-6; the "
+    "paper's algorithm corrects neither.",
     "shampoo": "none of the three has it.",
     "soap": "none of the three has it.",
     "prodigy": "`optax.contrib.prodigy` corrects for the start of the moments at 0, divides the "

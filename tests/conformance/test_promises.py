@@ -24,6 +24,10 @@ UNCHECKED = {
     "sam": ASKS_FOR_THE_COST,
     "lbfgs": ASKS_FOR_THE_COST,
     "gradient_flow": ASKS_FOR_THE_COST,
+    # Signs of all steps are alike, or alternate.
+    "lion": {"listens_to_its_numbers": "b1, b2 changed nothing"},
+    # The momentum grows for the first time after 250 steps.
+    "sutskever_momentum": {"listens_to_its_numbers": "interval changed nothing"},
 }
 
 # Of Optax: options where the defaults are none, and static ones.

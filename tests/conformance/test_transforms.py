@@ -22,6 +22,18 @@ VALUES = {
     "b2": [0.999, 0.9, 0.99],
     "eps": [1e-8, 1e-3, 1e-6],
     "initial_accumulator": [0.0, 0.1, 0.01],
+    # Of the variants of momentum, Adagrad, RMSprop and Adam:
+    "dampening": [0.5, 0.1, 0.0],
+    "interval": [1.0, 2.0, 3.0],
+    "lr_decay": [1.0, 0.1, 0.0],
+    "max_decay": [0.3, 0.6, 0.9],
+    "momentum": [0.0, 0.9, 0.5],
+    "momentum_decay": [100.0, 1.0, 10.0],
+    "multiplier": [0.5, 1.0, 2.0],
+    "nu": [0.2, 0.7, 1.0],
+    "nu1": [0.2, 0.7, 1.0],
+    "nu2": [0.3, 0.9, 1.0],
+    "scale": [0.5, 0.1, 0.9],
     # Of the methods that see layers, matrices or the cost around the weights:
     "adam_scale": [1.0, 0.5, 0.1],
     "clip": [0.2, 1.0, 0.5],
@@ -32,17 +44,47 @@ VALUES = {
     "weight_decay": [0.5, 0.01, 0.0],
 }
 # In float32, roots and bases of nearly singular matrices amplify rounding to 1e-4 and more.
-VALUES_OF = {"shampoo": {"eps": [1.0, 0.1, 0.03]}, "soap": {"eps": [1.0, 0.1, 0.03]}}
+# A mean with b1 of 0 is the gradient, to which other numbers make no difference.
+SLOW = {"b1": [0.5, 0.9, 0.0]}
+VALUES_OF = {
+    "shampoo": {"eps": [1.0, 0.1, 0.03]},
+    "soap": {"eps": [1.0, 0.1, 0.03]},
+    "adagrad_full": {"eps": [1.0, 0.1, 0.03]},
+    "lion": SLOW | {"learning_rate": [0.9, 0.5, 0.001]},  # signs turn
+    "nadam": SLOW,
+    "qhadam": SLOW,
+}
 # Relative rounding of five steps; L-BFGS divides by differences of gradients, a tenth as large.
 ROUNDING = {"lbfgs": 2e-4}
 ABOVE_ONE = {"decay", "rho", "b1", "b2"}
+# What is left of a step in the next one, whose learning rate is 0: a velocity holds the rates of
+# its gradients, and decays.
+LEFT = {
+    ("lars",): 0.9,
+    ("momentum",): 0.9,
+    ("momentum", "ema"): 0.9,
+    ("nesterov",): 0.9**2 / 1.9,
+    ("rmsprop_graves",): 0.9,
+    ("sutskever_momentum",): 0.5,
+    ("sutskever_momentum", "nesterov"): 0.6 * 0.5 / 1.5,
+}
 # Each step sees the whole training set.
 FULL_BATCH = {"gd", "gradient_flow", "lbfgs"}
 # Their `rho` is a distance, not a decay.
 FREE_RHO = {"sam"}
 # Numbers about all weights, roots of matrices and line searches would be lost in bfloat16: part of
 # the state is kept in the working dtype.
-WIDE_STATE = {"lbfgs", "prodigy", "schedule_free_adam", "schedule_free_sgd", "shampoo", "soap"}
+WIDE_STATE = {
+    "adagrad_full",
+    "lbfgs",
+    "nadam",
+    "nesterov_1983",
+    "prodigy",
+    "schedule_free_adam",
+    "schedule_free_sgd",
+    "shampoo",
+    "soap",
+}
 # They ask for the cost at other weights, all of them: a mask hides some.
 LOOK_AROUND = {"gradient_flow", "lbfgs", "sam"}
 NESTED = {
@@ -291,16 +333,15 @@ def test_schedules_are_accepted(name, flags):
 @EACH
 def test_a_schedule_sets_the_learning_rate_of_its_step(name, flags):
     hyper = {**numbers(name), "learning_rate": lambda count: jnp.where(count < 1, 0.5, 0.0)}
+    if name == "adamw_paper":  # its decay does not depend on the learning rate
+        hyper["weight_decay"] = 0.0
     transform = REGISTRY[name].make(**hyper, **flags)
     gradient = jnp.ones(3)
     first, state = update(transform, gradient, transform.init(gradient))
     second, _ = update(transform, gradient, state, gradient + first)
     assert np.all(first < 0)
-    # A velocity holds the learning rates of its gradients, and decays by 0.9.
-    decay = 0.9 if name in ("lars", "momentum", "nesterov") else 0.0
-    velocity = first / 1.9 if name == "nesterov" else first
-    of_velocity = decay**2 if name == "nesterov" else decay
-    np.testing.assert_allclose(second, of_velocity * velocity, rtol=1e-6)
+    left = LEFT.get((name, *(flag for flag, on in flags.items() if on)), 0.0)
+    np.testing.assert_allclose(second, left * first, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "flags"), list(variants(leave_out=LOOK_AROUND)))

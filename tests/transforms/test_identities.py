@@ -80,6 +80,45 @@ SIGN = np.sign(GRADIENT)
             -0.5 * GRADIENT * (1 - 0.75**T) / (np.sqrt(GRADIENT**2 * (1 - 0.9375**T)) + 0.01),
             id="adam, uncorrected",
         ),
+        pytest.param(
+            transforms.momentum_dampened(0.5, 0.75, dampening=0.5),
+            -0.5 * GRADIENT * (0.5 * (1 - 0.75**T) / 0.25 + 0.5 * 0.75 ** (T - 1)),
+            id="dampened",
+        ),
+        pytest.param(
+            transforms.qhm(0.5, 0.75, nu=0.5), -0.5 * GRADIENT * (1 - 0.5 * 0.75**T), id="qhm"
+        ),
+        pytest.param(
+            transforms.aggmo(0.5, 2, scale=0.25),
+            -0.25 * GRADIENT * (1 + (1 - 0.75**T) / 0.25),
+            id="aggmo",
+        ),
+        pytest.param(transforms.signum(0.5), -0.5 * SIGN * T**0.0, id="signum"),
+        pytest.param(
+            transforms.adagrad_torch(0.5, lr_decay=0.25, eps=0.0),
+            -0.5 * SIGN / np.sqrt(T) / (1 + 0.25 * (T - 1)),
+            id="adagrad, torch",
+        ),
+        pytest.param(transforms.adamax(0.5), -0.5 * SIGN * T**0.0, id="adamax"),
+        pytest.param(
+            transforms.amsgrad(0.5, 0.75, 0.9375, eps=0.0),
+            -0.5 * SIGN * (1 - 0.75**T) / np.sqrt(1 - 0.9375**T),
+            id="amsgrad",
+        ),
+        # The mean square of g - m is that of g * b1^k.
+        pytest.param(
+            transforms.adabelief(0.5, 0.5, 0.75, eps=0.0),
+            -0.5
+            * SIGN
+            * np.sqrt((1 - 0.75**T) / (0.25 * 0.25 * (0.75**T - 0.25**T) / (0.75 - 0.25))),
+            id="adabelief",
+        ),
+        # The mean square grows by a 32nd of g^2 at each step, until it is there.
+        pytest.param(
+            transforms.yogi(0.5, 0.0, 0.96875, eps=0.0),
+            -0.5 * SIGN / np.sqrt(T / 32),
+            id="yogi",
+        ),
     ],
 )
 def test_steps_under_a_constant_gradient(transform, expected):

@@ -276,8 +276,9 @@ def test_roots_and_bases_finish_on_two_devices(finishes_on_two_devices):
             shapes = [(16, 12), (12, 12), (12,)]
             leaves = [jax.random.normal(k, (64, *s)) for k, s in zip(keys, shapes)]
             leaves = jax.device_put(leaves, device)
-            for make in (transforms.shampoo, transforms.soap, transforms.muon):
-                lanes = jax.jit(jax.vmap(lambda leaves: step(leaves, make)))
+            for name in ("shampoo", "soap", "muon", "adagrad_full"):
+                make = getattr(transforms, name)
+                lanes = jax.jit(jax.vmap(lambda leaves, make=make: step(leaves, make)))
                 for _ in range(3):
                     updates = jax.block_until_ready(lanes(leaves))
                 assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in updates)

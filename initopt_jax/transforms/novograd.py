@@ -1,0 +1,155 @@
+"""NovoGrad: gradients divided by a running norm of their layer, then gathered by momentum."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from initopt_jax import checks
+from initopt_jax.transforms.learning_rate import scale_by_learning_rate
+from initopt_jax.transforms.norms import leaf_norm, needs_params
+from initopt_jax.transforms.numerics import moving_mean, ratio, scalar, widen, zeros
+from initopt_jax.types import Array, PyTree, Transform
+
+
+class NovogradState(NamedTuple):
+    """What NovoGrad remembers.
+
+    step_count: int32, steps so far; stays at its maximum.
+    velocity: like the parameters.
+    squared_norm: running mean of the gradient's squared norm, a number per leaf, of its dtype.
+    """
+
+    step_count: Array
+    velocity: PyTree
+    squared_norm: PyTree
+
+
+def scale_by_novograd(
+    b1: ArrayLike = 0.95,
+    b2: ArrayLike = 0.98,
+    eps: ArrayLike = 1e-8,
+    weight_decay: ArrayLike = 0.0,
+) -> optax.GradientTransformation:
+    """Gathers gradients in units of their leaf's running norm.
+
+    `v <- |g|^2` in the first step, then `v <- b2 * v + (1 - b2) * |g|^2`, norms over one leaf
+    `m <- b1 * m + (g / (sqrt(v) + eps) + weight_decay * theta)`, the update
+
+    Args:
+        b1: in [0, 1), concrete or traced.
+        b2: in [0, 1), concrete or traced.
+        eps: outside the root; at least 0, concrete or traced.
+        weight_decay: at least 0, concrete or traced.
+
+    Returns:
+        The transformation; its updates need the weights.
+
+    Raises:
+        ValueError: if a concrete number is outside its range; on `update`, if it is called without
+            the weights.
+
+    Reference:
+        Ginsburg et al. (2019), algorithm 1.
+
+    >>> transform = scale_by_novograd(eps=0.0)
+    >>> weights = jnp.zeros(2)
+    >>> updates, _ = transform.update(jnp.array([3.0, -4.0]), transform.init(weights), weights)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [0.6, -0.8]
+    """
+    checks.fraction("b1", b1)
+    checks.fraction("b2", b2)
+    checks.non_negative("eps", eps)
+    checks.non_negative("weight_decay", weight_decay)
+
+    def measure(squared: Array, gradient: Array, first: Array) -> Array:
+        square = leaf_norm(gradient) ** 2
+        running = moving_mean(squared, square, b2)
+        return jnp.where(first, square.astype(squared.dtype), running)
+
+    def gather(velocity: Array, squared: Array, gradient: Array, weights: Array) -> Array:
+        m, v, g, w = widen(velocity, squared, gradient, weights)
+        unit = ratio(g, jnp.sqrt(v) + scalar(eps, v))
+        return (scalar(b1, m) * m + (unit + scalar(weight_decay, w) * w)).astype(velocity.dtype)
+
+    def init(params: PyTree) -> NovogradState:
+        norms = jax.tree.map(lambda p: jnp.zeros((), p.dtype), params)
+        return NovogradState(jnp.zeros((), jnp.int32), zeros(params), norms)
+
+    def apply(
+        updates: PyTree, state: PyTree, params: PyTree = None
+    ) -> tuple[PyTree, NovogradState]:
+        needs_params("novograd", params)
+        first = state.step_count == 0
+        squared = jax.tree.map(lambda v, g: measure(v, g, first), state.squared_norm, updates)
+        velocity = jax.tree.map(gather, state.velocity, squared, updates, params)
+        steps = jax.tree.map(lambda m, g: m.astype(g.dtype), velocity, updates)
+        count = jnp.asarray(optax.safe_increment(state.step_count))
+        return steps, NovogradState(count, velocity, squared)
+
+    return optax.GradientTransformation(init, apply)
+
+
+def novograd(
+    learning_rate: optax.ScalarOrSchedule = 0.01,
+    b1: ArrayLike = 0.95,
+    b2: ArrayLike = 0.98,
+    eps: ArrayLike = 1e-8,
+    weight_decay: ArrayLike = 0.0,
+) -> optax.GradientTransformation:
+    """NovoGrad.
+
+    `v <- |g|^2` in the first step, then `v <- b2 * v + (1 - b2) * |g|^2`, norms over one layer
+    `m <- b1 * m + (g / (sqrt(v) + eps) + weight_decay * theta)`
+    `theta <- theta - learning_rate * m`
+
+    Args:
+        learning_rate: the paper's lambda; scalar of at least 0, concrete or traced, or an Optax
+            schedule.
+        b1: decay of `m`, which is a sum and no mean; in [0, 1), concrete or traced.
+        b2: decay of `v`, in [0, 1), concrete or traced.
+        eps: outside the root; at least 0, concrete or traced.
+        weight_decay: the paper's d, gathered by `m`; at least 0, concrete or traced.
+
+    Returns:
+        The transformation; its updates need the weights.
+
+    Raises:
+        ValueError: if a concrete number is outside its range; on `update`, if it is called without
+            the weights.
+
+    Reference:
+        Ginsburg, Castonguay, Hrinchuk, Kuchaiev, Lavrukhin, Leary, Li, Nguyen, Zhang and Cohen
+        (2019), Stochastic gradient methods with layer-wise adaptive moments for training of deep
+        networks, algorithm 1.
+
+    Deviations:
+        A layer is a leaf: weights and biases have norms of their own. A leaf without any gradient
+        stays where `eps` is 0.
+
+    >>> transform = novograd(0.5, eps=0.0)
+    >>> weights = jnp.zeros(2)
+    >>> updates, _ = transform.update(jnp.array([3.0, -4.0]), transform.init(weights), weights)
+    >>> [round(x, 4) for x in updates.tolist()]
+    [-0.3, 0.4]
+    """
+    return optax.chain(
+        scale_by_novograd(b1, b2, eps, weight_decay), scale_by_learning_rate(learning_rate)
+    )
+
+
+ENTRIES = (
+    Transform(
+        name="novograd",
+        make=novograd,
+        kind="adam",
+        formula=(
+            "v <- |g|^2 at first, then b2 * v + (1 - b2) * |g|^2, per leaf; m <- b1 * m + g / "
+            "(sqrt(v) + eps) + weight_decay * theta; theta <- theta - learning_rate * m"
+        ),
+        reference="Ginsburg et al. (2019), algorithm 1",
+    ),
+)
