@@ -52,6 +52,17 @@ def gradient(params):
     }
 
 
+class Problem(NamedTuple):
+    """Where a path begins, what it minimizes, and the gradient of that by hand."""
+
+    start: Any
+    cost: Callable[[Any], Any]
+    gradient: Callable[[Any], Any]
+
+
+CONVEX = Problem(START, cost, gradient)
+
+
 class Case(NamedTuple):
     """A method and what it is held to.
 
@@ -70,12 +81,12 @@ class Case(NamedTuple):
     whole: bool = False
 
 
-def expected_path(reference, numbers, *, whole=False):
+def expected_path(reference, numbers, *, whole=False, problem=CONVEX):
     """The reference's points, [STEPS, ...] per array of weights."""
-    leaves, structure = jax.tree.flatten(START)
+    leaves, structure = jax.tree.flatten(problem.start)
 
     def gradients(leaves):
-        return jax.tree.leaves(gradient(structure.unflatten(leaves)))
+        return jax.tree.leaves(problem.gradient(structure.unflatten(leaves)))
 
     memory, memories = {}, [{} for _ in leaves]
     points = []
@@ -91,7 +102,7 @@ def expected_path(reference, numbers, *, whole=False):
     return [np.stack(of_leaf) for of_leaf in zip(*points, strict=True)]
 
 
-def path(make, numbers, flags, dtype):
+def path(make, numbers, flags, dtype, problem=CONVEX):
     """Built inside the compiled program from traced scalars, as the engine does."""
 
     def run(numbers):
@@ -99,18 +110,20 @@ def path(make, numbers, flags, dtype):
 
         def step(carry, key):
             params, state = carry
-            value, grads = jax.value_and_grad(cost)(params)
+            value, grads = jax.value_and_grad(problem.cost)(params)
             extra = {"value": value, "grad": grads, "key": key}
-            extra["value_fn"] = lambda params, key=None: cost(params)
+            extra["value_fn"] = lambda params, key=None: problem.cost(params)
             updates, state = transform.update(grads, state, params, **extra)
             params = jax.tree.map(jnp.add, params, updates)
             return (params, state), params
 
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), START)
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), problem.start)
         keys = jax.random.split(jax.random.key(0), STEPS)
         return jax.lax.scan(step, (params, transform.init(params)), keys)[1]
 
-    return jax.tree.leaves(jax.jit(run)(jax.tree.map(lambda x: jnp.asarray(x, dtype), numbers)))
+    # Problems are tiny: what LLVM would gain in speed costs more to compile.
+    compiled = jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})
+    return jax.tree.leaves(compiled(jax.tree.map(lambda x: jnp.asarray(x, dtype), numbers)))
 
 
 def largest_relative_error(ours, expected):
@@ -120,7 +133,7 @@ def largest_relative_error(ours, expected):
     return np.max(np.linalg.norm(ours - expected, axis=1) / np.linalg.norm(expected, axis=1))
 
 
-def assert_follows(case, dtype, tolerance, *, moves=1.0):
+def assert_follows(case, dtype, tolerance, *, moves=1.0, problem=CONVEX):
     """The method stays within a relative `tolerance` of its reference at every one of the points.
 
     Both get the same numbers: a `b2` of 0.999 is 1.3e-5 off in `1 - b2` once it is a float32.
@@ -128,10 +141,10 @@ def assert_follows(case, dtype, tolerance, *, moves=1.0):
     something to compare.
     """
     numbers = {name: float(dtype(value)) for name, value in case.numbers.items()}
-    expected = expected_path(case.reference, numbers, whole=case.whole)
+    expected = expected_path(case.reference, numbers, whole=case.whole, problem=problem)
     assert all(np.linalg.norm(points[-1] - points[0]) > moves for points in expected)
     with jax.enable_x64(dtype is np.float64):
-        ours = path(case.make, numbers, case.flags, dtype)
+        ours = path(case.make, numbers, case.flags, dtype, problem)
     for points, wanted in zip(ours, expected, strict=True):
         assert points.dtype == dtype
         assert largest_relative_error(points, wanted) < tolerance
