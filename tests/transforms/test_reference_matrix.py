@@ -279,8 +279,9 @@ def test_roots_and_bases_finish_on_two_devices(finishes_on_two_devices):
             for name in ("shampoo", "soap", "muon", "adagrad_full"):
                 make = getattr(transforms, name)
                 lanes = jax.jit(jax.vmap(lambda leaves, make=make: step(leaves, make)))
+                few = leaves[1:] if name == "adagrad_full" else leaves  # a matrix of all weights
                 for _ in range(3):
-                    updates = jax.block_until_ready(lanes(leaves))
+                    updates = jax.block_until_ready(lanes(few))
                 assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in updates)
         """
     )
