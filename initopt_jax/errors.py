@@ -25,9 +25,17 @@ class Interrupted(RuntimeError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name closest to `name`, or None where nothing is near."""
-    matches = difflib.get_close_matches(str(name).lower(), list(allowed), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    """The allowed name closest to `name`, or None where nothing is near.
+
+    The same letters in another order are the likeliest slip.
+
+    >>> nearest("adma", ["adamax", "adam"])
+    'adam'
+    """
+    wanted = str(name).lower()
+    matches = difflib.get_close_matches(wanted, list(allowed), n=5, cutoff=0.6)
+    swapped = [match for match in matches if sorted(match) == sorted(wanted)]
+    return next(iter(swapped or matches), None)
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str], also: str = "") -> str:
