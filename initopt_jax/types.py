@@ -230,7 +230,7 @@ class Dataset:
     """
 
     name: str
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression", "reconstruction"]
     train: Split
     val: Split
     test: Split
@@ -259,7 +259,7 @@ class Task:
     """
 
     name: str
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression", "reconstruction"]
     loss: Callable[[Array, Array], Array]
     measure: Callable[[Array, Array, Array], dict[str, Array]]
     summarize: Callable[[dict[str, Array]], dict[str, Array]]
