@@ -27,11 +27,11 @@ def load_npz(request: Request) -> Dataset:
     """`npz:PATH`: arrays by name in a file that `numpy.savez` wrote.
 
     Names are `inputs` (or `x`, `images`) and `targets` (or `y`, `labels`), in any case. Splits are
-    told by `train`, `val` (`valid`, `validation`) and `test` before or behind: `x_train`, `test_labels`.
-    Validation and test examples that are not there are cut from the training part (or
-    from all, where no array names a split). Inputs [N, features] of classification are normalized
-    feature by feature, as a table; those with more axes by one scale, as pictures. Labels may have
-    the shape [N] or [N, 1].
+    told by `train`, `val` (`valid`, `validation`) and `test` before or behind: `x_train`,
+    `test_labels`. Validation and test examples that are not there are cut from the training part
+    (or from all, where no array names a split). Inputs [N, features] of classification are
+    normalized feature by feature, as a table; those with more axes by one scale, as pictures.
+    Labels may have the shape [N] or [N, 1].
 
     Args:
         request: name, kind, split and the common options.
@@ -59,12 +59,14 @@ def load_npz(request: Request) -> Dataset:
 
 def _read(name: str, path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        # Opened here, so that it is closed whatever np.load makes of it.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
                 raise ConfigError(
                     f"data set {name}: {path} holds one array, not an archive of them"
                 )
-            return {key: archive[key] for key in archive.files}
+            return {key: loaded[key] for key in loaded.files}
     except ConfigError:
         raise
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
@@ -89,7 +91,8 @@ def _sorted(name: str, archive: Mapping[str, np.ndarray]) -> dict[str, dict[str,
                 "train, val or test before or behind (x_train)"
             )
         if field in found.setdefault(split, {}):
-            raise ConfigError(f"data set {name} holds {field} {split} twice, once as {key!r}")
+            what = f"{field} of {split}" if split else field
+            raise ConfigError(f"data set {name} holds {what} twice, once as {key!r}")
         found[split][field] = array
     if not found:
         raise ConfigError(f"data set {name} holds no arrays")

@@ -1,6 +1,7 @@
 """Tables of one's own: CSV and Parquet files, a column per feature."""
 
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,13 @@ def load_csv(
     def read(path: Path) -> "pd.DataFrame":
         import pandas as pd
 
-        # index_col=False: a row with one column too many is an error, not a new index.
-        return pd.read_csv(path, sep=delimiter, index_col=False, float_precision="round_trip")
+        # By default, rows with an entry too many would make the first column an index in silence.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            try:
+                return pd.read_csv(path, sep=delimiter, index_col=False)
+            except pd.errors.ParserWarning:
+                raise ValueError("its rows have more entries than the heading line") from None
 
     return _load(request, read, target, drop, test)
 
