@@ -234,7 +234,7 @@ def conv_general_dilated(
     form = choose_form(one_group, of_group, geometry, lhs.dtype, platform)
     if form == "stock":
         return stock()
-    convolve = _by_blocks if form == "blocks" else _convolve
+    convolve: Any = _by_blocks if form == "blocks" else _convolve
     outputs = _grouped(convolve, pictures, kernel, geometry, groups)
     if spatial == 1:
         outputs = outputs[:, 0]

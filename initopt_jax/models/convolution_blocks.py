@@ -25,7 +25,7 @@ from jax import lax
 from initopt_jax.types import Array
 
 Pair = tuple[int, int]
-BLOCK_BYTES = 3 * 2**18  # of patches: with the products' own copies they stay in a megabyte of L2
+BLOCK_COLUMNS = 256  # of patches: from 128 to 1024 tried, the fastest over the layers of ResNet-9
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _correlate(pictures: Array, cotangent: Array, windows: Windows) -> Array:
     return _lane_by_lane(one)(pictures, cotangent)
 
 
-def _save(left: Array, right: Array, windows: Windows, rule: Callable[..., Array]) -> Any:
+def _save(left: Array, right: Array, windows: Windows, rule: Any) -> Any:
     return rule(left, right, windows), (left, right)
 
 
@@ -258,7 +258,7 @@ def _over_blocks(
 
     Rows are flat, [rows, columns B]: the longer the runs that are copied, the faster.
     """
-    block = block_size(len(taps) * channels * batch * sources.dtype.itemsize, size)
+    block = block_size(batch, size)
     rows, columns = block
     across = size[1] // columns
 
@@ -277,13 +277,11 @@ def _over_blocks(
     return lax.fori_loop(0, size[0] // rows * across, step, (start, buffer))[0]
 
 
-def block_size(bytes_per_pixel: int, size: Pair) -> Pair:
-    """Rows and columns of the largest blocks within BLOCK_BYTES that fill a picture; at least 1.
+def block_size(batch: int, size: Pair) -> Pair:
+    """Rows and columns of the largest equal blocks of at most BLOCK_COLUMNS patches; at least 1.
 
-    >>> block_size(36_864, (32, 32))
-    (1, 16)
-    >>> block_size(36_864, (7, 7))
-    (1, 7)
+    >>> block_size(64, (32, 32)), block_size(16, (7, 7)), block_size(1000, (8, 8))
+    ((1, 4), (1, 7), (1, 1))
     """
     heights, widths = (
         [part for part in range(1, whole + 1) if whole % part == 0] for whole in size
@@ -292,6 +290,6 @@ def block_size(bytes_per_pixel: int, size: Pair) -> Pair:
         (rows, columns)
         for rows in heights
         for columns in widths
-        if rows * columns * bytes_per_pixel <= BLOCK_BYTES
+        if rows * columns * batch <= BLOCK_COLUMNS
     ]
     return max(fitting, key=lambda block: (math.prod(block), block[1]), default=(1, 1))
