@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers.model_level import fixup, leaves_of, zero_gamma
+from initopt_jax.initializers.model_level import fixup, leaves_of, lsuv, zero_gamma
 from initopt_jax.models import network_of, param_shapes
 from initopt_jax.models.resnet import resnet
 from initopt_jax.preview import audit
@@ -161,27 +161,27 @@ def test_every_branch_is_found_and_zero_gamma_makes_it_vanish(depth, shortcut, b
 
 
 def test_fixup_zeroes_the_ends_and_scales_the_others():
-    known, params = network(depth=20, norm="none", shortcut="A")
+    known, params = network(depth=9, norm="none")
     started, info = fixup(jax.random.key(0), params, known)
     before, after = leaves_of(params), leaves_of(started)
-    assert info["depth"] == 9
-    for path, leaf in after.items():
-        if path.endswith("conv_2/kernel") or path.startswith("head/"):
-            assert not leaf.any()
-        elif path.endswith("conv_1/kernel"):
-            # nine branches of two kernels: 1 / sqrt(9)
-            np.testing.assert_allclose(leaf, before[path] / 3, rtol=1e-6)
-    outputs = known.apply(started, known.inputs)
-    np.testing.assert_array_equal(outputs, 0)
+    assert info["depth"] == 2
+    for branch in ("residual_1", "residual_3"):
+        assert not after[f"{branch}_2_conv/kernel"].any()
+        first = f"{branch}_1_conv/kernel"
+        # two branches of two kernels: 2 to the power of -1 / (2 * 2 - 2)
+        np.testing.assert_allclose(after[first], before[first] / np.sqrt(2), rtol=1e-6)
+    np.testing.assert_array_equal(known.apply(started, known.inputs), 0)
 
 
-def test_kernels_are_measured_one_by_one_for_lsuv():
+def test_kernels_are_seen_one_by_one_for_lsuv():
     known, params = network(depth=9)
-    sums = known.sums(params, known.inputs)
-    kernels = [path for path in leaves_of(params) if path.endswith("kernel")]
-    assert set(sums) == set(kernels)
-    assert not any(kernel.looped or kernel.layout.alone for kernel in known.anatomy.kernels)
+    sums = jax.eval_shape(known.sums, params, known.inputs)  # traced, as lsuv does, not computed
+    kernels = {path for path in leaves_of(params) if path.endswith("kernel")}
+    assert set(sums) == kernels
     assert sums["layer_3_conv/kernel"].shape == (8 * 2 * 2, 16)
+    refined, info = jax.eval_shape(lambda p: lsuv(jax.random.key(0), p, known), params)
+    assert set(info) == {f"variance/{path}" for path in kernels}
+    assert jax.tree.structure(refined) == jax.tree.structure(params)
 
 
 def test_the_audit_knows_the_fans_of_every_leaf(small_config):
