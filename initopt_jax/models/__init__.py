@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from initopt_jax.models import cnn as _cnn
 from initopt_jax.models import linear as _linear
+from initopt_jax.models import mixer as _mixer
 from initopt_jax.models import mlp as _mlp
+from initopt_jax.models import recurrent as _recurrent
+from initopt_jax.models import transformer as _transformer
 from initopt_jax.models.adapter import as_model, from_linen, param_shapes
 from initopt_jax.models.layers import network_of
 from initopt_jax.types import Model
@@ -32,6 +35,16 @@ class ModelEntry:
 
 REGISTRY: dict[str, ModelEntry] = {
     "cnn": ModelEntry("cnn", _cnn.cnn, _cnn.FORMULA, _cnn.REFERENCE),
+    "gru": ModelEntry("gru", _recurrent.gru, _recurrent.GRU_FORMULA, _recurrent.GRU_REFERENCE),
     "linear": ModelEntry("linear", _linear.linear, _linear.FORMULA, _linear.REFERENCE),
+    "lstm": ModelEntry("lstm", _recurrent.lstm, _recurrent.LSTM_FORMULA, _recurrent.LSTM_REFERENCE),
+    "mixer": ModelEntry("mixer", _mixer.mixer, _mixer.FORMULA, _mixer.REFERENCE),
     "mlp": ModelEntry("mlp", _mlp.mlp, _mlp.FORMULA, _mlp.REFERENCE),
+    "rnn": ModelEntry("rnn", _recurrent.rnn, _recurrent.RNN_FORMULA, _recurrent.RNN_REFERENCE),
+    "transformer": ModelEntry(
+        "transformer", _transformer.transformer, _transformer.FORMULA, _transformer.REFERENCE
+    ),
+    "vit": ModelEntry(
+        "vit", _transformer.vit, _transformer.VIT_FORMULA, _transformer.VIT_REFERENCE
+    ),
 }
