@@ -11,9 +11,18 @@ from initopt_jax.models import recurrent as _recurrent
 from initopt_jax.models import transformer as _transformer
 from initopt_jax.models.adapter import as_model, from_linen, param_shapes
 from initopt_jax.models.layers import network_of
+from initopt_jax.models.nnx_adapter import from_nnx
 from initopt_jax.types import Model
 
-__all__ = ["REGISTRY", "ModelEntry", "as_model", "from_linen", "network_of", "param_shapes"]
+__all__ = [
+    "REGISTRY",
+    "ModelEntry",
+    "as_model",
+    "from_linen",
+    "from_nnx",
+    "network_of",
+    "param_shapes",
+]
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class _Layer(nn.Module):
             for name, (kernel, bias) in weights.items():
                 told[name] = state[0] @ kernel
                 if bias is not None:
-                    told[name] = told[name] + bias
+                    told[name] = told[name] + bias[None]
             state = cell.step(seen, told, state, self.activation)
             return state, state[0]
 

@@ -110,8 +110,9 @@ def sinusoids(length: int, width: int) -> np.ndarray:
 
     Reference: Vaswani et al. 2017, Attention is all you need, section 3.5.
 
-    >>> sinusoids(2, 2).round(3).tolist()
-    [[0.0, 1.0], [0.841, 0.54]]
+    >>> print(sinusoids(2, 2).round(3))
+    [[0.    1.   ]
+     [0.841 0.54 ]]
     """
     places = np.arange(length, dtype=np.float64)[:, None]
     pairs = np.arange(width) // 2
