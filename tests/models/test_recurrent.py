@@ -125,7 +125,7 @@ def test_audit_reaches_the_gates(working_dir):
         "task": {"name": "classification", "dataset": "digits", "batch_size": 16},
         "model": {"name": "lstm", "hidden": 8},
         "initializers": [
-            {"name": "orthogonal", "rules": {"*hf/bias": {"name": "forget_gate", "value": 2.0}}},
+            {"name": "normal", "rules": {"*hf/bias": {"name": "forget_gate", "value": 2.0}}},
             {
                 "name": "glorot_uniform",
                 "rules": {
