@@ -70,8 +70,7 @@ def load_friedman(
     Raises:
         ConfigError: an option is out of range.
 
-    Reference: Friedman 1991, Multivariate adaptive regression splines, Annals of Statistics 19(1),
-        section 4.3.
+    Reference: Friedman 1991, Multivariate adaptive regression splines, Annals of Statistics 19(1).
 
     >>> from initopt_jax.data.split import SplitSpec
     >>> surface = load_friedman(Request("friedman", "regression", SplitSpec()))
@@ -171,7 +170,7 @@ ENTRIES = (
         kinds=("regression",),
         description="10 features, of which 5 matter, with a known floor; `samples`, `noise`, "
         "`seed`",
-        reference="Friedman 1991, Multivariate adaptive regression splines, 4.3",
+        reference="Friedman 1991, Multivariate adaptive regression splines",
     ),
     DatasetSource(
         name="california_like",
