@@ -70,8 +70,7 @@ def load_friedman(
     Raises:
         ConfigError: an option is out of range.
 
-    Reference: Friedman 1991, Multivariate adaptive regression splines, Annals of Statistics 19(1),
-        section 4.3.
+    Reference: Friedman 1991, Multivariate adaptive regression splines, Annals of Statistics 19(1).
 
     >>> from initopt_jax.data.split import SplitSpec
     >>> surface = load_friedman(Request("friedman", "regression", SplitSpec()))
@@ -127,7 +126,12 @@ def load_california_like(
     ((1200, 8), (1200, 1))
     """
     examples, errors = streams(2, samples=samples, seed=seed, noise=noise)
-    z = examples.normal(size=(samples, 8)).T
+    inputs, clean = _houses(examples.normal(size=(samples, 8)).T)
+    return finish(request, inputs, clean + noise * errors.normal(size=samples), table=True)
+
+
+def _houses(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns [N, 8] and prices without noise, from standard normal draws [8, N]."""
     income, rooms, occupancy = np.exp(1.2 + 0.45 * z[0]), np.exp(1.65 + 0.25 * z[2]), 0.25 * z[5]
     age, south_to_north = 1 + 51 * ndtr(z[1]), ndtr(z[6])
     latitude = 32.5 + 9.5 * south_to_north
@@ -152,8 +156,7 @@ def load_california_like(
         latitude,
         longitude,
     ]
-    values = clean + noise * errors.normal(size=samples)
-    return finish(request, np.stack(columns, axis=1), values, table=True)
+    return np.stack(columns, axis=1), clean
 
 
 ENTRIES = (
@@ -171,7 +174,7 @@ ENTRIES = (
         kinds=("regression",),
         description="10 features, of which 5 matter, with a known floor; `samples`, `noise`, "
         "`seed`",
-        reference="Friedman 1991, Multivariate adaptive regression splines, 4.3",
+        reference="Friedman 1991, Multivariate adaptive regression splines",
     ),
     DatasetSource(
         name="california_like",

@@ -102,14 +102,14 @@ def as_dataset(
         ConfigError: `value` is neither, is of another kind, or its arrays do not fit.
     """
     if isinstance(value, Dataset):
-        wanted = value.kind if kind == "reconstruction" else kind
-        if value.kind != wanted or value.kind == "reconstruction":
+        if kind not in (value.kind, "reconstruction"):
             raise ConfigError(f"data set {name} is for {value.kind}, and the task is {kind}")
-        outputs = value.outputs if value.kind == "classification" else None
+        given: Kind = "classification" if value.kind == "classification" else "regression"
+        outputs = value.outputs if given == "classification" else None
         rows = limited(np.arange(len(value.train.inputs)), limit)
         train = Split(*(np.asarray(array)[rows] for array in value.train))
         parts = (train, value.val, value.test)
-        checked = from_splits(name, *parts, kind=value.kind, outputs=outputs, normalize=False)
+        checked = from_splits(name, *parts, kind=given, outputs=outputs, normalize=False)
         made = dataclasses.replace(checked, name=value.name)
     elif isinstance(value, tuple) and len(value) == 2:
         of_labels = np.asarray(value[1]).ndim == 1 and np.asarray(value[1]).dtype.kind in "iu"

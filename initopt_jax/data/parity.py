@@ -30,7 +30,7 @@ def load_parity(
         ConfigError: an option is out of range.
 
     Reference: Barak, Edelman, Goel, Kakade, Malach & Zhang 2022, Hidden progress in deep learning:
-        SGD learns parities near the computational limit, NeurIPS, section 3.
+        SGD learns parities near the computational limit, NeurIPS.
 
     >>> from initopt_jax.data.split import SplitSpec
     >>> parity = load_parity(Request("parity", "classification", SplitSpec()), bits=6)

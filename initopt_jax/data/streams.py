@@ -24,8 +24,9 @@ def streams(
     Raises:
         ConfigError: an option is out of range.
 
-    >>> [stream.integers(100) for stream in streams(2, samples=5, seed=0)]
-    [74, 4]
+    >>> few, again = (streams(2, samples=n, seed=3)[1].normal(size=n) for n in (5, 9))
+    >>> bool((few == again[:5]).all())
+    True
     """
     require_integer("samples", samples, least=1)
     require_number("noise", noise, least=0)

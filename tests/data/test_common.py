@@ -67,6 +67,8 @@ def test_the_target_of_a_reconstruction_is_its_input(value):
     made = as_dataset("mine:load", value, kind="reconstruction", split=SplitSpec())
     assert made.kind == "reconstruction"
     assert made.outputs == 4
+    again = as_dataset("mine:load", made, kind="reconstruction", split=SplitSpec())
+    assert again.fingerprint == made.fingerprint
     for part in (made.train, made.val, made.test):
         np.testing.assert_array_equal(part.targets, part.inputs.reshape(-1, 4))
 
