@@ -5,9 +5,9 @@ Command:  make bench-resnet     (or, where torch and lightning are installed:
 
 All train the same network in this process, in turns, every round in the reverse order of the one
 before. The engine's tiles are timed while they train: compilation is left out, an evaluation of
-about a hundred examples every ten steps or so is in (a twentieth of the time). PyTorch's loop has none; it
-runs with one thread and with all cores, contiguous and channels last. The table's last row is the
-engine with the first of `--widths` lanes to a tile.
+about a hundred examples every ten steps or so is in (a twentieth of the time). PyTorch's loop has
+none; it runs with one thread and with all cores, contiguous and channels last. The table's last row
+is the engine with the first of `--widths` lanes to a tile.
 """
 
 import argparse
