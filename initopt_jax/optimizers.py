@@ -7,7 +7,7 @@ listed inside the next. Every number of every part is a hyperparameter: an axis 
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -26,6 +26,7 @@ from initopt_jax.types import EvaluatedTransform, PyTree, Transform, option_name
 
 RATE, STEPS = "learning_rate", "steps"
 GIVEN = (RATE, STEPS)  # what a modifier may ask for by these names
+BLIND = ("accumulate", "freeze")  # they change the gradient at the weights of the step alone
 
 
 @dataclass(frozen=True)
@@ -104,19 +105,20 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
     if registered:
         axes = _all_numbers(entry.make, axes, static)
     _try_values(what, entry.make, axes, static)
+    entry = _with_evaluated(what, entry, axes, static, params)
     schedule = _schedule(spec, entry, what)
     around = _modifiers(spec, what)
     rates = _rates(spec, entry, network, params)
     parts = [part for part in (schedule, *around) if part]
+    first = {name: values[0] for name, values in axes.items()}
+    _check_places(what, spec, entry, around, call_with(what, entry.make, {**first, **static}))
     make = _maker(entry, tuple(axes), static, schedule, around, rates)
     for part in parts:
         axes |= {part.prefix + name: values for name, values in part.axes.items()}
     timed = schedule is not None or any(STEPS in part.asks for part in around)
     first = {name: values[0] for name, values in axes.items()} | {STEPS: 10.0}
     evaluated = isinstance(call_with(what, make, {"hyperparameters": first}), EvaluatedTransform)
-    outside = _try_update(what, make, [*axes, *([STEPS] if timed else [])], params)
-    if outside and not evaluated:
-        make, evaluated = _evaluated_by(outside, make), True
+    _try_update(what, make, [*axes, *([STEPS] if timed else [])], params)
     return Optimizer(
         entry=entry,
         label=spec.label or _label(spec, static),
@@ -125,7 +127,11 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
             entry.make,
             repr(sorted(static.items())),
             repr(sorted((rates or {}).items())),
-            *((part.function, part.prefix, repr(sorted(part.static.items()))) for part in parts),
+            # The order of patterns counts: the first that matches a leaf does.
+            *(
+                (part.function, part.prefix, tuple(part.axes), repr(sorted(part.static.items())))
+                for part in parts
+            ),
         ),
         make=make,
         timed=timed,
@@ -196,12 +202,15 @@ def _maker(
         built = [(part, part.options(hyperparameters)) for part in around]
         if schedule:
             own[RATE] = _scheduled(own, entry, schedule, hyperparameters, _paced(steps, built))
-        given = {RATE: own.get(RATE, option_names(entry.make).get(RATE)), STEPS: steps}
+        rate = own.get(RATE, static.get(RATE, option_names(entry.make).get(RATE)))
         transform = entry.make(**own, **static)
         if rates:
             transform = chain(transform, transforms.scale_by_leaf(rates))
         placed: dict[str, list[Any]] = {"gradient": [], "update": [], "around": []}
-        for part, options in built:
+        for number, (part, options) in enumerate(built):
+            # It counts the steps that are left to it by what stands around it.
+            outside = built[number + 1 :] if part.place == "around" else built
+            given = {RATE: rate, STEPS: _paced(steps, outside) if STEPS in part.asks else None}
             asked = {name: given[name] for name in part.asks}
             placed[part.place].append((part.function, options | asked))
         if placed["gradient"] or placed["update"]:
@@ -285,12 +294,8 @@ def _try_values(
             call_with(what, function, {**given, **first, name: value, **static})
 
 
-def _try_update(
-    what: str, make: Callable[..., Any], names: Sequence[str], params: PyTree
-) -> Callable[..., Any] | None:
-    """Trace one update with all numbers; where its state is one of Optax that is evaluated
-    elsewhere, the function that says where.
-    """
+def _try_update(what: str, make: Callable[..., Any], names: Sequence[str], params: PyTree) -> None:
+    """Trace one update with all numbers; refuse what a step could not use."""
     numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in names}
 
     def cost(params: PyTree, key: Any = None) -> Any:
@@ -306,41 +311,84 @@ def _try_update(
         )
         return state, after, updates
 
-    try:
-        state, after, updates = jax.eval_shape(one_step, numbers, params)
-    except jax.errors.ConcretizationTypeError as error:
-        raise ConfigError(
-            f"{what}: one of {', '.join(names)} decides its structure and cannot be swept; move it "
-            "under 'static:'"
-        ) from error
-    except AttributeError as error:
-        raise ConfigError(f"{what} must return an optax.GradientTransformation") from error
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{what}: {error}") from error
+    def traced() -> Any:
+        try:
+            return jax.eval_shape(one_step, numbers, params)
+        except jax.errors.ConcretizationTypeError as error:
+            raise ConfigError(
+                f"{what}: one of {', '.join(names)} decides its structure and cannot be swept; "
+                "move it under 'static:'"
+            ) from error
+        except AttributeError as error:
+            raise ConfigError(f"{what} must return an optax.GradientTransformation") from error
+
+    state, after, updates = call_with(what, traced, {})
     if _kinds(state) != _kinds(after):
         raise ConfigError(
             f"{what}: its state has another structure, shape or dtype after an update than before, "
             "and cannot be carried from step to step"
         )
-    if jax.tree.structure(updates) != jax.tree.structure(params):
-        raise ConfigError(f"{what}: its updates have another structure than the parameters")
-    if isinstance(state, optax.contrib.ScheduleFreeState):
-        return optax.contrib.schedule_free_eval_params
-    return None
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (updates, params)]
+    if shapes[0] != shapes[1]:
+        raise ConfigError(f"{what}: its updates have other shapes than the parameters")
 
 
 def _kinds(tree: PyTree) -> Any:
     return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
 
 
-def _evaluated_by(
-    eval_params: Callable[..., PyTree], make: Callable[..., optax.GradientTransformation]
-) -> Callable[..., optax.GradientTransformation]:
-    def made(hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
-        plain = optax.with_extra_args_support(make(hyperparameters))
-        return EvaluatedTransform(plain.init, plain.update, eval_params)
+def _with_evaluated(
+    what: str,
+    entry: Transform,
+    axes: Mapping[str, Sequence[float]],
+    static: Mapping[str, Any],
+    params: PyTree,
+) -> Transform:
+    """An optimizer of Optax that is evaluated elsewhere, as one that says where."""
+    if entry.origin != "optax" or entry.name in transforms.REGISTRY:
+        return entry
+    first = {name: values[0] for name, values in axes.items()}
+    made = call_with(what, entry.make, {**first, **static})
+    if not hasattr(made, "init"):
+        return entry  # refused later, in words of its own
+    state = call_with(what, lambda: jax.eval_shape(made.init, params), {})
+    if not isinstance(state, optax.contrib.ScheduleFreeState):
+        return entry
 
-    return made
+    def make(**options: Any) -> optax.GradientTransformation:
+        plain = optax.with_extra_args_support(entry.make(**options))
+        where = optax.contrib.schedule_free_eval_params
+        return EvaluatedTransform(plain.init, plain.update, where)
+
+    return replace(entry, make=functools.wraps(entry.make)(make))
+
+
+def _check_places(
+    what: str,
+    spec: OptimizerConfig,
+    entry: Transform,
+    around: Sequence[_Part],
+    made: optax.GradientTransformation,
+) -> None:
+    """Refuse what would be undone, or not be seen, without a word."""
+    behind = [part.name for part in around if part.place == "update"]
+    behind += [f"per_leaf: {spec.per_leaf.name}"] if spec.per_leaf else []
+    if behind and isinstance(made, EvaluatedTransform):
+        raise ConfigError(
+            f"{what} offers weights of its own to evaluate, which {behind[0]} would not reach: it "
+            "changes updates alone"
+        )
+    blind = [part.name for part in around if part.place == "gradient" or part.name in BLIND]
+    if blind and (entry.looks_around or spec.name == "optax.lbfgs"):
+        raise ConfigError(
+            f"{what} asks for the cost at other weights, where {blind[0]} would not be seen"
+        )
+    names = [part.name for part in around]
+    if "sharpness_aware" in names and "accumulate" in names[names.index("sharpness_aware") :]:
+        raise ConfigError(
+            f"{what}: list accumulate before sharpness_aware, which else looks at the cost of the "
+            "last batch alone"
+        )
 
 
 def _label(spec: OptimizerConfig, static: Mapping[str, Any]) -> str:

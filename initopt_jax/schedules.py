@@ -152,8 +152,7 @@ def inverse_time(
 ) -> Array:
     """`1 / (1 + decay * p)`, whose sum diverges while that of its squares does not.
 
-    `decay`, at least 0, is how often the first rate's loss of one rate fits in the run: with 9, the
-    last rate is a tenth of the first.
+    `decay` is at least 0: with 9, the last rate is a tenth of the first.
 
     Reference:
         Robbins and Monro (1951), eq. 6 and 27.

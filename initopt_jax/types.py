@@ -112,6 +112,8 @@ class Transform:
         full_batch: each step sees the whole training set unless the config sets a batch size.
         kind: how updates go with gradients: `sgd` where they are linear in them, `adam` where the
             gradients' size does not matter; None where unknown.
+        looks_around: whether it asks for the cost at other weights than those of the step, so that
+            what was done to the gradient before it would not be seen there.
         origin: whose code makes the update: `own`, `optax` where its own is exact and used from
             there, or `user`.
     """
@@ -123,6 +125,7 @@ class Transform:
     full_batch: bool = False
     kind: Literal["sgd", "adam"] | None = None
     origin: Literal["own", "optax", "user"] = "own"
+    looks_around: bool = False
 
 
 @dataclass(frozen=True)

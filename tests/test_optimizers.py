@@ -136,7 +136,47 @@ def test_schedule_free_of_optax_is_evaluated_where_it_says(config):
     entry = {"name": "optax.contrib.schedule_free_sgd", "learning_rate": 0.5}
     (program,) = prepare(config | {"optimizers": [entry]}).programs
     assert program.evaluated
+    clipped = {**entry, "modifiers": [{"name": "clip_by_value", "max_value": 1}]}
+    assert prepare(config | {"optimizers": [clipped]}).programs[0].evaluated
     assert not prepare(config | {"optimizers": [{**entry, "name": "sgd"}]}).programs[0].evaluated
+
+
+def test_the_order_of_patterns_is_structure(config):
+    entry = {"name": "sgd", "learning_rate": 0.1}
+    first = {"name": "rates", "by_path": {"*bias": 2, "*": 0}}
+    last = {"name": "rates", "by_path": {"*": 0, "*bias": 2}}
+    entries = [{**entry, "modifiers": [rates], "label": str(rates)} for rates in (first, last)]
+    assert len(prepare(config | {"optimizers": entries}).programs) == 2
+
+
+def test_an_average_counts_the_steps_that_accumulation_leaves(config):
+    inside = [{"name": "swa", "start": 0.5}, {"name": "accumulate", "every": 2}]
+    for modifiers_, averaged in ((inside, 1), (inside[::-1], 2)):
+        entry = {"name": "sgd", "learning_rate": 0.1, "modifiers": modifiers_}
+        experiment = prepare(config | {"optimizers": [entry]})
+        (program,) = experiment.programs
+        row = experiment.lanes.iloc[0]
+        numbers = {name: row[f"optimizer.{name}"] for name in program.hyperparameters}
+        transform = program.make_transform(numbers)
+        params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), experiment.params)
+        state = transform.init(params)
+        for _ in range(4):
+            _, state = transform.update(params, state, params)
+        state = getattr(state.inner, "averaged", getattr(state, "averaged", None))
+        assert int(state) == averaged
+
+
+def test_a_frozen_leaf_is_evaluated_where_it_stands():
+    decaying = modifiers.lookahead(transforms.adamw(0.1, weight_decay=0.5), every=2.0)
+    frozen = modifiers.freeze(decaying, "bias")
+    params = {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
+    state = frozen.init(params)
+    for _ in range(4):
+        updates, state = frozen.update(params, state, params)
+        params = optax.apply_updates(params, updates)
+    found = frozen.eval_params(state, params)
+    np.testing.assert_array_equal(found["bias"], 1.0)
+    assert np.all(found["kernel"] < 1)
 
 
 OWN = '''
@@ -160,6 +200,36 @@ def counter(learning_rate):
         lambda params: 0, lambda updates, state, params=None: (updates, {"count": state})
     )
 '''
+
+
+UNLUCKY = """
+import jax
+import optax
+
+def unlucky(learning_rate):
+    def update(updates, state, params=None):
+        return {}["nothing"], state
+    return optax.GradientTransformation(lambda params: (), update)
+
+def reshaping(learning_rate):
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda u: u[None], updates), state
+    return optax.GradientTransformation(lambda params: (), update)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unlucky", r"KeyError: 'nothing' \(luck.py, line 7\)"),
+        ("reshaping", "its updates have other shapes than the parameters"),
+    ],
+)
+def test_what_an_update_gets_wrong_is_said_before_anything_runs(config, working_dir, name, message):
+    (working_dir / "luck.py").write_text(UNLUCKY)
+    entry = {"name": f"luck:{name}", "learning_rate": 0.1}
+    with pytest.raises(ConfigError, match=message):
+        prepare(config | {"optimizers": [entry]})
 
 
 def test_schedules_and_modifiers_of_ones_own(config, working_dir, updates):
@@ -203,6 +273,25 @@ def test_schedules_and_modifiers_of_ones_own(config, working_dir, updates):
             r"by_path.\*bias must be a number or a list of numbers, got 'big'",
         ),
         ({"modifiers": ["ema", "swa", "lookahead"]}, "lookahead cannot stand around"),
+        (
+            {
+                "name": "schedule_free_sgd",
+                "modifiers": [{"name": "decoupled_weight_decay", "weight_decay": 0.1}],
+            },
+            "offers weights of its own to evaluate, which decoupled_weight_decay would not reach",
+        ),
+        (
+            {"name": "sam", "modifiers": [{"name": "clip_by_value", "max_value": 1}]},
+            "asks for the cost at other weights, where clip_by_value would not be seen",
+        ),
+        (
+            {"name": "gradient_flow", "modifiers": [{"name": "freeze", "paths": "*bias"}]},
+            "asks for the cost at other weights, where freeze would not be seen",
+        ),
+        (
+            {"modifiers": ["sharpness_aware", {"name": "accumulate", "every": 2}]},
+            "list accumulate before sharpness_aware",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(config, changes, message):

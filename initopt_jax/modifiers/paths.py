@@ -9,10 +9,9 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.transforms.chain import around
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.tree import chosen_leaves, first_match, named_leaves
-from initopt_jax.types import Array, Modifier, PyTree
+from initopt_jax.types import Array, EvaluatedTransform, Modifier, PyTree
 
 
 def rates(by_path: Mapping[str, ArrayLike]) -> optax.GradientTransformation:
@@ -93,7 +92,15 @@ def freeze(
         )
         return still(moved), state
 
-    return around(inner, init, apply, lambda state: state)
+    if not isinstance(inner, EvaluatedTransform):
+        return optax.GradientTransformationExtraArgs(init, apply)
+
+    def eval_params(state: Any, params: PyTree) -> PyTree:
+        chosen = chosen_leaves("paths", paths, params)
+        own = inner.eval_params(state, params)
+        return jax.tree.map(lambda no, leaf, new: leaf if no else new, chosen, params, own)
+
+    return EvaluatedTransform(init, apply, eval_params)
 
 
 ENTRIES = (

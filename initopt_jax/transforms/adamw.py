@@ -151,7 +151,8 @@ def adamw_paper(
         Loshchilov and Hutter (2019), Decoupled weight decay regularization, algorithm 2.
 
     Deviations:
-        None. The paper has no default for lambda; here it takes off as much as the defaults of
+        None; in a config, a schedule is that of the learning rate, not of the multiplier. The paper
+        has no default for lambda; here it takes off as much as the defaults of
         `adamw`.
 
     >>> transform = adamw_paper(0.5, eps=0.0, weight_decay=0.25)

@@ -125,6 +125,7 @@ def _scaled(tree: PyTree, factor: Array) -> PyTree:
 ENTRIES = (
     Transform(
         name="gradient_flow",
+        looks_around=True,
         make=gradient_flow,
         formula=(
             "theta <- theta - h * (k1 + 2 k2 + 2 k3 + k4) / 6, h = learning_rate / substeps: "

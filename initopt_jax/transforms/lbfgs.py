@@ -136,6 +136,7 @@ def _vector_cost(cost: Callable[..., Array], params: PyTree) -> Callable[[Array]
 ENTRIES = (
     Transform(
         name="lbfgs",
+        looks_around=True,
         make=lbfgs,
         formula=(
             "d = -learning_rate * H g, H from the last pairs of s = theta_t - theta_(t-1) and "

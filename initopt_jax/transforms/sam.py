@@ -106,6 +106,7 @@ def sam(
 ENTRIES = (
     Transform(
         name="sam",
+        looks_around=True,
         make=sam,
         formula="theta <- theta - learning_rate * gradient at (theta + rho * g / |g|)",
         reference="Foret et al. (2021), algorithm 1",
