@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from initopt_jax import data, models, probes, tasks
-from initopt_jax.config import Config, TargetConfig
+from initopt_jax.config import Config, DatasetConfig, TargetConfig
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.errors import ConfigError, unknown_name
