@@ -184,7 +184,8 @@ def data_prepare(
 
     if not sys.stderr.isatty():
         prepare.hide_progress()
-    done = prepare.prepare(name, manual_dir=manual_dir, data_dir=data_dir)
+    with _terminated_as_interrupted():
+        done = prepare.prepare(name, manual_dir=manual_dir, data_dir=data_dir)
     for file in done.unchecked:
         typer.echo(f"{file}: counts and shapes checked; checksums are known of packed files only")
     what = "prepared in" if done.new else "is prepared already, nothing was done:"
@@ -222,3 +223,17 @@ def _stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the process as Ctrl-C does: what is half-written is removed first."""
+
+    def end(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

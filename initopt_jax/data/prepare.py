@@ -95,7 +95,11 @@ def prepare(
         )
     if parts.set == _ARCHIVED:
         return prepare_idx(
-            kind, manual_dir=manual_dir, data_dir=target, archive=_member(parts.config), **options
+            kind,
+            manual_dir=manual_dir,
+            data_dir=target,
+            archive=archive_member(parts.config),
+            **options,
         )
     with _told(name, target):
         builder = kind(data_dir=target, file_format="array_record", **options)
@@ -234,8 +238,8 @@ def _refuse_config(name: str, config: str | None, kind: Any) -> None:
         raise ConfigError(unknown_name(f"config of data set {bare}", config, known))
 
 
-def _member(config: str | None) -> Callable[[str], str]:
-    """Names inside of EMNIST's archive, whose test files are called so."""
+def archive_member(config: str | None) -> Callable[[str], str]:
+    """From the family's name of a file to its name inside of EMNIST's archive."""
     return lambda file: f"gzip/emnist-{config}-{file.replace('t10k-', 'test-')}"
 
 

@@ -3,9 +3,11 @@ import gzip
 import hashlib
 import http.server
 import os
+import signal
 import struct
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +229,47 @@ def test_nothing_half_written_stays(files, tmp_path, monkeypatch, error):
     assert caught.type is KeyboardInterrupt or "No space left on device" in str(caught.value)
     assert len(calls) == 25
     assert list(data_dir.iterdir()) == []
+
+
+def test_a_termination_leaves_nothing_half_written(files, tmp_path, monkeypatch, capsys):
+    calls, data_dir = [], tmp_path / "tfds"
+
+    def save(*_, **__):
+        calls.append(1)
+        signal.raise_signal(signal.SIGTERM)
+
+    def prepare_tiny(name, *, manual_dir, data_dir):
+        return prepare_idx(tiny(), manual_dir=manual_dir, data_dir=data_dir)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Image.Image, "save", save)
+    monkeypatch.setattr(preparing, "prepare", prepare_tiny)
+    arguments = ["prepare", "tiny_digits", "--manual-dir", files, "--data-dir", data_dir]
+    assert command(monkeypatch, capsys, *arguments)[0] == 128 + signal.SIGTERM
+    assert calls == [1]
+    assert list(data_dir.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_files_in_an_archive(files, tmp_path):
+    import tensorflow_datasets as tfds
+
+    with zipfile.ZipFile(files / "gzip.zip", "w") as archive:
+        for name, content in contents().items():
+            archive.writestr(f"gzip/emnist-tiny-{name.replace('t10k', 'test')}", content)
+    content = (files / "gzip.zip").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    kind = tiny()
+    kind.url_infos = {
+        "http://localhost:9/gzip.zip": tfds.download.checksums.UrlInfo(
+            len(content), digest, "gzip.zip"
+        )
+    }
+    options = {"manual_dir": files, "data_dir": tmp_path / "tfds"}
+    with pytest.raises(ConfigError, match=r"gzip\.zip cannot be read as an archive: .*letters"):
+        prepare_idx(kind, archive=preparing.archive_member("letters"), **options)
+    prepare_idx(kind, archive=preparing.archive_member("tiny"), **options)
+    assert_holds_the_pictures(tmp_path / "tfds")
 
 
 def test_a_folder_that_is_no_prepared_set_is_left_alone(files, tmp_path):
