@@ -38,7 +38,11 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
 def parse_yaml(text: str, source: str = "config") -> Any:
     """YAML text as plain values. Raises ConfigError with line and column."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader subclass
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -6,8 +6,8 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.transforms.adam import AdamState
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
+from initopt_jax.transforms.moments import AdamState
 from initopt_jax.transforms.numerics import (
     moving_mean,
     one_minus_power,

@@ -8,8 +8,8 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.transforms.adam import AdamState
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
+from initopt_jax.transforms.moments import scale_by_moments
 from initopt_jax.transforms.norms import working_dtype
 from initopt_jax.transforms.numerics import (
     moving_mean,
@@ -208,20 +208,7 @@ def scale_by_constant_nadam(
         n = n / one_minus_power(b2, count, n)
         return ratio(a, jnp.sqrt(n) + scalar(eps, n)).astype(gradient.dtype)
 
-    def init(params: PyTree) -> AdamState:
-        return AdamState(jnp.zeros((), jnp.int32), zeros(params), zeros(params))
-
-    def apply(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, AdamState]:
-        del params
-        count = jnp.asarray(optax.safe_increment(state.step_count))
-        mean = jax.tree.map(lambda m, g: moving_mean(m, g, b1), state.mean, updates)
-        mean_square = jax.tree.map(
-            lambda n, g: moving_mean_square(n, g, b2), state.mean_square, updates
-        )
-        steps = jax.tree.map(lambda g, m, n: step(g, m, n, count), updates, mean, mean_square)
-        return steps, AdamState(count, mean, mean_square)
-
-    return optax.GradientTransformation(init, apply)
+    return scale_by_moments(b1, b2, step)
 
 
 def nadam_optax(

@@ -1,23 +1,19 @@
 """RAdam: Adam whose steps are rectified while its mean square has seen few gradients."""
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.transforms.adam import AdamState
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
+from initopt_jax.transforms.moments import scale_by_moments
 from initopt_jax.transforms.numerics import (
-    moving_mean,
-    moving_mean_square,
     one_minus_power,
     ratio,
     scalar,
     widen,
-    zeros,
 )
-from initopt_jax.types import Array, PyTree, Transform
+from initopt_jax.types import Array, Transform
 
 
 def average_length(decay: ArrayLike, count: Array, like: Array) -> Array:
@@ -107,20 +103,7 @@ def scale_by_radam(
         rectified = r * ratio(m, jnp.sqrt(v) + scalar(eps, v))
         return jnp.where(late, rectified, m).astype(gradient.dtype)
 
-    def init(params: PyTree) -> AdamState:
-        return AdamState(jnp.zeros((), jnp.int32), zeros(params), zeros(params))
-
-    def apply(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, AdamState]:
-        del params
-        count = jnp.asarray(optax.safe_increment(state.step_count))
-        mean = jax.tree.map(lambda m, g: moving_mean(m, g, b1), state.mean, updates)
-        mean_square = jax.tree.map(
-            lambda v, g: moving_mean_square(v, g, b2), state.mean_square, updates
-        )
-        steps = jax.tree.map(lambda g, m, v: step(g, m, v, count), updates, mean, mean_square)
-        return steps, AdamState(count, mean, mean_square)
-
-    return optax.GradientTransformation(init, apply)
+    return scale_by_moments(b1, b2, step)
 
 
 def radam(
