@@ -37,7 +37,7 @@ from initopt_jax.transforms.radam import radam, scale_by_radam
 from initopt_jax.transforms.registry import REGISTRY
 from initopt_jax.transforms.rmsprop import rmsprop, scale_by_centered_rmsprop, scale_by_rmsprop
 from initopt_jax.transforms.rmsprop_graves import rmsprop_graves
-from initopt_jax.transforms.rmsprop_torch import rmsprop_torch, scale_by_deviation
+from initopt_jax.transforms.rmsprop_torch import rmsprop_torch
 from initopt_jax.transforms.sam import sam, sharpness_aware
 from initopt_jax.transforms.schedule_free import (
     schedule_free,
@@ -100,7 +100,6 @@ __all__ = [
     "scale_by_centered_rmsprop",
     "scale_by_constant_nadam",
     "scale_by_dampened_momentum",
-    "scale_by_deviation",
     "scale_by_full_adagrad",
     "scale_by_inverse_time",
     "scale_by_lamb",

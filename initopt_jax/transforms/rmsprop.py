@@ -79,7 +79,7 @@ def scale_by_rmsprop(decay: ArrayLike = 0.9, eps: ArrayLike = 1e-8) -> optax.Gra
 
 
 def scale_by_centered_rmsprop(
-    decay: ArrayLike = 0.9, eps: ArrayLike = 1e-8
+    decay: ArrayLike = 0.9, eps: ArrayLike = 1e-8, *, eps_in_root: bool = True
 ) -> optax.GradientTransformation:
     """Divides each gradient by its running standard deviation.
 
@@ -92,7 +92,8 @@ def scale_by_centered_rmsprop(
 
     Args:
         decay: in [0, 1), concrete or traced.
-        eps: inside the root; at least 0, concrete or traced.
+        eps: at least 0, concrete or traced.
+        eps_in_root: as above; else `u = g / (sqrt(n - m^2) + eps)`, as in PyTorch.
 
     Returns:
         The transformation; `n` and `m` start at 0.
@@ -119,7 +120,9 @@ def scale_by_centered_rmsprop(
 
     def step(gradient: Array, variance: Array) -> Array:
         g, s = widen(gradient, variance)
-        return ratio(g, jnp.sqrt(s + scalar(eps, s))).astype(gradient.dtype)
+        floor = scalar(eps, s)
+        root = jnp.sqrt(s + floor) if eps_in_root else jnp.sqrt(s) + floor
+        return ratio(g, root).astype(gradient.dtype)
 
     def init(params: PyTree) -> CenteredRmspropState:
         return CenteredRmspropState(zeros(params), zeros(params))
