@@ -304,3 +304,11 @@ CASES = {
 @pytest.mark.parametrize(*PRECISIONS)
 def test_follows_the_paper_for_1000_steps(case, dtype, tolerance):
     assert_follows(CASES[case], dtype, tolerance, moves=0.3)
+
+
+def test_centred_rmsprop_of_torch():
+    # With eps outside the root, float32 feels the deviation of gradients that hardly vary.
+    numbers = {"learning_rate": 0.0001, "decay": 0.95, "eps": 0.01, "momentum": 0.9}
+    reference = make_rmsprop_torch(centered=True)
+    case = Case(T.rmsprop_torch, reference, numbers, {"centered": True})
+    assert_follows(case, np.float64, 1e-12, moves=0.3)
