@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv study test lint format types doctest bench scaling bench-compile bench-init parity lock clean
+.PHONY: help venv study test lint format types doctest bench scaling bench-compile bench-init bench-resnet parity lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench-init: $(BENCH_STAMP) ## Measure how long first weights take (own environme
 
 parity: $(BENCH_STAMP) ## Compare steps with Optax, PyTorch and Keras; write docs/parity.md
 	KERAS_BACKEND=jax $(BENCH)/bin/python -m benchmarks.parity $(ARGS)
+
+bench-resnet: $(BENCH_STAMP) ## Compare a small ResNet-9 with PyTorch (own environment)
+	$(BENCH)/bin/python -m benchmarks.resnet $(ARGS)
 
 $(BENCH_STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c "$(CHECK_PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }

@@ -36,6 +36,8 @@ def compiler_at_hand() -> bool:
 def make_network(workload: Workload, inputs: torch.Tensor) -> torch.nn.Module:
     """The workload's network for inputs [N, D] or [N, C, H, W]."""
     model = workload.model
+    if model["name"] == "resnet":
+        return ResNet9(inputs.shape[1], model["width"]).to(DEVICE)
     activation = ACTIVATIONS[model.get("activation", "relu")]
     layers: list[torch.nn.Module] = []
     width = inputs.shape[1]
@@ -53,6 +55,37 @@ def make_network(workload: Workload, inputs: torch.Tensor) -> torch.nn.Module:
     for fan_in, fan_out in itertools.pairwise([width, *model["hidden"], 10]):
         layers += [torch.nn.Linear(fan_in, fan_out), activation()]
     return torch.nn.Sequential(*layers[:-1]).to(DEVICE)
+
+
+class ResNet9(torch.nn.Module):
+    """The residual network of nine layers, as `initopt_jax.models.resnet` with depth 9."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+
+        def layer(fan_in: int, fan_out: int, *, pool: bool = False) -> list[torch.nn.Module]:
+            kernel = torch.nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False)
+            made = [kernel, torch.nn.BatchNorm2d(fan_out), torch.nn.ReLU(inplace=True)]
+            return [*made, torch.nn.MaxPool2d(2)] if pool else made
+
+        def branch(features: int) -> torch.nn.Sequential:
+            return torch.nn.Sequential(*layer(features, features), *layer(features, features))
+
+        self.first = torch.nn.Sequential(
+            *layer(channels, width), *layer(width, 2 * width, pool=True)
+        )
+        self.residual_1 = branch(2 * width)
+        self.middle = torch.nn.Sequential(
+            *layer(2 * width, 4 * width, pool=True), *layer(4 * width, 8 * width, pool=True)
+        )
+        self.residual_3 = branch(8 * width)
+        self.head = torch.nn.Linear(8 * width, 10)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        values = self.first(pictures)
+        values = self.middle(values + self.residual_1(values))
+        values = values + self.residual_3(values)
+        return self.head(values.amax((2, 3)))
 
 
 def make_optimizer(workload: Workload, params: Any, *, fused: bool) -> torch.optim.Optimizer:

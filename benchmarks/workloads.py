@@ -1,4 +1,4 @@
-"""What is trained: three networks, each as one description for all contenders."""
+"""What is trained: four networks, each as one description for all contenders."""
 
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -93,17 +93,24 @@ def mnist(train: int = 60_000) -> Dataset:
 @cache
 def stand_in(train: int = 60_000) -> Dataset:
     """Seeded noise and labels in the shape of MNIST."""
+    return _noise("random stand-in of MNIST's shape", (28, 28, 1), train)
+
+
+@cache
+def small_pictures() -> Dataset:
+    """Seeded noise and labels in the shape of CIFAR-10's pictures, 4,096 of them."""
+    return _noise("random pictures of CIFAR-10's shape", (32, 32, 3), 4096)
+
+
+def _noise(name: str, shape: tuple[int, ...], train: int) -> Dataset:
     random = np.random.default_rng(STAND_IN_SEED)
 
     def draw(count: int) -> Split:
-        pictures = random.standard_normal((count, 28, 28, 1), dtype=np.float32)
+        pictures = random.standard_normal((count, *shape), dtype=np.float32)
         return Split(pictures, random.integers(0, 10, count).astype(np.int32))
 
     parts = draw(train - HELD_OUT), draw(HELD_OUT), draw(HELD_OUT)
-    return from_splits(
-        "random stand-in of MNIST's shape", *parts, kind="classification", outputs=10,
-        normalize=False,
-    )  # fmt: skip
+    return from_splits(name, *parts, kind="classification", outputs=10, normalize=False)
 
 
 def digits_mlp(hidden: int = 64, **options: Any) -> Workload:
@@ -162,6 +169,20 @@ def mnist_cnn(**options: Any) -> Workload:
         steps=200,
         goals={"PyTorch loop": 2, "initopt-jax, stock convolution": 10},
         share_aim=0.5,
+    )
+
+
+def small_resnet(width: int = 16, **options: Any) -> Workload:
+    """ResNet-9 with a quarter of the usual channels: its steps fit a benchmark's patience."""
+    return Workload(
+        name="resnet",
+        title=f"ResNet-9 of width {width} on 32 x 32 x 3, batch norm, batch 64, momentum",
+        dataset={"name": f"{__name__}:small_pictures"},
+        model={"name": "resnet", "depth": 9, "width": width, **options},
+        optimizer={"name": "momentum", "learning_rate": 0.01, "decay": 0.9},
+        batch=64,
+        steps=20,
+        goals={"PyTorch loop": 1},
     )
 
 

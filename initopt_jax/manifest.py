@@ -104,16 +104,24 @@ def versions(*, accelerator: bool) -> dict[str, str]:
     return found
 
 
+def data_folders(manifest: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Where a study found its data by a relative path, if it did."""
+    root = manifest.get("data_root")
+    return [(folder.resolve() / root).resolve()] if root else []
+
+
 def new_manifest(
     experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device], folder: Path
 ) -> dict[str, Any]:
     """The manifest of a study that begins now in a folder."""
     examples = len(experiment.dataset.train.inputs)
+    root = experiment.data_root
     return {
         "name": experiment.config.name,
         "status": "running",
         **identity(experiment, devices),
         "sources": sources.to_json(experiment.sources, folder),
+        "data_root": root and sources.place(root, folder),
         "devices": len(devices),
         "lanes": len(experiment.lanes),
         "tiles": len(tiles),

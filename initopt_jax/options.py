@@ -114,6 +114,12 @@ def check_options(
         raise ConfigError(f"{what} needs {', '.join(missing)}")
 
 
+def takes(function: Callable[..., Any], option: str) -> bool:
+    """Whether a function has an option of this name, or takes any."""
+    parameters = inspect.signature(function).parameters
+    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
 def call_with(what: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     """Call with a config's options; what they, or the user's own code, get wrong is said in a line.
 

@@ -33,22 +33,25 @@ Source = str | Path | Mapping[str, Any] | Config
 
 
 def prepare(
-    source: Source, overrides: Sequence[str] = (), *, first: Sequence[Path] = ()
+    source: Source,
+    overrides: Sequence[str] = (),
+    *,
+    first: Sequence[Path] = (),
+    data_first: Sequence[Path] = (),
 ) -> Experiment:
     """A config, read and resolved; the user's own files are found beside it or where we stand.
 
     Args:
         source: the config.
         overrides: `key=value` changes to it.
-        first: folders that are searched for the user's files before these two.
+        first: folders that are searched for the user's modules before these two.
+        data_first: likewise for the files of the data.
     """
     config = source if isinstance(source, Config) else read_config(source, overrides)
-    folders = [*first, Path.cwd()]
-    if isinstance(source, str | Path):
-        folders.append(Path(source).resolve().parent)
-    with importable_from(*folders):
+    beside = [Path(source).resolve().parent] if isinstance(source, str | Path) else []
+    with importable_from(*first, Path.cwd(), *beside):
         forget(own_modules(config.to_json()))
-        return resolve(config)
+        return resolve(config, [*data_first, *beside, Path.cwd()])
 
 
 def all_tiles(experiment: Experiment) -> list[Tile]:

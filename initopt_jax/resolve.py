@@ -6,8 +6,9 @@ is found here, before a study folder exists.
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,15 +16,15 @@ import numpy as np
 import pandas as pd
 
 from initopt_jax import data, models, probes, tasks
-from initopt_jax.config import Config, TargetConfig
+from initopt_jax.config import Config, DatasetConfig, TargetConfig
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers import Network, initialize, match_rules
 from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
-from initopt_jax.options import call_with, check_options
-from initopt_jax.sources import SourceFile, collect, own_modules
+from initopt_jax.options import call_with, check_options, takes
+from initopt_jax.sources import DATA_PREFIXES, SourceFile, collect, own_modules
 from initopt_jax.starts import expand_starts
 from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
 from initopt_jax.tasks.cost_function import (
@@ -51,6 +52,7 @@ class Experiment:
         network: the model on its training data, as initializers see it.
         sources: the user's own modules behind the config, by name.
         landscape: the cost function, where the task is one.
+        data_root: the folder that a relative path of data was found in, if any.
     """
 
     config: Config
@@ -67,6 +69,7 @@ class Experiment:
     target: Target | None
     sources: Mapping[str, SourceFile]
     landscape: Landscape | None = None
+    data_root: Path | None = None
 
     @property
     def parameters(self) -> int:
@@ -82,11 +85,12 @@ class Experiment:
         return LaneTable(**columns, hyperparameters=hyper)
 
 
-def resolve(config: Config) -> Experiment:
+def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     """Resolve a config's names and plan its lanes.
 
     Args:
         config: a validated config.
+        folders: where relative paths of data are looked for, in order; empty for the current one.
 
     Raises:
         ConfigError: an unknown name or option, data that are not there, an impossible combination.
@@ -99,7 +103,7 @@ def resolve(config: Config) -> Experiment:
         weights = expand_starts(config, landscape)
     else:
         task = find_task(config.task.name)
-        dataset = load_dataset(config, task)
+        dataset = load_dataset(config, task, folders)
         model = build_model(config, dataset)
         weights = expand_initializers(config.initializers)
     _check_tuning(config, task)
@@ -128,6 +132,7 @@ def resolve(config: Config) -> Experiment:
         target=_target(config.target, task),
         sources=collect(own_modules(config.to_json())),
         landscape=landscape,
+        data_root=_data_root(config, folders),
     )
 
 
@@ -198,19 +203,40 @@ def find_task(name: str) -> Task:
     return made
 
 
-def load_dataset(config: Config, task: Task) -> Dataset:
-    """The data set of a config: bundled, from TFDS, or the arrays of a user's function."""
+def load_dataset(config: Config, task: Task, folders: Sequence[Path] = ()) -> Dataset:
+    """The data set of a config: by name, from files, from TFDS, or from a user's function."""
     spec = config.task.dataset
     if spec is None or task.kind == "cost_function":
         raise ConfigError(f"task {task.name!r} learns from no data set")
     split = data.SplitSpec(**(config.task.split.model_dump() if config.task.split else {}))
-    if ":" in spec.name and not spec.name.startswith("tfds:"):
-        made = call_with(
-            f"dataset {spec.name!r}", import_object("dataset", spec.name), spec.options
-        )
-        return data.as_dataset(spec.name, made, kind=task.kind, split=split)
+    if ":" in spec.name and not spec.name.startswith(DATA_PREFIXES):
+        return _own_dataset(spec, task.kind, split)
     named = {"name": spec.name, **spec.options}
-    return data.load(named, kind=task.kind, split=split)
+    return data.load(named, kind=task.kind, split=split, folders=folders)
+
+
+def _data_root(config: Config, folders: Sequence[Path]) -> Path | None:
+    """The folder that a relative path of data was found in; None where there is none."""
+    spec = config.task.dataset
+    return data.data_root(spec.name, folders or [Path.cwd()]) if spec else None
+
+
+def _own_dataset(spec: DatasetConfig, kind: data.TaskKind, split: data.SplitSpec) -> Dataset:
+    """What a user's function makes; `limit` and `label_noise` are ours where it has none."""
+    try:
+        make = import_object("dataset", spec.name)
+    except ConfigError as error:
+        close = data.likely_prefix(spec.name)
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise ConfigError(f"{error}{hint}") from error
+    what, options = f"dataset {spec.name!r}", spec.options
+    ours = {
+        key: options.pop(key)
+        for key in ("limit", "label_noise")
+        if key in options and not takes(make, key)
+    }
+    made = call_with(what, make, options)
+    return data.as_dataset(spec.name, made, kind=kind, split=split, **ours)
 
 
 def build_model(config: Config, dataset: Dataset) -> Model:

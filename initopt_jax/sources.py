@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
+DATA_PREFIXES = ("csv:", "folder:", "npz:", "parquet:", "tfds:")  # of data sets: no modules
 INSTALLED = {"site-packages", "dist-packages"}
 
 
@@ -30,8 +31,12 @@ class SourceFile:
     installed: bool
 
 
-def own_modules(config: Any) -> list[str]:
+def own_modules(config: Any, *, of_data: bool = False) -> list[str]:
     """The modules that a config, as plain values, names as `module:function`.
+
+    Args:
+        config: plain values.
+        of_data: whether they describe a data set, where some beginnings of names are no modules.
 
     >>> own_modules({"model": {"name": "mine:net"}, "task": {"dataset": {"name": "tfds:mnist"}}})
     ['mine']
@@ -39,11 +44,13 @@ def own_modules(config: Any) -> list[str]:
     found: list[str] = []
     if isinstance(config, Mapping):
         name = config.get("name")
-        if isinstance(name, str) and ":" in name and not name.startswith("tfds:"):
+        is_file = of_data and str(name).startswith(DATA_PREFIXES)
+        if isinstance(name, str) and ":" in name and not is_file:
             found.append(name.partition(":")[0])
-    inner = config.values() if isinstance(config, Mapping) else config
-    if isinstance(inner, Iterable) and not isinstance(inner, str):
-        for value in inner:
+        for key, value in config.items():
+            found += own_modules(value, of_data=key == "dataset")
+    elif isinstance(config, Iterable) and not isinstance(config, str):
+        for value in config:
             found += own_modules(value)
     return list(dict.fromkeys(found))
 
@@ -73,17 +80,24 @@ def forget(modules: Sequence[str]) -> None:
 def to_json(sources: Mapping[str, SourceFile], study: Path) -> dict[str, dict[str, Any]]:
     """For a manifest: per module its file and hash.
 
-    A file is given relative to the study's folder where both lie under the current one, so that
-    they may move together; else as it stands. An installed module is found by its name: null.
+    Files are written as `place` does. An installed module is found by its name: null.
     """
-    here, study = Path.cwd(), study.resolve()
     entries: dict[str, dict[str, Any]] = {}
     for name, source in sources.items():
-        together = source.path.is_relative_to(here) and study.is_relative_to(here)
-        place = os.path.relpath(source.path, study) if together else str(source.path)
-        file = None if source.installed else Path(place).as_posix()
+        file = None if source.installed else place(source.path, study)
         entries[name] = {"file": file, "sha256": source.sha256}
     return entries
+
+
+def place(path: Path, study: Path) -> str:
+    """A path for a manifest.
+
+    It is relative to the study's folder where both lie under the current one, so that they may move
+    together; else as it stands.
+    """
+    here, study = Path.cwd(), study.resolve()
+    together = path.is_relative_to(here) and study.is_relative_to(here)
+    return Path(os.path.relpath(path, study) if together else path).as_posix()
 
 
 def roots(sources: Mapping[str, SourceFile]) -> list[Path]:

@@ -16,7 +16,7 @@ from initopt_jax.config import Config, differences, read_config, validate
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
-from initopt_jax.manifest import new_manifest, obstacles, study_info
+from initopt_jax.manifest import data_folders, new_manifest, obstacles, study_info
 from initopt_jax.names import importable_from
 from initopt_jax.preview import (
     Source,
@@ -148,7 +148,13 @@ def run(
     """
     used = set_up_devices(devices)
     store = Store(Path(out) if out else Path("runs") / _name(config, overrides))
-    experiment = prepare(config, overrides, first=_recorded_folders(store))
+    manifest = store.manifest() if store.exists else {}
+    experiment = prepare(
+        config,
+        overrides,
+        first=sources.folders(manifest.get("sources", {}), store.folder),
+        data_first=data_folders(manifest, store.folder),
+    )
     with importable_from(*sources.roots(experiment.sources)):
         return _carry_out(store, experiment, used, progress, stop or threading.Event())
 
@@ -183,12 +189,6 @@ def _carry_out(
 
 def _name(source: Source, overrides: Sequence[str]) -> str:
     return (source if isinstance(source, Config) else read_config(source, overrides)).name
-
-
-def _recorded_folders(store: Store) -> list[Path]:
-    """Where a study that is there found the user's own files."""
-    recorded = store.manifest().get("sources", {}) if store.exists else {}
-    return sources.folders(recorded, store.folder)
 
 
 def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:

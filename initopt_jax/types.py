@@ -18,7 +18,7 @@ Device: TypeAlias = Any  # jax.Device is no type to type checkers
 PyTree = Any
 Shape = tuple[int, ...]
 Direction = Literal["min", "max"]
-TaskKind = Literal["classification", "regression", "cost_function"]
+TaskKind = Literal["classification", "regression", "reconstruction", "cost_function"]
 
 
 @dataclass(frozen=True)

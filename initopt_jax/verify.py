@@ -20,7 +20,7 @@ from initopt_jax.engine.events import Finished
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.plan import cut_tiles
 from initopt_jax.errors import ConfigError, StudyError
-from initopt_jax.manifest import obstacles
+from initopt_jax.manifest import data_folders, obstacles
 from initopt_jax.names import importable_from
 from initopt_jax.preview import all_tiles, initial_weights, prepare
 from initopt_jax.resolve import Experiment
@@ -127,10 +127,11 @@ def _set_up(store: Store, manifest: Mapping[str, Any]) -> Experiment:
         recorded = manifest.get("sources") or {}
         found = sources.folders(recorded, store.folder)
         changed = sources.unlike(recorded, store.folder)
+        data_first = data_folders(manifest, store.folder)
     except (KeyError, TypeError) as error:
         raise StudyError(f"the manifest of {str(store.folder)!r} is damaged: {error!r}") from None
     try:
-        return prepare(validate(raw), first=found)
+        return prepare(validate(raw), first=found, data_first=data_first)
     except (ConfigError, OSError) as error:
         also = f"; what differs: {'; '.join(changed)}" if changed else ""
         raise StudyError(f"the study cannot be set up here: {error}{also}") from error

@@ -1,6 +1,5 @@
 """From arrays to a `Dataset`: checks, split, normalization, fingerprint."""
 
-import dataclasses
 import hashlib
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +24,7 @@ def from_arrays(
     normalize: bool = True,
     limit: int | None = None,
     outputs: int | None = None,
+    table: bool = False,
 ) -> Dataset:
     """A data set of one's own arrays: checked, split by a seeded permutation, normalized, hashed.
 
@@ -37,6 +37,7 @@ def from_arrays(
         normalize: see `normalized`.
         limit: keep at most so many training examples, the first after the permutation.
         outputs: number of classes K where not every class occurs; by default the labels tell.
+        table: see `normalized`.
 
     Returns:
         The data set; inputs float32, labels int32 [N], regression targets float32 [N, K].
@@ -57,7 +58,7 @@ def from_arrays(
         Split(whole.inputs[rows], whole.targets[rows])
         for rows in (limited(train, limit), val, test)
     )
-    return from_splits(name, *parts, kind=kind, outputs=outputs, normalize=normalize)
+    return from_splits(name, *parts, kind=kind, outputs=outputs, normalize=normalize, table=table)
 
 
 def from_splits(
@@ -69,6 +70,7 @@ def from_splits(
     kind: Kind,
     outputs: int | None = None,
     normalize: bool = True,
+    table: bool = False,
 ) -> Dataset:
     """A data set whose splits are given: checked, normalized by training statistics, hashed.
 
@@ -81,6 +83,7 @@ def from_splits(
         outputs: number of classes; by default the labels of all splits tell. Regression counts
             the target dimensions itself.
         normalize: see `normalized`.
+        table: see `normalized`.
 
     Returns:
         The data set.
@@ -106,54 +109,28 @@ def from_splits(
         width = _class_count(name, labels, outputs)
     else:
         width = parts["train"].targets.shape[1]
-    train, val, test = normalized(*parts.values(), kind=kind) if normalize else parts.values()
+    splits = tuple(parts.values())
+    train, val, test = normalized(*splits, kind=kind, table=table) if normalize else splits
     return Dataset(name, kind, train, val, test, width, fingerprint((train, val, test)))
 
 
-def as_dataset(name: str, value: Any, *, kind: Kind, split: SplitSpec) -> Dataset:
-    """What a user's own function returned, as a checked data set with a fingerprint of its arrays.
-
-    Args:
-        name: how messages and manifests call it.
-        value: a `Dataset`, taken as split and normalized already, or a tuple (inputs, targets),
-            which goes through `from_arrays`.
-        kind: what the task needs.
-        split: how a tuple is divided.
-
-    Returns:
-        The data set.
-
-    Raises:
-        ConfigError: `value` is neither, is of another kind, or its arrays do not fit.
-    """
-    if isinstance(value, Dataset):
-        if value.kind != kind:
-            raise ConfigError(f"data set {name} is for {value.kind}, and the task is {kind}")
-        outputs = value.outputs if kind == "classification" else None
-        parts = (value.train, value.val, value.test)
-        checked = from_splits(name, *parts, kind=kind, outputs=outputs, normalize=False)
-        return dataclasses.replace(checked, name=value.name)
-    if isinstance(value, tuple) and len(value) == 2:
-        return from_arrays(name, *value, kind=kind, split=split)
-    raise ConfigError(
-        f"data set {name} must return a Dataset or a tuple (inputs, targets), "
-        f"got {type(value).__name__}"
-    )
-
-
-def normalized(train: Split, val: Split, test: Split, *, kind: Kind) -> tuple[Split, Split, Split]:
+def normalized(
+    train: Split, val: Split, test: Split, *, kind: Kind, table: bool = False
+) -> tuple[Split, Split, Split]:
     """Centre and scale all splits by statistics of the training split alone.
 
     Classification (pictures): `(x - mean) / s` with the mean per feature and one scale
     `s = sqrt(mean((x - mean)^2))` over all features, so that relative contrast is kept.
     Regression: each input feature and each target dimension is standardized by its own mean and
-    standard deviation. Where a scale is 0 (constant in training) it is replaced by 1.
+    standard deviation; so are the inputs of tables, whose columns have units of their own, for
+    classification too. Where a scale is 0 (constant in training) it is replaced by 1.
 
     Args:
         train: float32 inputs [N, ...]; regression targets float32 [N, K].
         val: likewise.
         test: likewise.
         kind: which of the two forms.
+        table: whether each input feature has its own scale for classification too.
 
     Returns:
         The three splits, float32 inputs.
@@ -164,7 +141,7 @@ def normalized(train: Split, val: Split, test: Split, *, kind: Kind) -> tuple[Sp
     ([[-1.0, 0.0], [1.0, 0.0]], [[-1.0], [1.0]])
     """
     mean, variance = _moments(train.inputs)
-    if kind == "classification":
+    if kind == "classification" and not table:
         variance = np.asarray(variance.mean())
     parts = [
         Split(_standardize(part.inputs, mean, variance), part.targets)

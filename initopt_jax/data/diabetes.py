@@ -1,17 +1,16 @@
 """Disease progression of diabetes patients, bundled with scikit-learn."""
 
-from initopt_jax.data.arrays import from_arrays
+from initopt_jax.data.finish import finish
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.types import Dataset
 
 
-def load_diabetes(request: Request, *, normalize: bool = True, limit: int | None = None) -> Dataset:
+def load_diabetes(request: Request) -> Dataset:
     """442 patients: 10 measurements each, and a score of disease progression one year later.
 
     Args:
-        request: name, kind and split.
-        normalize: see `arrays.normalized`; without it the measurements keep their units.
-        limit: keep at most so many training examples.
+        request: name, kind, split and the common options; without `normalize` the measurements keep
+            their units.
 
     Returns:
         The data set; inputs [N, 10], targets [N, 1].
@@ -28,15 +27,7 @@ def load_diabetes(request: Request, *, normalize: bool = True, limit: int | None
 
     # Unscaled, because the bundled scaling uses the statistics of all 442 patients.
     measured, score = sklearn.datasets.load_diabetes(return_X_y=True, scaled=False)
-    return from_arrays(
-        request.name,
-        measured,
-        score,
-        kind=request.kind,
-        split=request.split,
-        normalize=normalize,
-        limit=limit,
-    )
+    return finish(request, measured, score, table=True)
 
 
 ENTRY = DatasetSource(

@@ -2,20 +2,18 @@
 
 import numpy as np
 
-from initopt_jax.data.arrays import from_arrays
+from initopt_jax.data.finish import finish
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.types import Dataset
 
 _LARGEST = 16.0  # a pixel counts the dark ones among 4 x 4
 
 
-def load_digits(request: Request, *, normalize: bool = True, limit: int | None = None) -> Dataset:
+def load_digits(request: Request) -> Dataset:
     """1,797 pictures of 8 x 8 pixels, 10 classes; inputs [N, 64] in [0, 1] before normalization.
 
     Args:
-        request: name, kind and split.
-        normalize: see `arrays.normalized`.
-        limit: keep at most so many training examples.
+        request: name, kind, split and the common options.
 
     Returns:
         The data set.
@@ -31,15 +29,7 @@ def load_digits(request: Request, *, normalize: bool = True, limit: int | None =
     import sklearn.datasets  # half a second to import
 
     pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
-    return from_arrays(
-        request.name,
-        np.asarray(pixels, np.float32) / np.float32(_LARGEST),
-        labels,
-        kind=request.kind,
-        split=request.split,
-        normalize=normalize,
-        limit=limit,
-    )
+    return finish(request, np.asarray(pixels, np.float32) / np.float32(_LARGEST), labels)
 
 
 ENTRY = DatasetSource(

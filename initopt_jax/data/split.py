@@ -53,8 +53,23 @@ def require_integer(name: str, value: Any, *, least: int) -> None:
         raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
+def require_number(name: str, value: Any, *, least: float, most: float = math.inf) -> None:
+    """Refuse an option that is no finite number of `least <= value <= most`, with a ConfigError.
+
+    >>> require_number("noise", -1, least=0)
+    Traceback (most recent call last):
+    initopt_jax.errors.ConfigError: noise must be a finite number of at least 0, got -1
+    """
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not (math.isfinite(number) and least <= number <= most):
+        upper = "" if most == math.inf else f" and at most {most:g}"
+        raise ConfigError(
+            f"{name} must be a finite number of at least {least:g}{upper}, got {value!r}"
+        )
+
+
 def split_indices(
-    count: int, spec: SplitSpec, *, with_test: bool = True
+    count: int, spec: SplitSpec, *, with_val: bool = True, with_test: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The examples of each part: training first, then validation, then test, of one permutation.
 
@@ -63,7 +78,8 @@ def split_indices(
     Args:
         count: number of examples.
         spec: shares and seed.
-        with_test: whether a test part is cut; without it that part is empty.
+        with_val: whether a validation part is cut; without it that part is empty.
+        with_test: likewise for the test part.
 
     Returns:
         Three int64 vectors; together they hold each of 0..count-1 once.
@@ -75,10 +91,10 @@ def split_indices(
     [1078, 359, 360]
     """
     # The slack absorbs binary rounding of decimal shares: 0.29 * 100 is 28.999999999999996.
-    val_size = math.floor(spec.val * count + 1e-9)
+    val_size = math.floor(spec.val * count + 1e-9) if with_val else 0
     test_size = math.ceil(spec.test * count - 1e-9) if with_test else 0
     train_size = count - val_size - test_size
-    if min(train_size, val_size) < 1:
+    if train_size < 1 or (with_val and val_size < 1):
         raise ConfigError(
             f"{count} examples are too few for split.val = {spec.val}, split.test = {spec.test}: "
             f"{train_size} would train, {val_size} validate and {test_size} test; "

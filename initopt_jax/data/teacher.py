@@ -1,12 +1,10 @@
 """Synthetic data from a random teacher network, with a known floor under the cost."""
 
-from numbers import Real
-
 import numpy as np
 
-from initopt_jax.data.arrays import from_arrays
+from initopt_jax.data.finish import finish
 from initopt_jax.data.source import DatasetSource, Request
-from initopt_jax.data.split import require_integer
+from initopt_jax.data.split import require_integer, require_number
 from initopt_jax.errors import ConfigError
 from initopt_jax.types import Dataset
 
@@ -20,8 +18,6 @@ def load_teacher(
     noise: float = 0.1,
     classes: int | None = None,
     seed: int = 0,
-    normalize: bool = True,
-    limit: int | None = None,
 ) -> Dataset:
     """Targets `y = V tanh(W x + b) + noise * e` of a random network; classes are `argmax y`.
 
@@ -30,15 +26,13 @@ def load_teacher(
     samples keeps the teacher.
 
     Args:
-        request: name, kind and split.
+        request: name, kind, split and the common options.
         samples: number of examples, at least 1.
         features: inputs of the teacher, at least 1.
         hidden: width of the teacher's one hidden layer, at least 1.
         noise: standard deviation added to the teacher's outputs, at least 0.
         classes: number of classes, at least 2, for classification; leave out for regression.
         seed: of teacher, inputs and noise, at least 0.
-        normalize: see `arrays.normalized`.
-        limit: keep at most so many training examples.
 
     Returns:
         The data set; inputs [N, features], targets [N, 1] or labels [N].
@@ -57,8 +51,7 @@ def load_teacher(
     for name, value in (("samples", samples), ("features", features), ("hidden", hidden)):
         require_integer(name, value, least=1)
     require_integer("seed", seed, least=0)
-    if isinstance(noise, bool) or not isinstance(noise, Real) or not 0 <= noise < np.inf:
-        raise ConfigError(f"noise must be a finite number of at least 0, got {noise!r}")
+    require_number("noise", noise, least=0)
     if request.kind == "classification":
         if classes is None:
             raise ConfigError("data set teacher needs the option classes for classification")
@@ -67,16 +60,8 @@ def load_teacher(
         raise ConfigError(f"classes is only for classification, got {classes!r} for regression")
 
     inputs, values = _draw(samples, features, hidden, classes or 1, float(noise), seed)
-    return from_arrays(
-        request.name,
-        inputs,
-        values if classes is None else np.argmax(values, axis=1),
-        kind=request.kind,
-        split=request.split,
-        normalize=normalize,
-        limit=limit,
-        outputs=classes,
-    )
+    targets = values if classes is None else np.argmax(values, axis=1)
+    return finish(request, inputs, targets, outputs=classes)
 
 
 def _draw(

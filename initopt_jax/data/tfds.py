@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from initopt_jax.data.arrays import from_splits, limited
+from initopt_jax.data.arrays import from_splits
+from initopt_jax.data.finish import cut
 from initopt_jax.data.source import DatasetSource, Request
-from initopt_jax.data.split import split_indices
 from initopt_jax.errors import ConfigError, nearest
 from initopt_jax.types import Dataset, Split
 
@@ -21,7 +21,7 @@ _READ_AT_ONCE = 1000  # records; bounds the encoded pictures held in memory
 _COLOUR_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels to Pillow's name
 
 
-def load_tfds(request: Request, *, normalize: bool = True, limit: int | None = None) -> Dataset:
+def load_tfds(request: Request) -> Dataset:
     """A prepared image classification set: `tfds:NAME`, `tfds:NAME/CONFIG` or `tfds:NAME:VERSION`.
 
     The set lies in `<data_dir>/<name>[/<config>]/<version>`; without a version the highest one
@@ -31,10 +31,9 @@ def load_tfds(request: Request, *, normalize: bool = True, limit: int | None = N
     are not read. Pixels are divided by 255 before normalization.
 
     Args:
-        request: name, kind, split and data_dir. By default the folder is the environment variable
-            TFDS_DATA_DIR, or else `~/tensorflow_datasets`.
-        normalize: see `arrays.normalized`.
-        limit: keep (and decode) at most so many training examples.
+        request: name, kind, split, data_dir and the common options. By default the folder is the
+            environment variable TFDS_DATA_DIR, or else `~/tensorflow_datasets`. No more training
+            pictures than `limit` are decoded.
 
     Returns:
         The data set; inputs [N, H, W, C].
@@ -56,8 +55,7 @@ def load_tfds(request: Request, *, normalize: bool = True, limit: int | None = N
             f"data set {request.name} has no split named train, only: {', '.join(sorted(counts))}"
         )
     published_test = "test" in counts
-    train, val, test = split_indices(counts["train"], request.split, with_test=not published_test)
-    train = limited(train, limit)
+    train, val, test = cut(request, counts["train"], with_test=not published_test)
     held_out = np.concatenate([train, val, test])
     pictures = _read(request.name, builder, "train", held_out, shape)
     parts = _cut(pictures, [len(train), len(train) + len(val)])
@@ -65,7 +63,7 @@ def load_tfds(request: Request, *, normalize: bool = True, limit: int | None = N
         parts[2] = _read(request.name, builder, "test", np.arange(counts["test"]), shape)
     scaled = (Split(np.divide(x, 255, dtype=np.float32), labels) for x, labels in parts)
     return from_splits(
-        request.name, *scaled, kind=request.kind, outputs=classes, normalize=normalize
+        request.name, *scaled, kind=request.kind, outputs=classes, normalize=request.normalize
     )
 
 

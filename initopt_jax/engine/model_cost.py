@@ -43,12 +43,19 @@ def model_cost(
     traced = jax.make_jaxpr(forward)(params, inputs)
     activations = flops = 0
     for equation, times in _equations(traced.jaxpr, 1):
-        made = sum(math.prod(variable.aval.shape) for variable in equation.outvars)
+        made = _made(equation)
         activations += times * made
         flops += times * 2 * made * _terms(equation)
     examples = inputs.shape[0]
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     return ModelCost(parameters, activations // examples, flops // examples)
+
+
+def _made(equation: Any) -> int:
+    """Numbers that an operation makes; where it writes into an array, those that it writes."""
+    if equation.primitive.name == "dynamic_update_slice":
+        return math.prod(equation.invars[1].aval.shape)
+    return sum(math.prod(variable.aval.shape) for variable in equation.outvars)
 
 
 def _equations(jaxpr: Any, times: int) -> Iterator[tuple[Any, int]]:

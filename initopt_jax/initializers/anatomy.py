@@ -33,7 +33,8 @@ class Kernel:
     Attributes:
         path: of the leaf.
         layout: its axes.
-        upstream: leaves that its inputs depend on; empty for a layer that sees the data.
+        upstream: leaves that its inputs depend on; empty for a layer that sees the data. The kernel
+            itself is one of them where a loop feeds its results back, as in a recurrent cell.
         looped: whether it is used inside a loop, such as a recurrent cell or a stack of layers.
     """
 
@@ -109,8 +110,9 @@ def anatomy(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> Anatomy:
 
     A residual branch is found where two results are added and one of them depends on everything
     that the other does and more (an identity shortcut), or where both have leaves of their own and
-    one has more kernels than the other (a projection shortcut; not inside loops). Weights that are
-    applied several times without a loop count once.
+    one has more kernels than the other (a projection shortcut; not inside loops). A sum whose
+    shortcut passed a recurrent kernel is a gate, not a branch. Weights that are applied several
+    times without a loop count once.
 
     Args:
         apply: `(params, *inputs) -> anything`.
@@ -148,6 +150,7 @@ class _Surveyor(Follower):
         self.upstream: dict[str, tuple[frozenset[str], bool]] = {}
         self.additions: list[_Addition] = []
         self.loops: list[int] = []  # lengths of the loops around the present operation
+        self.fed_back: set[str] = set()  # kernels whose results are their inputs a round later
 
     def inside(self, equation: Any, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
         looped = equation.primitive.name in LOOPS
@@ -169,6 +172,11 @@ class _Surveyor(Follower):
             for path in set(self.summed) - known:
                 others = [one for one in operands if not (one.place and one.place.path == path)]
                 upstream = frozenset[str]().union(*(one.leaves for one in others))
+                # One of a stack that the loop runs through is another one in every round.
+                sliced = any(one.place.alone for one in operands if one.place)
+                if any(one.carried for one in others) and not sliced:
+                    self.fed_back.add(path)
+                    upstream |= {path}
                 self.upstream[path] = upstream, bool(self.loops)
         elif name in ("add", "add_any") and all(one.data for one in operands):
             self._addition(*(one.leaves for one in operands))
@@ -176,6 +184,8 @@ class _Surveyor(Follower):
     def _addition(self, left: frozenset[str], right: frozenset[str]) -> None:
         own, other = left - right, right - left
         stream = frozenset[str]().union(*(addition.own for addition in self.additions))
+        if (left & right & self.fed_back) - stream:
+            return
         sure = True
         if own and other:
             # What earlier branches made is the stream that this one is added to: parallel branches.

@@ -51,11 +51,13 @@ class Value:
         leaves: paths of all leaves that it depends on.
         data: whether it depends on the network's inputs.
         place: set where it is a rearranged leaf.
+        carried: whether it depends on what a loop around it hands from one round to the next.
     """
 
     leaves: frozenset[str] = frozenset()
     data: bool = False
     place: Place | None = None
+    carried: bool = False
 
 
 CONSTANT, DATA = Value(), Value(data=True)
@@ -155,7 +157,8 @@ class Follower:
         """What the results of an operation are."""
         leaves = frozenset[str]().union(*(one.leaves for one in operands))
         data = any(one.data for one in operands)
-        results = [Value(leaves, data)] * len(equation.outvars)
+        carried = any(one.carried for one in operands)
+        results = [Value(leaves, data, carried=carried)] * len(equation.outvars)
         parts = inner_jaxprs(equation, operands)
         for part, given in parts:
             ends = self.inside(equation, part.jaxpr, given)
@@ -230,7 +233,7 @@ def inner_jaxprs(equation: Any, operands: Sequence[Value]) -> list[tuple[Inner, 
     name, params = equation.primitive.name, equation.params
     if name == "scan":
         consts, whole = params["num_consts"], params["num_consts"] + params["num_carry"]
-        carried = [replace(one, data=True, place=None) for one in operands[consts:whole]]
+        carried = _carried(operands[consts:whole])
         rows = [_one_of(one) for one in operands[whole:]]
         return [(_opened(params["jaxpr"]), [*operands[:consts], *carried, *rows])]
     if name == "cond":
@@ -238,13 +241,18 @@ def inner_jaxprs(equation: Any, operands: Sequence[Value]) -> list[tuple[Inner, 
     if name == "while":
         first = params["cond_nconsts"]
         last = first + params["body_nconsts"]
-        carried = [replace(one, data=True, place=None) for one in operands[last:]]
+        carried = _carried(operands[last:])
         return [(_opened(params["body_jaxpr"]), [*operands[first:last], *carried])]
     for value in params.values():
         part = _opened(value)
         if hasattr(part.jaxpr, "eqns") and len(part.jaxpr.invars) == len(operands):
             return [(part, list(operands))]
     return []
+
+
+def _carried(first: Sequence[Value]) -> list[Value]:
+    """What a round of a loop gets from the one before, by what the first round gets."""
+    return [replace(one, data=True, place=None, carried=True) for one in first]
 
 
 def _opened(closed: Any) -> Inner:

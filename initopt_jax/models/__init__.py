@@ -4,13 +4,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from initopt_jax.models import cnn as _cnn
+from initopt_jax.models import dense_stacks as _stacks
+from initopt_jax.models import lenet as _lenet
 from initopt_jax.models import linear as _linear
+from initopt_jax.models import mixer as _mixer
 from initopt_jax.models import mlp as _mlp
+from initopt_jax.models import recurrent as _recurrent
+from initopt_jax.models import resnet as _resnet
+from initopt_jax.models import transformer as _transformer
 from initopt_jax.models.adapter import as_model, from_linen, param_shapes
 from initopt_jax.models.layers import network_of
+from initopt_jax.models.nnx_adapter import from_nnx
 from initopt_jax.types import Model
 
-__all__ = ["REGISTRY", "ModelEntry", "as_model", "from_linen", "network_of", "param_shapes"]
+__all__ = [
+    "REGISTRY",
+    "ModelEntry",
+    "as_model",
+    "from_linen",
+    "from_nnx",
+    "network_of",
+    "param_shapes",
+]
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,26 @@ class ModelEntry:
 
 
 REGISTRY: dict[str, ModelEntry] = {
-    "cnn": ModelEntry("cnn", _cnn.cnn, _cnn.FORMULA, _cnn.REFERENCE),
-    "linear": ModelEntry("linear", _linear.linear, _linear.FORMULA, _linear.REFERENCE),
-    "mlp": ModelEntry("mlp", _mlp.mlp, _mlp.FORMULA, _mlp.REFERENCE),
+    entry.name: entry
+    for entry in (
+        ModelEntry(
+            "autoencoder", _stacks.autoencoder, _stacks.CODER_FORMULA, _stacks.CODER_REFERENCE
+        ),
+        ModelEntry("cnn", _cnn.cnn, _cnn.FORMULA, _cnn.REFERENCE),
+        ModelEntry(
+            "deep_linear", _stacks.deep_linear, _stacks.LINEAR_FORMULA, _stacks.LINEAR_REFERENCE
+        ),
+        ModelEntry("lenet5", _lenet.lenet5, _lenet.FORMULA, _lenet.REFERENCE),
+        ModelEntry("linear", _linear.linear, _linear.FORMULA, _linear.REFERENCE),
+        ModelEntry("mlp", _mlp.mlp, _mlp.FORMULA, _mlp.REFERENCE),
+        ModelEntry("resnet", _resnet.resnet, _resnet.FORMULA, _resnet.REFERENCE),
+        ModelEntry("rnn", _recurrent.rnn, _recurrent.RNN_FORMULA, _recurrent.RNN_REFERENCE),
+        ModelEntry("lstm", _recurrent.lstm, _recurrent.LSTM_FORMULA, _recurrent.LSTM_REFERENCE),
+        ModelEntry("gru", _recurrent.gru, _recurrent.GRU_FORMULA, _recurrent.GRU_REFERENCE),
+        ModelEntry("mixer", _mixer.mixer, _mixer.FORMULA, _mixer.REFERENCE),
+        ModelEntry(
+            "transformer", _transformer.transformer, _transformer.FORMULA, _transformer.REFERENCE
+        ),
+        ModelEntry("vit", _transformer.vit, _transformer.VIT_FORMULA, _transformer.VIT_REFERENCE),
+    )
 }

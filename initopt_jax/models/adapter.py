@@ -5,8 +5,10 @@ from typing import Any
 
 import jax
 from flax import linen as nn
+from flax import nnx
 
 from initopt_jax.errors import ConfigError
+from initopt_jax.models.nnx_adapter import from_nnx
 from initopt_jax.types import Array, Model, PyTree
 
 
@@ -62,7 +64,7 @@ def as_model(value: Any, name: str = "model") -> Model:
     """What a user's own function returned, as a model.
 
     Args:
-        value: a `Model`, or an instance of a Linen module.
+        value: a `Model`, or an instance of a Linen or NNX module.
         name: how messages call it.
 
     Returns:
@@ -75,10 +77,13 @@ def as_model(value: Any, name: str = "model") -> Model:
         return value
     if isinstance(value, nn.Module):
         return from_linen(value)
-    if isinstance(value, type) and issubclass(value, nn.Module):
+    if isinstance(value, nnx.Module):
+        return from_nnx(value)
+    if isinstance(value, type) and issubclass(value, nn.Module | nnx.Module):
         raise ConfigError(f"{name} must return an instance of {value.__name__}, got the class")
     raise ConfigError(
-        f"{name} must return a Model or a flax.linen.Module, got {type(value).__name__}"
+        f"{name} must return a Model, a flax.linen.Module or a flax.nnx.Module, "
+        f"got {type(value).__name__}"
     )
 
 

@@ -13,6 +13,7 @@ from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.models.adapter import from_linen
 from initopt_jax.models.convolution import conv_general_dilated
 from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_width
+from initopt_jax.models.normalization import GROUPS, Norm, require_groups, require_norm
 from initopt_jax.models.pooling import average_pool, max_pool
 from initopt_jax.types import Array, Model
 
@@ -30,11 +31,13 @@ REFERENCE = "LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning appli
 
 
 class _Convolution(nn.Module):
-    """One layer on [C, H, W, B]: `pool(phi(x * K + b))`."""
+    """One layer on [C, H, W, B]: `pool(phi(norm(x * K + b)))`."""
 
     features: int
-    kernel: int
     padding: str
+    stride: int
+    kernel: int
+    norm: Callable[..., Norm] | None
     pool: Callable[[Array], Array]
     pool_first: bool
     activation: Callable[[Array], Array]
@@ -44,14 +47,14 @@ class _Convolution(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, pictures: Array) -> Array:
+    def __call__(self, pictures: Array, train: bool) -> Array:
         """[F, H', W', B]."""
         shape = (self.kernel, self.kernel, pictures.shape[0], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, self.param_dtype)
         values = conv_general_dilated(
             pictures.astype(self.dtype),
             kernel.astype(self.dtype),
-            (1, 1),
+            (self.stride, self.stride),
             self.padding.upper(),
             dimension_numbers=LAYOUT,
             convolution=self.convolution,
@@ -61,6 +64,8 @@ class _Convolution(nn.Module):
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
             values = values + bias.astype(self.dtype)[:, None, None, None]
+        if self.norm is not None:
+            values = self.norm(name="norm")(values, train=train)
         values = self.activation(values)
         return values if self.pool_first else self.pool(values)
 
@@ -68,7 +73,8 @@ class _Convolution(nn.Module):
 class _Cnn(nn.Module):
     """Layers `conv_0` to `conv_<m>`, then `dense_0` to `dense_<n>`, the last without activation."""
 
-    channels: tuple[int, ...]
+    channels: tuple[tuple[int, str, int], ...]  # with padding and stride
+    dropout: float
     widths: tuple[int, ...]
     activation: Callable[[Array], Array]
     layer: Callable[..., _Convolution]
@@ -77,26 +83,29 @@ class _Cnn(nn.Module):
     param_dtype: Any
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, train: bool) -> Array:
         """Outputs [B, K] of a batch of pictures."""
         values = as_pictures(inputs).transpose(3, 1, 2, 0)
-        for index, features in enumerate(self.channels):
-            values = self.layer(features=features, name=f"conv_{index}")(values)
+        for index, (features, padding, stride) in enumerate(self.channels):
+            layer = self.layer(features, padding, stride, name=f"conv_{index}")
+            values = layer(values, train)
             if 0 in values.shape:
                 raise ConfigError(
                     f"nothing is left of the pictures {inputs.shape[1:]} after conv_{index}; use "
-                    "fewer channels, a smaller kernel or pool, or padding same"
+                    "fewer channels, a smaller kernel, pool or stride, or padding same"
                 )
         values = values.transpose(1, 2, 0, 3).reshape(-1, inputs.shape[0]).T  # rows: h, w, c
         for index, width in enumerate(self.widths):
             if index > 0:
                 values = self.activation(values)
+            if self.dropout:
+                values = nn.Dropout(self.dropout, deterministic=not train)(values)
             values = nn.Dense(
                 width,
                 use_bias=self.use_bias,
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
-                dot_general=_of_columns if index == 0 else None,
+                dot_general=_of_columns if index == 0 and not self.dropout else None,
                 name=f"dense_{index}",
             )(values)
         return values
@@ -110,8 +119,12 @@ def cnn(
     pool: int = 2,
     hidden: Sequence[int] = (64,),
     activation: str = "relu",
-    padding: str = "same",
+    padding: str | Sequence[str] = "same",
     pooling: str = "max",
+    strides: int | Sequence[int] = 1,
+    norm: str = "none",
+    groups: int = GROUPS,
+    dropout: float = 0.0,
     use_bias: bool = True,
     dtype: str = "float32",
     convolution: str = "auto",
@@ -133,9 +146,16 @@ def cnn(
             rows and columns that fill no window are dropped.
         hidden: width of each hidden dense layer, at least 1; empty for none.
         activation: a name of `mlp.ACTIVATIONS`, used after convolutions and hidden layers.
-        padding: `same` or `valid`.
+        padding: `same` or `valid`, one for all convolutions or a list with one for each.
         pooling: `max` or `average`.
-        use_bias: whether layers have a bias.
+        strides: steps between the windows of convolutions, at least 1; one number or a list.
+        norm: after each convolution, before the activation: `batch`, `group`, `layer` or `none`;
+            see `normalization.Norm`. Parameters are `conv_0/norm/scale` and `bias`.
+        groups: of `norm: group`; divides all `channels`.
+        dropout: the share, 0 to below 1, of inputs of each dense layer that a training step drops;
+            the others are divided by 1 - dropout.
+        use_bias: whether layers have a bias of their own; with a normalization, that of
+            convolutions has no effect and is left out.
         dtype: of the computation, as for `mlp`.
         convolution: how convolutions are computed: `auto` by the rule of
             `convolution.choose_form`, `patches` by matrix products, `stock` by XLA's convolution.
@@ -165,7 +185,6 @@ def cnn(
         raise ConfigError("channels must name at least one convolution; use the mlp without any")
     for name, value, known in (
         ("activation", activation, ACTIVATIONS),
-        ("padding", padding, PADDINGS),
         ("pooling", pooling, POOLINGS),
         ("convolution", convolution, CONVOLUTIONS),
     ):
@@ -173,24 +192,31 @@ def cnn(
             raise ConfigError(unknown_name(name, value, known))
     if not isinstance(use_bias, bool):
         raise ConfigError(f"use_bias must be true or false, got {use_bias!r}")
+    paddings = _of_each("padding", padding, len(channels), _require_padding)
+    steps = _of_each("strides", strides, len(channels), require_width)
+    make_norm = _norm_of(norm, groups, channels)
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise ConfigError(f"dropout must be a number from 0 to below 1, got {dropout!r}")
     compute = compute_dtype(dtype)
     shared: dict[str, Any] = {
         "activation": ACTIVATIONS[activation],
-        "use_bias": use_bias,
         "dtype": compute,
         "param_dtype": jnp.promote_types(compute, jnp.float32),
     }
     layer = partial(
         _Convolution,
         kernel=int(kernel),
-        padding=padding,
+        norm=make_norm,
+        use_bias=use_bias and make_norm is None,
         pool=partial(_pooled, POOLINGS[pooling], int(pool)),
         pool_first=pooling == "max" and activation in MONOTONE,
         convolution=convolution,
         **shared,
     )
     widths = (*(int(width) for width in hidden), int(outputs))
-    return from_linen(_Cnn(tuple(map(int, channels)), widths, layer=layer, **shared))
+    layers = tuple(zip(map(int, channels), paddings, steps, strict=True))
+    made = _Cnn(layers, float(dropout), widths, layer=layer, use_bias=use_bias, **shared)
+    return from_linen(made)
 
 
 def as_pictures(inputs: Array) -> Array:
@@ -229,6 +255,33 @@ def _of_columns(inputs: Array, kernel: Array, _: Any, precision: Any = None) -> 
 
 def _pooled(pool: Callable[[Array, int], Array], window: int, pictures: Array) -> Array:
     return pictures if window == 1 else pool(pictures, window)
+
+
+def _of_each(name: str, given: Any, count: int, require: Callable[[str, Any], None]) -> list[Any]:
+    """One value per convolution, from one for all or a list."""
+    if not isinstance(given, list | tuple):
+        require(name, given)
+        return [given] * count
+    if len(given) != count:
+        raise ConfigError(f"{name} must be one value or {count}, one per convolution, got {given}")
+    for index, value in enumerate(given):
+        require(f"{name}[{index}]", value)
+    return list(given)
+
+
+def _require_padding(name: str, value: Any) -> None:
+    if value not in PADDINGS:
+        raise ConfigError(unknown_name(name, value, PADDINGS))
+
+
+def _norm_of(norm: str, groups: int, channels: Sequence[int]) -> Callable[..., Norm] | None:
+    """What makes a layer's normalization; None where there is none."""
+    require_norm(norm)
+    require_width("groups", groups)
+    if norm == "group":
+        for count in channels:
+            require_groups(groups, count)
+    return None if norm == "none" else partial(Norm, norm, groups)
 
 
 def _require_widths(name: str, what: str, values: Any) -> None:

@@ -7,7 +7,7 @@ batch last, every shifted copy is made of long runs.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -18,11 +18,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from initopt_jax.models.convolution_blocks import Windows
+from initopt_jax.models.convolution_blocks import convolve as convolve_blocks
 from initopt_jax.types import Array, Shape
 
-Form = Literal["stock", "patches", "rows"]
+Form = Literal["stock", "patches", "rows", "blocks"]
 Pair = tuple[int, int]
 LARGEST_PATCHES = 2**28  # elements; beyond a gigabyte of patches the stock form wins by memory
+CACHED = 2**21  # elements: what a step moves beyond these eight megabytes leaves the cache
 
 
 _ONLY_STOCK: ContextVar[bool] = ContextVar("only_stock", default=False)
@@ -94,11 +97,13 @@ def choose_form(
     """How a convolution is computed, by rule from shapes and platform alone, never by timing.
 
     - `stock`: `lax.conv_general_dilated`; off CPU, where nothing was measured, for dtypes that are
-      not real floating ones, for empty arrays, and where the patches would exceed a gigabyte.
+      not real floating ones, for empty arrays, and where patches of dilated pixels would exceed a
+      gigabyte.
+    - `blocks`: whole patches, a few rows and columns at a time; wherever windows are strided and
+      where the other two would move more than 8 MiB, unless pixels are dilated.
     - `rows`: patches of one kernel row, a product with all rows of the kernel at once, and a sum of
       vertically shifted outputs: `kw c + kh f` numbers per pixel pass through memory.
-    - `patches`: whole patches: `kh kw c` numbers per pixel. Also wherever windows are strided or
-      pixels dilated.
+    - `patches`: whole patches: `kh kw c` numbers per pixel. Also wherever pixels are dilated.
 
     Args:
         inputs: [C, H, W, B], channels of one group.
@@ -121,13 +126,17 @@ def choose_form(
     rows, columns, channels, _ = kernel
     pixels = math.prod(geometry.outputs(inputs[1], inputs[2], (rows, columns))) * inputs[3]
     patches = rows * columns * channels
-    if 0 in (*inputs, *kernel, pixels) or pixels * patches > LARGEST_PATCHES:
+    if 0 in (*inputs, *kernel, pixels):
         return "stock"
-    return fast_form(kernel, geometry)
+    if geometry.lhs_dilation == (1, 1):
+        moved = min(patches, columns * channels + rows * kernel[3]) * pixels
+        strided = geometry.strides != (1, 1)
+        return "blocks" if strided or moved > CACHED else whole_form(kernel, geometry)
+    return "stock" if pixels * patches > LARGEST_PATCHES else whole_form(kernel, geometry)
 
 
-def fast_form(kernel: Shape, geometry: Geometry) -> Form:
-    """The form with less memory traffic of the two fast ones; see `choose_form`."""
+def whole_form(kernel: Shape, geometry: Geometry) -> Form:
+    """The form with less memory traffic of the two that take a picture whole."""
     rows, columns, channels, features = kernel
     dense = geometry.strides == geometry.lhs_dilation == (1, 1)
     cheaper = columns * channels + rows * features <= rows * columns * channels
@@ -222,24 +231,42 @@ def conv_general_dilated(
     one_group = (pictures.shape[0] // groups, *pictures.shape[1:])
     of_group = (*kernel.shape[:3], kernel.shape[3] // groups)
     platform = "cpu" if convolution == "patches" else jax.default_backend()
-    if choose_form(one_group, of_group, geometry, lhs.dtype, platform) == "stock":
+    form = choose_form(one_group, of_group, geometry, lhs.dtype, platform)
+    if form == "stock":
         return stock()
-    outputs = _grouped(pictures, kernel, geometry, groups)
+    convolve: Any = _by_blocks if form == "blocks" else _convolve
+    outputs = _grouped(convolve, pictures, kernel, geometry, groups)
     if spatial == 1:
         outputs = outputs[:, 0]
     order = (numbers.out_spec[1], *numbers.out_spec[2:], numbers.out_spec[0])
     return outputs.transpose(*(order.index(axis) for axis in range(lhs.ndim)))
 
 
-def _grouped(pictures: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
+def _grouped(
+    convolve: Callable[..., Array], pictures: Array, kernel: Array, geometry: Geometry, groups: int
+) -> Array:
     """Outputs [F, H', W', B] of [C, H, W, B] in groups of channels."""
     if groups == 1:
-        return _convolve(pictures, kernel, geometry)
+        return convolve(pictures, kernel, geometry)
     parts = pictures.reshape(groups, -1, *pictures.shape[1:])
     kernels = kernel.reshape(*kernel.shape[:3], groups, -1)
-    each = jax.vmap(partial(_convolve, geometry=geometry), in_axes=(0, 3))
+    each = jax.vmap(partial(convolve, geometry=geometry), in_axes=(0, 3))
     outputs = each(parts, kernels)
     return outputs.reshape(-1, *outputs.shape[2:])
+
+
+def _by_blocks(pictures: Array, kernel: Array, geometry: Geometry) -> Array:
+    inputs = pictures.shape[1], pictures.shape[2]
+    windows = Windows(
+        inputs=inputs,
+        outputs=geometry.outputs(*inputs, _taps(kernel)),
+        taps=_taps(kernel),
+        strides=geometry.strides,
+        before=(geometry.padding[0][0], geometry.padding[1][0]),
+        gaps=geometry.rhs_dilation,
+        precision=geometry.precision,
+    )
+    return convolve_blocks(pictures, kernel, windows)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -250,7 +277,7 @@ def _convolve(pictures: Array, kernel: Array, geometry: Geometry) -> Array:
 
 def _forward(pictures: Array, kernel: Array, geometry: Geometry) -> tuple[Array, Array]:
     """The outputs, and the patches [K, M] that they were made from."""
-    if fast_form(kernel.shape, geometry) == "rows":
+    if whole_form(kernel.shape, geometry) == "rows":
         return _rows(pictures, kernel, geometry)
     patches = _patches(pictures, kernel.shape, geometry)
     size = geometry.outputs(pictures.shape[1], pictures.shape[2], _taps(kernel))
@@ -269,7 +296,7 @@ def _pull_back(geometry: Geometry, saved: Any, cotangent: Array) -> tuple[Array,
     """Cotangents of pictures and kernel."""
     patches, kernel, empty = saved
     _, height, width, _ = empty.shape
-    if fast_form(kernel.shape, geometry) == "rows":
+    if whole_form(kernel.shape, geometry) == "rows":
         return _rows_pull_back(patches, kernel, geometry, cotangent, height, width)
     features, *size, _ = cotangent.shape
     kernel_cotangent = _product(patches, cotangent.reshape(features, -1), (1, 1), geometry)

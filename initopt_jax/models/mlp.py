@@ -40,20 +40,30 @@ REFERENCE = "Rumelhart, Hinton & Williams 1986, Learning representations by back
 
 
 class _Mlp(nn.Module):
-    """Layers `dense_0` to `dense_<n>`, the last without activation."""
+    """Layers `dense_0` to `dense_<n>`, the last without activation.
+
+    Attributes:
+        code: the layer that is linear too, and whose network gives back its inputs; None for none.
+    """
 
     widths: tuple[int, ...]
     activation: Callable[[Array], Array]
     use_bias: bool
     dtype: Any
     param_dtype: Any
+    code: int | None = None
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         """Outputs [B, K] of a batch [B, ...], flattened."""
         values = inputs.reshape(inputs.shape[0], -1)
+        if self.code is not None and values.shape[1] != self.widths[-1]:
+            raise ConfigError(
+                f"an autoencoder gives back its inputs: {values.shape[1]} features need as many "
+                f"outputs, not {self.widths[-1]}; the targets must be the inputs"
+            )
         for index, width in enumerate(self.widths):
-            if index > 0:
+            if index > 0 and index - 1 != self.code:
                 values = self.activation(values)
             values = nn.Dense(
                 width,
@@ -99,6 +109,21 @@ def mlp(
     >>> params["dense_0"]["kernel"].shape, params["dense_1"]["kernel"].shape
     ((64, 32), (32, 10))
     """
+    return perceptron(
+        outputs=outputs, hidden=hidden, activation=activation, use_bias=use_bias, dtype=dtype
+    )
+
+
+def perceptron(
+    *,
+    outputs: int,
+    hidden: Sequence[int],
+    activation: str,
+    use_bias: bool,
+    dtype: str,
+    code: int | None = None,
+) -> Model:
+    """The `mlp`, or with `code` the autoencoder whose hidden layer of that number is linear."""
     require_width("outputs", outputs)
     if not isinstance(hidden, list | tuple):
         raise ConfigError(f"hidden must be a list of layer widths, got {hidden!r}")
@@ -115,6 +140,7 @@ def mlp(
         use_bias=use_bias,
         dtype=compute,
         param_dtype=jnp.promote_types(compute, jnp.float32),
+        code=code,
     )
     return from_linen(module)
 

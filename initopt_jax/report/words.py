@@ -126,10 +126,13 @@ def constant_sentences(results: Results) -> list[str]:
         top = rows.iloc[0]
         text = f"{label}: the best optimizer ({top['optimizer']}) ends at {_scored(top, results)}"
         if info.chance is not None and metric.startswith("test_"):
-            text += f"; ignoring the input can give at most {score(info.chance, metric)}"
-            if float(top[f"{metric}_low"]) > info.chance:
+            upward = info.direction(metric) == "max"
+            sign, bound = (1, "low") if upward else (-1, "high")
+            limit = "at most" if upward else "no less than"
+            text += f"; ignoring the input can give {limit} {score(info.chance, metric)}"
+            if sign * float(top[f"{metric}_{bound}"]) > sign * info.chance:
                 text += ", so something was learned from it"
-            elif float(top[f"{metric}_mean"]) <= info.chance:
+            elif sign * float(top[f"{metric}_mean"]) <= sign * info.chance:
                 text += ", so nothing was learned from it"
             else:
                 text += ", which these seeds cannot tell apart"

@@ -1,10 +1,16 @@
 """Losses and metrics by name."""
 
-from initopt_jax.tasks import classification, cost_function, regression
+from initopt_jax.tasks import classification, cost_function, reconstruction, regression
 from initopt_jax.types import Task
 
 __all__ = ["REGISTRY"]
 
 REGISTRY: dict[str, Task] = {
-    task.name: task for task in (classification.TASK, regression.TASK, cost_function.TASK)
+    task.name: task
+    for task in (
+        classification.TASK,
+        regression.TASK,
+        reconstruction.TASK,
+        cost_function.TASK,
+    )
 }

@@ -44,3 +44,17 @@ def test_loops_count_as_often_as_they_run():
         return jax.lax.scan(body, inputs, None, length=7)[0], state
 
     assert cost(Model(init, apply), (3, 5)).flops == 7 * 2 * 25
+
+
+def test_what_is_written_into_an_array_counts_not_the_array():
+    def apply(params, state, inputs, *, train):
+        def write(number, made):
+            return jax.lax.dynamic_update_slice(made, inputs[:, :2] * 2, (0, 2 * number))
+
+        return jax.lax.fori_loop(0, 5, write, jnp.zeros((8, 1000))), state
+
+    cost = model_cost(
+        Model(init=apply, apply=apply), {}, {}, jax.ShapeDtypeStruct((8, 4), "float32")
+    )
+    # 1,000 zeros, and five times 2 numbers sliced, 2 doubled, 2 written and a few of places
+    assert 1_000 < cost.activations < 1_100

@@ -118,5 +118,5 @@ def test_users_models_and_modules_are_taken_and_others_refused(inputs):
     assert params["out"]["kernel"].shape == (4, 2)
     with pytest.raises(ConfigError, match="mine:net must return an instance of Plain, got the cla"):
         as_model(Plain, "mine:net")
-    with pytest.raises(ConfigError, match=r"a Model or a flax\.linen\.Module, got int"):
+    with pytest.raises(ConfigError, match=r"a flax\.linen\.Module or a flax\.nnx\.Module, got int"):
         as_model(3)

@@ -83,8 +83,16 @@ def assert_equal_sums(ours, stock, terms, scale):
     np.testing.assert_allclose(ours, stock, rtol=0, atol=8 * terms * eps * scale)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_outputs_and_gradients_equal_the_stock_form(name):
+BLOCKED = ["same", "explicit", "cropping", "dilated kernel", "groups"]  # strided ones always are
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"), [(name, True) for name in CASES] + [(name, False) for name in BLOCKED]
+)
+def test_outputs_and_gradients_equal_the_stock_form(name, whole, monkeypatch):
+    if not whole:
+        monkeypatch.setattr("initopt_jax.models.convolution.CACHED", 0)
+    monkeypatch.setattr("initopt_jax.models.convolution_blocks.BLOCK_COLUMNS", 8)  # several blocks
     pictures, kernel, options = drawn(name)
     expected_shape = jax.eval_shape(
         lambda x, k: lax.conv_general_dilated(x, k, **options), pictures, kernel
@@ -187,8 +195,11 @@ def test_any_layout_of_dimensions_is_taken():
             Geometry((2, 1), PLAIN.padding),
             jnp.float32,
             "cpu",
-            "patches",
+            "blocks",
         ),
+        # 3 c + 3 f = 144 numbers per pixel against 2^21 in all: 75 pictures of 14 x 14 do not fit
+        ((16, 14, 14, 74), (3, 3, 16, 32), PLAIN, jnp.float32, "cpu", "rows"),
+        ((16, 14, 14, 75), (3, 3, 16, 32), PLAIN, jnp.float32, "cpu", "blocks"),
         ((16, 14, 14, 64), (3, 3, 16, 32), PLAIN, jnp.float32, "gpu", "stock"),
         ((16, 14, 14, 64), (3, 3, 16, 32), PLAIN, jnp.int32, "cpu", "stock"),
         ((16, 14, 14, 64), (3, 3, 16, 32), PLAIN, jnp.complex64, "cpu", "stock"),
@@ -201,11 +212,14 @@ def test_the_rule_knows_shapes_and_platform_only(inputs, kernel, geometry, dtype
 
 
 def test_the_rule_bounds_the_memory_of_patches():
-    batch = LARGEST_PATCHES // (9 * 32 * 64 * 64)
-    shape = (32, 64, 64, batch)
-    assert choose_form(shape, (3, 3, 32, 64), PLAIN, jnp.float32, "cpu") == "rows"
-    shape = (32, 64, 64, batch + 1)
-    assert choose_form(shape, (3, 3, 32, 64), PLAIN, jnp.float32, "cpu") == "stock"
+    spread = Geometry((1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
+    kernel = (3, 3, 32, 64)
+    pixels = math.prod(spread.outputs(32, 32, (3, 3)))
+    batch = LARGEST_PATCHES // (9 * 32 * pixels)
+    for extra, form in ((0, "patches"), (1, "stock")):
+        inputs = (32, 32, 32, batch + extra)
+        assert choose_form(inputs, kernel, spread, jnp.float32, "cpu") == form
+    assert choose_form((32, 64, 64, 10**4), kernel, PLAIN, jnp.float32, "cpu") == "blocks"
 
 
 def test_what_the_fast_forms_lack_is_left_to_the_stock_form():

@@ -1,5 +1,7 @@
 """Sentences say what the numbers allow, and tables agree with them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,16 @@ def test_zeros_are_told_apart_from_learning(results):
     (sentence,) = words.constant_sentences(results)
     assert "at most 10.4%, so nothing was learned from it" in sentence
     assert "Every kernel stayed exactly zero" in sentence
+
+
+@pytest.mark.parametrize(("chance", "what"), [(0.01, "nothing"), (100, "something")])
+def test_where_lower_is_better_the_constant_answer_bounds_from_below(make_study, chance, what):
+    dataset, lanes, info = make_study(seeds=4, tuning=1, evals=4)
+    info = replace(info, primary="loss", metrics={"loss": "min"}, target=None, chance=chance)
+    (sentence,) = words.constant_sentences(make_results(dataset, lanes, info))
+    number = sentence.partition("no less than ")[2].partition(",")[0]
+    assert float(number) == chance
+    assert f"input can give no less than {number}, so {what} was learned" in sentence
 
 
 def test_divergence_counts_by_optimizer_and_rate(results):

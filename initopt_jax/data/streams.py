@@ -1,0 +1,34 @@
+"""Random streams of generated sets: one for each thing that is drawn."""
+
+from typing import Any
+
+import numpy as np
+
+from initopt_jax.data.split import require_integer, require_number
+
+
+def streams(
+    count: int, *, samples: Any, seed: Any, noise: Any = 0.0
+) -> tuple[np.random.Generator, ...]:
+    """Independent generators of one seed, after a check of the options that generated sets share.
+
+    What depends on the number of samples has a stream to itself, so that another number keeps all
+    else, and more samples begin with the fewer.
+
+    Args:
+        count: how many generators.
+        samples: number of examples, at least 1.
+        seed: at least 0.
+        noise: a standard deviation, at least 0.
+
+    Raises:
+        ConfigError: an option is out of range.
+
+    >>> few, again = (streams(2, samples=n, seed=3)[1].normal(size=n) for n in (5, 9))
+    >>> bool((few == again[:5]).all())
+    True
+    """
+    require_integer("samples", samples, least=1)
+    require_number("noise", noise, least=0)
+    require_integer("seed", seed, least=0)
+    return tuple(np.random.default_rng([seed, stream]) for stream in range(count))
