@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from initopt_jax.errors import CheckFailed, ConfigError, Interrupted, StudyError
+from initopt_jax.errors import CheckFailed, ConfigError, Interrupted, StudyError, byte_size
 
 app = typer.Typer(
     help="Study how initialization and optimization shape what a neural network learns.",
@@ -20,11 +20,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+data_app = typer.Typer(
+    help="Data sets: what is there, preparing more of TFDS, and the cache of decoded pictures.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app, name="data")
+
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML file of the study.", show_default=False)]
 FolderArgument = Annotated[Path, typer.Argument(help="Folder of a study.", show_default=False)]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a config value, e.g. seeds=3."),
+]
+DataOption = Annotated[
+    Path | None, typer.Option(help="Folder of prepared sets; default TFDS_DATA_DIR, or TFDS's.")
 ]
 DevicesOption = Annotated[
     int | None, typer.Option(min=1, help="Devices to use; default all, on CPU one per core.")
@@ -149,6 +159,52 @@ def list_(
     show.catalogue(kind)
 
 
+@data_app.command(name="list")
+def data_list(data_dir: DataOption = None) -> None:
+    """List the data sets that are prepared in a folder, and those that need no preparing."""
+    from initopt_jax import show
+    from initopt_jax.data import prepared
+
+    folder = prepared.data_folder(data_dir)
+    if data_dir is not None and not folder.is_dir():
+        raise ConfigError(f"data folder {folder} does not exist or is no folder")
+    show.data_sets(folder, prepared.list_prepared(folder))
+
+
+@data_app.command(name="prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="NAME or NAME/CONFIG, such as mnist.")],
+    manual_dir: Annotated[
+        Path | None, typer.Option(help="Folder of files downloaded before, used instead.")
+    ] = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Download a set of TFDS and prepare it; the MNIST family needs no TensorFlow."""
+    from initopt_jax.data import prepare
+
+    if not sys.stderr.isatty():
+        prepare.hide_progress()
+    with _terminated_as_interrupted():
+        done = prepare.prepare(name, manual_dir=manual_dir, data_dir=data_dir)
+    for file in done.unchecked:
+        typer.echo(f"{file}: counts and shapes checked; checksums are known of packed files only")
+    what = "prepared in" if done.new else "is prepared already, nothing was done:"
+    typer.echo(f"{done.name} {what} {done.folder}")
+
+
+@data_app.command(name="cache")
+def data_cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False,
+) -> None:
+    """Show how much the cache of decoded data holds, or clear it."""
+    from initopt_jax.data import cache
+
+    held = cache.clear() if clear else cache.usage()
+    entries = f"{held.entries} {'entry' if held.entries == 1 else 'entries'}"
+    rest = "removed" if clear else f"of {byte_size(held.limit)} allowed (INITOPT_CACHE_GIB)"
+    typer.echo(f"{held.folder}: {entries}, {byte_size(held.bytes)} {rest}")
+
+
 @contextlib.contextmanager
 def _stopping() -> Iterator[threading.Event]:
     """Ctrl-C and SIGTERM stop at the next segment; a second Ctrl-C stops at once."""
@@ -167,3 +223,17 @@ def _stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the process as Ctrl-C does: what is half-written is removed first."""
+
+    def end(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

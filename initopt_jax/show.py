@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -12,6 +13,8 @@ from rich.text import Text
 from initopt_jax.audit import LeafAudit
 from initopt_jax.bits import Mismatch
 from initopt_jax.conformance import Finding
+from initopt_jax.data import REGISTRY
+from initopt_jax.data.prepared import PREFIX, PreparedSet
 from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.preview import Plan
 from initopt_jax.study import Study
@@ -243,6 +246,35 @@ def _distances(outcome: Verification) -> Table:
         begins = "" if row.first_step is None else f"step {row.first_step:.0f}"
         table.add_row(row.variable, f"{row.relative:.3g}", str(row.lane), f"{row.lanes:,}", begins)
     return table
+
+
+def data_sets(folder: Path, sets: Sequence[PreparedSet]) -> None:
+    """Prepared sets of a folder, and the sources that need no preparing."""
+    console = _console()
+    table = Table(title=f"prepared in {folder}", title_justify="left")
+    for name in ("name", "version", "examples", "one example", "classes", "on disk"):
+        table.add_column(name, justify="right" if name in ("classes", "on disk") else "left")
+    for each in sets:
+        examples = ", ".join(f"{split} {count:,}" for split, count in each.splits.items())
+        classes = "" if each.classes is None else str(each.classes)
+        described = [each.trouble] if each.trouble else [examples]
+        rest = ["", ""] if each.trouble else [each.example, classes]
+        table.add_row(each.name, each.version, *described, *rest, byte_size(each.bytes))
+    if sets:
+        console.print(table)
+    else:
+        console.print(
+            f"nothing is prepared in {folder}; initopt data prepare NAME does",
+            highlight=False,
+            soft_wrap=True,
+        )
+    bundled = Table(title="need no preparing", title_justify="left")
+    for name in ("name", "for", "what"):
+        bundled.add_column(name, overflow="fold")
+    for entry in REGISTRY.values():
+        if not entry.name.startswith(PREFIX):
+            bundled.add_row(entry.name, ", ".join(entry.kinds), entry.description)
+    console.print(bundled)
 
 
 def catalogue(kind: str | None) -> None:

@@ -37,6 +37,7 @@ mpl.use("Agg")
 # is fresh, so no session sees what another compiled.
 _CACHE = tempfile.TemporaryDirectory(prefix="initopt-tests-")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+os.environ["INITOPT_CACHE_DIR"] = _CACHE.name  # of decoded pictures, likewise
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
