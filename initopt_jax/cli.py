@@ -66,16 +66,23 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<name>.")] = None,
     devices: DevicesOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="A rehearsal of ten steps, in runs/<name>-fast.")
+    ] = False,
 ) -> None:
     """Run a study; again on the same folder: resume it."""
-    from initopt_jax import preview, show, study
+    from initopt_jax import config as configs
+    from initopt_jax import preview, rehearsal, show, study
 
+    settings = set_ or []
+    if fast:
+        settings = [*settings, *rehearsal.rehearsal(configs.read_config(config, settings))]
     if dry_run:
-        show.plan(preview.plan(config, set_ or [], devices=devices))
+        show.plan(preview.plan(config, settings, devices=devices))
         return
     with _stopping() as stop, show.progress() as progress:
         finished = study.run(
-            config, out, overrides=set_ or [], devices=devices, progress=progress, stop=stop
+            config, out, overrides=settings, devices=devices, progress=progress, stop=stop
         )
     show.summary(finished)
 

@@ -22,7 +22,7 @@ LINES = 450
 LAYERS = (
     {"cli"},
     {"show"},
-    {"study", "verify"},
+    {"study", "verify", "rehearsal"},
     {"preview", "training", "manifest"},
     {"report"},
     {"stats"},

@@ -1,0 +1,46 @@
+"""The fast form of a study: does all of it work, before hours are spent on it?"""
+
+from collections.abc import Sequence
+
+from initopt_jax.config import Config
+
+STEPS = 10
+
+
+def rehearsal(config: Config) -> list[str]:
+    """The overrides that turn a config into its rehearsal.
+
+    Ten steps at most, evaluated at the start and the end; one seed, also for tuning; the first of
+    every optimizer's swept values. All initializers, optimizers and data stay, so that whatever
+    could stop the study stops its rehearsal. It has a name, and so a folder, of its own.
+
+    Args:
+        config: the study.
+
+    Returns:
+        `key=value` settings, as `config.read_config` takes them.
+    """
+    steps = min(config.steps, STEPS)
+    settings = [
+        f"name={config.name}-fast",
+        f"steps={steps}",
+        f"eval_every={steps}",
+        "seeds=1",
+        f"tuning.seeds={min(1, config.tuning.seeds)}",
+        f"eval_train={min(config.eval_train, 256)}",
+    ]
+    for number, optimizer in enumerate(config.optimizers):
+        place = f"optimizers.{number}"
+        if optimizer.steps or optimizer.eval_every:
+            own = min(optimizer.steps or steps, STEPS)
+            settings += [f"{place}.steps={own}", f"{place}.eval_every={own}"]
+        settings += [
+            f"{place}.{option}={value[0]}"
+            for option, value in optimizer.options.items()
+            if _is_swept(value)
+        ]
+    return settings
+
+
+def _is_swept(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 1
