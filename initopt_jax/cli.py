@@ -88,11 +88,19 @@ def run(
 
 
 @app.command()
-def report(folder: FolderArgument) -> None:
+def report(
+    folder: FolderArgument,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Only print the tuned cells as Markdown tables.")
+    ] = False,
+) -> None:
     """Rebuild summary.csv, figures/ and report.html from a study's results."""
     from initopt_jax import show, study
 
     opened = study.open_study(folder)
+    if markdown:
+        typer.echo(show.crossed(opened))
+        return
     opened.report()
     show.summary(opened)
 

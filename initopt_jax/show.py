@@ -152,6 +152,13 @@ def summary(study: Study) -> None:
     console.print(str(study.dir / "report.html"), highlight=False, soft_wrap=True)
 
 
+def crossed(study: Study) -> str:
+    """The tuned cells in Markdown, initializers by optimizers."""
+    from initopt_jax.report.tables import best_table, crossed
+
+    return crossed(best_table(study.summary(), study.lanes, study.info))
+
+
 def audit(rows: Sequence[LeafAudit]) -> None:
     """A line per parameter leaf: what it was asked to be and what it is."""
     table = Table(title="first weights, leaf by leaf", title_justify="left")

@@ -1,5 +1,6 @@
 """Tables: every cell for machines, the tuned cells for readers."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,6 +88,44 @@ def best_table(best: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo) -> Tabl
         entries.append(Entry(seeds if np.isfinite(lost) else "n/a", lost))
         rows.append(entries)
     return Table(headings, rows)
+
+
+def crossed(table: Table) -> str:
+    """The tuned cells in Markdown: a row per initializer, a column per optimizer.
+
+    Args:
+        table: as given by `best_table`.
+
+    Returns:
+        A table for the score and, where there is a target, one for the steps to it. What was swept
+        stands in parentheses; a star marks a learning rate at the end of its axis.
+
+    >>> cells = [("zeros", "sgd", "rate 0.1", "10%")]
+    >>> cells += [("zeros", "adam", "rate 1 (end of its axis)", "9%")]
+    >>> rows = [[Entry(text, 0.0) for text in cell] for cell in cells]
+    >>> print(crossed(Table(["initializer", "optimizer", "setting", "accuracy"], rows)))
+    | accuracy | sgd | adam |
+    | --- | --- | --- |
+    | zeros | 10% (rate 0.1) | 9% (rate 1 *) |
+    """
+    texts = [[entry.text for entry in row] for row in table.rows]
+    initializers = list(dict.fromkeys(row[0] for row in texts))
+    optimizers = list(dict.fromkeys(row[1] for row in texts))
+    parts = []
+    for column in range(3, 5 if table.headings[4:5] == ["steps to target"] else 4):
+        cells = {(row[0], row[1]): _crossing(row, column) for row in texts}
+        lines = [[table.headings[column], *optimizers], ["---"] * (len(optimizers) + 1)]
+        lines += [
+            [name, *(cells.get((name, other), "") for other in optimizers)] for name in initializers
+        ]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts)
+
+
+def _crossing(row: Sequence[str], column: int) -> str:
+    if column > 3 or row[2] == "as given":
+        return row[column]
+    return f"{row[column]} ({row[2].replace(' (end of its axis)', ' *')})"
 
 
 def _setting(row: dict[str, object], lanes: pd.DataFrame) -> str:

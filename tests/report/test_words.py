@@ -15,7 +15,7 @@ from initopt_jax.report.charts import (
 )
 from initopt_jax.report.interactive import figure
 from initopt_jax.report.prepare import curve_chart, heat_chart, make_results, rate_chart
-from initopt_jax.report.tables import best_table
+from initopt_jax.report.tables import best_table, crossed
 from initopt_jax.report.tradeoff import tradeoff_chart
 
 
@@ -104,6 +104,18 @@ def test_table_lists_every_pair_with_its_rate(results):
     for row, (_, cell) in zip(table.rows, results.best.iterrows(), strict=True):
         assert row[2].text.startswith(f"rate {cell['optimizer.learning_rate']:.3g}")
         assert row[3].key == cell["test_accuracy_mean"]
+
+
+def test_markdown_crosses_initializers_with_optimizers(results):
+    table = best_table(results.best, results.lanes, results.info)
+    scores, steps = (part.split("\n") for part in crossed(table).split("\n\n"))
+    assert scores[0] == f"| test accuracy | {' | '.join(results.optimizers)} |"
+    assert [line.split(" | ")[0].removeprefix("| ") for line in scores[2:]] == results.initializers
+    texts = [[entry.text for entry in row] for row in table.rows]
+    first = next(row for row in texts if row[1] == results.optimizers[0])
+    assert scores[2].split(" | ")[1].startswith(f"{first[3]} (rate ")
+    assert steps[0].startswith("| steps to target |")
+    assert len(scores) == len(steps) == 2 + len(results.initializers)
 
 
 def test_heat_chart_marks_each_rows_best(results):
