@@ -149,7 +149,7 @@ def check(name: str, settings: Sequence[str] = (), static: Sequence[str] = ()) -
     """
     set_up_devices()
     with importable_from(Path.cwd()):
-        return conformance.check(name, read_settings(settings), read_settings(static))
+        return conformance.check(name, read_settings(settings), read_settings(static, "--static"))
 
 
 @dataclass(frozen=True)

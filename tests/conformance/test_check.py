@@ -148,6 +148,9 @@ def without_arguments(): ...
         (["adam", "--set", "rate=1"], "unknown option 'rate'"),
         (["adam", "--set", "b1=[0.1, 0.2]"], "b1 must be one number"),
         (["zeros", "--static", "value=1"], "no static options"),
+        (["adam", "--static", "zz"], "--static takes key=value, got 'zz'"),
+        (["adam", "--static", "b1=[1"], "the value in --static b1=[1 is not valid YAML"),
+        (["adam", "--set", "zz"], "--set takes key=value, got 'zz'"),
     ],
 )
 def test_what_is_wrong_with_a_name_is_one_line(arguments, said, monkeypatch, capsys):
