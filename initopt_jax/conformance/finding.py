@@ -38,7 +38,7 @@ def hold_to(promise: Callable[[Any], None], subject: Any) -> Finding:
     return Finding(text, "ok")
 
 
-def words(promise: Callable[[Any], None]) -> str:
+def words(promise: Callable[..., Any]) -> str:
     """A promise in words, the first line of its docstring.
 
     >>> def kept(subject):

@@ -12,7 +12,7 @@ from initopt_jax.models import mlp as _mlp
 from initopt_jax.models import recurrent as _recurrent
 from initopt_jax.models import resnet as _resnet
 from initopt_jax.models import transformer as _transformer
-from initopt_jax.models.adapter import as_model, brings_weights, from_linen, param_shapes
+from initopt_jax.models.adapter import as_model, brings_weights, from_linen, is_model, param_shapes
 from initopt_jax.models.fit import fitted
 from initopt_jax.models.layers import network_of
 from initopt_jax.models.nnx_adapter import from_nnx
@@ -28,6 +28,7 @@ __all__ = [
     "fitted",
     "from_linen",
     "from_nnx",
+    "is_model",
     "network_of",
     "param_shapes",
 ]

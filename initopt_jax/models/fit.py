@@ -144,6 +144,12 @@ def require_steady(name: str, model: Model, forms: Forms, shape: Shape, batch: i
             f"model {name!r} gives outputs of shape {outputs.shape} in training and "
             f"{forms.outputs.shape} in evaluation"
         )
+    for path, leaf in named_leaves(forms.state):
+        if not isinstance(leaf.dtype, np.dtype):  # a random key: its words can be kept, it cannot
+            raise ConfigError(
+                f"model {name!r}: its state must be numbers, and {path} is {leaf.dtype}; keep "
+                "jax.random.key_data of a key"
+            )
     before, moved = _described(forms.state), _described(after)
     for path in sorted(before.keys() | moved.keys()):
         if before.get(path) != moved.get(path):
