@@ -44,12 +44,13 @@ def require_same_bits(what: str, expected: PyTree, found: PyTree) -> None:
 
 def require_close(what: str, expected: PyTree, found: PyTree) -> None:
     """Raises Broken where numbers differ by more than `CLOSE` of the largest."""
-    pairs = list(zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True))
     largest = gap = 0.0
-    for one, other in pairs:
+    for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
         left, right = (as_numbers(leaf).astype(np.float64) for leaf in (one, other))
-        largest = max(largest, float(np.max(np.abs(left), initial=0.0)))
-        gap = float(np.maximum(gap, np.max(np.abs(left - right), initial=0.0)))  # NaN stays
+        same = (left == right) | (np.isnan(left) & np.isnan(right))  # infinities too
+        apart = np.subtract(left, right, where=~same, out=np.zeros(np.shape(same)))
+        gap = float(np.maximum(gap, np.max(np.abs(apart), initial=0.0)))  # NaN stays
+        largest = max(largest, float(np.max(np.abs(left), where=np.isfinite(left), initial=0.0)))
     if not gap <= CLOSE * largest:
         raise Broken(f"{what}: numbers differ by up to {gap:.3g}, of {largest:.3g}")
 

@@ -21,7 +21,7 @@ class Examples:
     """Two batches of a few examples.
 
     Attributes:
-        text: what they are, for people.
+        kind: what they are, with the sizes of one.
         where: name of the data.
         task: what is to be learnt from them.
         outputs: how many numbers a model has to give.
@@ -29,12 +29,18 @@ class Examples:
         others: as many again.
     """
 
-    text: str
+    kind: str
     where: str
     task: Task
     outputs: int
     batch: Split
     others: Split
+
+    @property
+    def text(self) -> str:
+        """What they are, and what is to be learnt from them."""
+        number = f"{self.outputs} output" + ("" if self.outputs == 1 else "s")
+        return f"{self.kind}, {number}, {self.task.name}"
 
     @property
     def shape(self) -> Shape:
@@ -118,5 +124,4 @@ def _examples(text: str, where: str, task: Task, outputs: int, train: Split) -> 
         for rows in (np.arange(COUNT), np.arange(COUNT, 2 * COUNT))
     )
     sizes = ", ".join(map(str, first.inputs.shape[1:]))
-    number = f"{outputs} output" + ("" if outputs == 1 else "s")
-    return Examples(f"{text} [{sizes}], {number}, {task.name}", where, task, outputs, first, second)
+    return Examples(f"{text} [{sizes}]", where, task, outputs, first, second)

@@ -19,6 +19,7 @@ from initopt_jax.conformance.examples import Examples
 from initopt_jax.models.fit import Forms
 from initopt_jax.types import Array, Model, PyTree, Split
 
+COMPUTED = ("init", "evaluation", "training")
 STEPS = 10
 RATES = (0.1, 0.01, 0.001)  # one lane each
 SHIFT = 0.1  # of weights, so that none is 0
@@ -167,21 +168,41 @@ class ModelSubject:
         given = jnp.asarray(rates, jnp.float32)
         return jax.device_get(self.walks(lanes, given, self.examples.batch))
 
-    def traces(self, model: Model) -> dict[str, "Trace"]:
-        """What a model computes: `init`, evaluation and a training step, written out anew."""
+    def trace(self, model: Model, what: str) -> "Trace":
+        """What a model computes in `init`, evaluation or a training step, written out anew."""
         params, state, key = self.forms.params, self.forms.state, jax.random.key(0)
         batch = self.examples.batch
         inputs = jnp.asarray(batch.inputs)
-        return {
-            "init": traced(lambda key: model.init(key, inputs), key),
-            "evaluation": traced(self.evaluation(model), params, state, inputs),
-            "training": traced(self.training(model), params, state, key, batch),
-        }
+        if what == "init":
+            return traced(lambda key: model.init(key, inputs), key)
+        if what == "evaluation":
+            return traced(self.evaluation(model), params, state, inputs)
+        return traced(self.training(model), params, state, key, batch)
 
     @functools.cached_property
     def traced(self) -> dict[str, "Trace"]:
-        """`traces` of the model itself."""
-        return self.traces(self.model)
+        """`trace` of the model itself."""
+        return {what: self.trace(self.model, what) for what in COMPUTED}
+
+    @functools.cached_property
+    def second(self) -> Model:
+        """The model, built once more."""
+        return self.build()
+
+    @functools.cached_property
+    def second_traced(self) -> dict[str, "Trace"]:
+        """`trace` of the second model."""
+        return {what: self.trace(self.second, what) for what in COMPUTED}
+
+    def repeats(self, what: str) -> bool:
+        """Whether the model, written out a second time, computes the same in the same way."""
+        first = self.traced[what]
+        try:
+            if same_trace(first, self.second_traced[what]):
+                return True  # a second model that does the same shows it as well
+        except Exception:  # noqa: BLE001, which is another promise
+            pass
+        return same_trace(first, self.trace(self.model, what))
 
 
 class Trace(NamedTuple):

@@ -16,8 +16,9 @@ from initopt_jax.conformance.comparing import (
     require_same_form,
 )
 from initopt_jax.conformance.examples import Examples, usual
-from initopt_jax.conformance.finding import Broken, Finding, Unchecked, hold_to, words
+from initopt_jax.conformance.finding import Broken, Finding, Unchecked, first_line, hold_to, words
 from initopt_jax.conformance.model_subject import (
+    COMPUTED,
     RATES,
     STEPS,
     Lanes,
@@ -28,7 +29,7 @@ from initopt_jax.conformance.model_subject import (
 )
 from initopt_jax.conformance.trial import GATES, Trial
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers import default_rules, initialize
+from initopt_jax.initializers import default_rules, match_rules
 from initopt_jax.models import brings_weights, find_model, network_of
 from initopt_jax.models.fit import forms_of, require_steady
 from initopt_jax.options import check_options, takes
@@ -72,8 +73,10 @@ def check_model(
     best: Trial | None = None
     tried = []
     for one in usual() if examples is None else examples:
+        if best and best.passed > 1 and one.task is not best.examples.task:
+            break  # its outputs are wrong; that they fit something else says nothing
         trial = Trial(name, lambda n=one.outputs: make(**{"outputs": n, **given}), one)
-        tried.append(one.text)
+        tried.append(one.kind)
         if best is None or trial.passed > best.passed:
             best = trial
         if best.subject:
@@ -92,8 +95,10 @@ def _findings(trial: Trial, tried: Sequence[str]) -> list[Finding]:
         found[1] = Finding(found[1].promise, "ok", trial.examples.text)
     if trial.subject:
         return found + [hold_to(promise, trial.subject) for promise in PROMISES]
-    with_others = f"; tried: {'; '.join(tried)}" if trial.passed and len(tried) > 1 else ""
-    found.append(Finding(words(GATES[trial.passed]), "fails", trial.broken + with_others))
+    others = ""
+    if trial.passed == 1 and len(tried) > 1:
+        others = f"; tried {', '.join(tried)}; name others with --data or --input"
+    found.append(Finding(words(GATES[trial.passed]), "fails", trial.broken + others))
     left = [*GATES[len(found) :], *PROMISES]
     return found + [Finding(words(one), "not checked", "see above") for one in left]
 
@@ -131,7 +136,7 @@ def draws_by_its_key(subject: ModelSubject) -> None:
 
 def names_its_weights_alike(subject: ModelSubject) -> None:
     """Weights have the same names and shapes whatever the size of the batch."""
-    for size in SIZES:
+    for size in SIZES[:-1]:  # the last is what it was made for
         forms = forms_of(subject.name, subject.model, subject.examples.shape, size)
         require_same_form(f"weights made for {size} examples", subject.forms.params, forms.params)
         require_same_form(f"state made for {size} examples", subject.forms.state, forms.state)
@@ -221,8 +226,7 @@ def trains_by_its_key(subject: ModelSubject) -> None:
 
 def _repeats(subject: ModelSubject, what: str, run: Callable[[], PyTree]) -> None:
     """Refuse what computes something else when it is written out a second time."""
-    again = subject.traces(subject.model)[what]
-    if not same_trace(subject.traced[what], again) and differ(run(), run()):
+    if not subject.repeats(what) and differ(run(), run()):
         raise Broken(
             f"{what} is not the same each time: it reads or changes something outside, such as a "
             "global, a clock, or NumPy's random numbers"
@@ -267,14 +271,8 @@ def _across(trees: Sequence[Sequence[tuple[str, Any]]]) -> Iterator[tuple[Any, .
 # Lanes --------------------------------------------------------------------------------------------
 
 
-def is_carried_from_step_to_step(subject: ModelSubject) -> None:
-    """Steps can be compiled as a loop (jit, scan)."""
-    params, state, batch = subject.forms.params, subject.forms.state, subject.examples.batch
-    jax.eval_shape(subject.walk, params, state, jax.random.key(0), jnp.float32(0.1), batch)
-
-
 def runs_on_many_lanes(subject: ModelSubject) -> None:
-    """It can be mapped over weights (vmap), and every lane takes the step that it takes alone."""
+    """Its steps compile as a loop (scan) over many lanes (vmap); each steps as it does alone."""
     for lane in range(len(RATES)):
         alone, together = subject.alone(lane), lane_of(subject.together.first, lane)
         for what in ("loss", "grads", "state"):
@@ -307,7 +305,15 @@ def shows_how_its_weights_are_used(subject: ModelSubject) -> None:
     parts = (subject.model, examples.task, params, subject.first[1], examples.batch)
     anatomy = network_of(*parts).anatomy
     rules = default_rules("glorot_uniform")
-    jax.eval_shape(lambda key: initialize(key, params, rules, anatomy.layouts), jax.random.key(0))
+    for leaf in match_rules(params, rules, anatomy.layouts):
+        shape = leaf.layout.kernel_shape(leaf.shape)
+        try:
+            jax.eval_shape(lambda key, d=leaf, s=shape: d.draw(key, s, d.dtype), jax.random.key(0))
+        except ValueError as error:
+            raise Broken(
+                f"{leaf.path} {leaf.shape} cannot be drawn by glorot_uniform: {first_line(error)}; "
+                "call a leaf bias or scale if it is one"
+            ) from error
     followed = {kernel.path for kernel in anatomy.kernels} | set(anatomy.met)
     unclear = []
     for path, leaf in named_leaves(params):
@@ -332,13 +338,12 @@ def stays_on_the_device(subject: ModelSubject) -> None:
 
 def is_the_same_when_built_again(subject: ModelSubject) -> None:
     """The function gives the same model a second time: no global state."""
-    other = subject.build()
+    other = subject.second
     forms = forms_of(subject.name, other, subject.examples.shape, len(subject.examples.batch[0]))
     require_same_form("weights of a second model", subject.forms.params, forms.params)
     require_same_form("state of a second model", subject.forms.state, forms.state)
-    again = subject.traces(other)
-    for what in ("init", "evaluation", "training"):
-        if not same_trace(subject.traced[what], again[what]):
+    for what in COMPUTED:
+        if not same_trace(subject.traced[what], subject.second_traced[what]):
             _computes_the_same(subject, other, what)
 
 
@@ -370,7 +375,6 @@ PROMISES: Sequence[Callable[[ModelSubject], None]] = (
     trains_by_its_key,
     has_gradients_everywhere,
     learns,
-    is_carried_from_step_to_step,
     runs_on_many_lanes,
     leaves_its_neighbours_alone,
     shows_how_its_weights_are_used,
