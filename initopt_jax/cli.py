@@ -142,7 +142,7 @@ def audit(
 @app.command()
 def check(
     name: Annotated[
-        str, typer.Argument(help="An initializer or optimizer: a name, or module:function.")
+        str, typer.Argument(help="An initializer, optimizer or model: a name, or module:function.")
     ],
     set_: Annotated[
         list[str] | None,
@@ -152,11 +152,26 @@ def check(
         list[str] | None,
         typer.Option(metavar="OPTION=VALUE", help="Optimizers: an option that is never swept."),
     ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Models: the data to learn, such as digits or tfds:mnist.")
+    ] = None,
+    input_: Annotated[
+        str | None,
+        typer.Option("--input", metavar="SIZES", help="Models: made-up examples, e.g. 28,28,1."),
+    ] = None,
+    outputs: Annotated[
+        int | None, typer.Option(help="Models: outputs for made-up examples.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Models: classification, regression or reconstruction.")
+    ] = None,
 ) -> None:
-    """Hold an initializer or optimizer to what a study relies on; say what fails and why."""
+    """Hold an initializer, optimizer or model to what a study relies on; say what fails and why."""
     from initopt_jax import preview, show
 
-    findings = preview.check(name, set_ or [], static or [])
+    findings = preview.check(
+        *(name, set_ or [], static or []), dataset=data, shape=input_, outputs=outputs, task=task
+    )
     show.findings(name, findings)
     raise typer.Exit(int(any(finding.outcome == "fails" for finding in findings)))
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from initopt_jax import conformance
 from initopt_jax.audit import LeafAudit, audit_params, audit_refined
-from initopt_jax.config import Config, read_config, read_settings
-from initopt_jax.conformance import Finding
-from initopt_jax.data import describe
+from initopt_jax.config import Config, read_config, read_settings, validate
+from initopt_jax.conformance import Examples, Finding
+from initopt_jax.conformance.examples import made_up, of_dataset
+from initopt_jax.data import describe, find_source
 from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.initial import FirstWeights, InitialWeights
@@ -21,11 +22,12 @@ from initopt_jax.engine.points import StartingPoints
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import MODEL_LEVEL
 from initopt_jax.names import importable_from
-from initopt_jax.resolve import Experiment, refiner, resolve
+from initopt_jax.resolve import Experiment, find_task, load_dataset, refiner, resolve
 from initopt_jax.sources import forget, own_modules
 from initopt_jax.store.files import clear_errors, write_whole
 from initopt_jax.sweep import Weights
 from initopt_jax.tree import named_leaves
+from initopt_jax.yaml_text import parse_yaml
 
 # Known to change what they find wrong, and nothing where nothing is.
 OURS = tuple(entry.refine for entry in MODEL_LEVEL.values())
@@ -139,17 +141,73 @@ def _picture_kind(file: Path) -> str:
     return kind
 
 
-def check(name: str, settings: Sequence[str] = (), static: Sequence[str] = ()) -> list[Finding]:
-    """Whether an initializer or a transform keeps the promises that a study relies on.
+def check(
+    name: str,
+    settings: Sequence[str] = (),
+    static: Sequence[str] = (),
+    *,
+    dataset: str | None = None,
+    shape: str | None = None,
+    outputs: int | None = None,
+    task: str | None = None,
+) -> list[Finding]:
+    """Whether an initializer, a transform or a model keeps the promises that a study relies on.
 
     Args:
         name: as in a config; `module:function` is looked for where we stand.
         settings: `option=value`, values as in a config.
         static: the same, of a transform: options that choose its structure.
+        dataset: of a model: what it learns, as in a config.
+        shape: of a model: the sizes of one made-up example instead, such as `28,28,1`.
+        outputs: of a model on made-up examples: how many numbers it is to give.
+        task: of a model: classification, regression or reconstruction.
     """
     set_up_devices()
     with importable_from(Path.cwd()):
-        return conformance.check(name, read_settings(settings), read_settings(static))
+        examples = _examples(dataset, shape, outputs, task)
+        options = read_settings(settings), read_settings(static, "--static")
+        return conformance.check(name, *options, examples)
+
+
+def _examples(
+    dataset: str | None, shape: str | None, outputs: int | None, task: str | None
+) -> list[Examples] | None:
+    """What a model is to be held to its promises with; None where nothing was asked for."""
+    if shape is None and outputs is not None:
+        raise ConfigError("--outputs needs --input, the sizes of one example, such as 28,28,1")
+    if dataset is None and shape is None:
+        if task is not None:
+            raise ConfigError("--task needs --data or --input")
+        return None
+    if dataset is not None and shape is not None:
+        raise ConfigError("--data and --input exclude each other")
+    if shape is not None:
+        sizes = [size.strip() for size in shape.split(",")]
+        if not all(size.isdecimal() for size in sizes):
+            raise ConfigError(f"--input takes the sizes of one example, as in 28,28,1, got {shape}")
+        return [made_up(tuple(map(int, sizes)), outputs=outputs, task=task or "classification")]
+    spec = parse_yaml(str(dataset), f"the value in --data {dataset}")
+    found = {
+        "name": "check",
+        "task": {"name": task or _usual_task(spec), "dataset": spec},
+        "model": "linear",
+        "initializers": ["zeros"],
+        "optimizers": [{"name": "sgd", "learning_rate": 0.1}],
+        "seeds": 1,
+        "steps": 1,
+    }
+    config = validate(found)
+    learnt = find_task(config.task.name)
+    return [of_dataset(load_dataset(config, learnt, [Path.cwd()]), learnt)]
+
+
+def _usual_task(spec: Any) -> str:
+    """What the data are for: the first of a source's kinds; of one's own, classification."""
+    name = spec.get("name") if isinstance(spec, Mapping) else spec
+    try:
+        return find_source(str(name)).kinds[0]
+    except ConfigError:
+        return "classification"
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,10 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         weights = expand_initializers(config.initializers)
     _check_tuning(config, task)
     _check_probes(config)
-    params, model_state = _model_shapes(config, model, dataset)
+    params, model_state = models.fitted(
+        config.model.name if config.model else config.task.name,
+        *(model, task, dataset.train, dataset.outputs, dataset.name),
+    )
     parts = (model, task, params, model_state, dataset.train)
     what = f"model {config.model.name!r}" if config.model else "the cost function"
     network = call_with(what, lambda: models.network_of(*parts), {})
@@ -244,40 +247,10 @@ def build_model(config: Config, dataset: Dataset) -> Model:
     spec = config.model
     if spec is None:
         raise ConfigError("model is missing: what is to learn the task?")
-    if ":" in spec.name:
-        make = import_object("model", spec.name)
-    else:
-        make = lookup("model", spec.name, models.REGISTRY).make
+    make = models.find_model(spec.name)
     check_options(f"model {spec.name!r}", make, spec.options, given=("outputs",))
     options = {"outputs": dataset.outputs, **spec.options}
     return models.as_model(call_with(f"model {spec.name!r}", make, options))
-
-
-def _model_shapes(config: Config, model: Model, dataset: Dataset) -> tuple[PyTree, PyTree]:
-    name = config.model.name if config.model else ""
-    examples = jax.ShapeDtypeStruct((2, *dataset.train.inputs.shape[1:]), np.float32)
-
-    def forward(key: Any, inputs: Any) -> Any:
-        params, state = model.init(key, inputs)
-        return params, state, model.apply(params, state, inputs, train=False)[0]
-
-    try:
-        params, state, outputs = jax.eval_shape(forward, jax.random.key(0), examples)
-    except (TypeError, ValueError) as error:
-        shape = dataset.train.inputs.shape[1:]
-        raise ConfigError(
-            f"model {name!r} does not take inputs of shape {shape}: {error}"
-        ) from error
-    wanted = (2, dataset.outputs)
-    if outputs.shape != wanted:
-        raise ConfigError(
-            f"model {name!r} gives outputs of shape {outputs.shape} for 2 examples; "
-            f"task {config.task.name!r} on {dataset.name!r} needs {wanted}"
-        )
-    if jax.tree.leaves(state):
-        _, state = model.init(jax.random.key(0), np.zeros(examples.shape, np.float32))
-        state = jax.tree.map(np.asarray, state)
-    return params, state
 
 
 def _target(spec: TargetConfig | None, task: Task) -> Target | None:

@@ -186,12 +186,13 @@ def audit(rows: Sequence[LeafAudit]) -> None:
 
 
 def findings(name: str, found: Sequence[Finding]) -> None:
-    """What an initializer promises, kept or not."""
+    """What something promises, kept or not."""
     table = Table(title=name, title_justify="left")
     for column in ("promise", "", "why"):
         table.add_column(column, overflow="fold")
     for finding in found:
-        table.add_row(finding.promise, finding.outcome, finding.reason)
+        # Shapes stand in brackets, which are no markup.
+        table.add_row(Text(finding.promise), finding.outcome, Text(finding.reason))
     _console().print(table)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from initopt_jax.errors import ConfigError
+
 Outcome = Literal["ok", "fails", "not checked"]
 
 
@@ -33,12 +35,14 @@ def hold_to(promise: Callable[[Any], None], subject: Any) -> Finding:
         return Finding(text, "fails", str(broken))
     except Unchecked as unchecked:
         return Finding(text, "not checked", str(unchecked))
+    except ConfigError as error:
+        return Finding(text, "fails", first_line(error))
     except Exception as error:  # noqa: BLE001, whatever it raises is what was asked for
         return Finding(text, "fails", f"{type(error).__name__}: {first_line(error)}")
     return Finding(text, "ok")
 
 
-def words(promise: Callable[[Any], None]) -> str:
+def words(promise: Callable[..., Any]) -> str:
     """A promise in words, the first line of its docstring.
 
     >>> def kept(subject):

@@ -25,6 +25,7 @@ from initopt_jax.conformance.subject import (
     start,
 )
 from initopt_jax.errors import ConfigError
+from initopt_jax.models import is_model
 from initopt_jax.names import find_transform
 from initopt_jax.options import check_options
 from initopt_jax.transforms import REGISTRY
@@ -99,7 +100,9 @@ def is_a_gradient_transformation(subject: Subject) -> None:
     """It is an Optax gradient transformation."""
     made = subject.make(**subject.static, **subject.numbers)
     if not isinstance(made, optax.GradientTransformation):
-        raise Broken(f"it returns {type(made).__name__}, not an optax.GradientTransformation")
+        hint = "; a model's function takes outputs=" if is_model(made) else ""
+        kind = type(made).__name__
+        raise Broken(f"it returns {kind}, not an optax.GradientTransformation{hint}")
 
 
 def takes_what_the_engine_passes(subject: Subject) -> None:

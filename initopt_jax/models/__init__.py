@@ -12,17 +12,23 @@ from initopt_jax.models import mlp as _mlp
 from initopt_jax.models import recurrent as _recurrent
 from initopt_jax.models import resnet as _resnet
 from initopt_jax.models import transformer as _transformer
-from initopt_jax.models.adapter import as_model, from_linen, param_shapes
+from initopt_jax.models.adapter import as_model, brings_weights, from_linen, is_model, param_shapes
+from initopt_jax.models.fit import fitted
 from initopt_jax.models.layers import network_of
 from initopt_jax.models.nnx_adapter import from_nnx
+from initopt_jax.names import import_object, lookup
 from initopt_jax.types import Model
 
 __all__ = [
     "REGISTRY",
     "ModelEntry",
     "as_model",
+    "brings_weights",
+    "find_model",
+    "fitted",
     "from_linen",
     "from_nnx",
+    "is_model",
     "network_of",
     "param_shapes",
 ]
@@ -69,3 +75,12 @@ REGISTRY: dict[str, ModelEntry] = {
         ModelEntry("vit", _transformer.vit, _transformer.VIT_FORMULA, _transformer.VIT_REFERENCE),
     )
 }
+
+
+def find_model(name: str) -> Callable[..., object]:
+    """What makes a model: of the registry, or the user's `module:function`.
+
+    Raises:
+        ConfigError: there is no such name.
+    """
+    return import_object("model", name) if ":" in name else lookup("model", name, REGISTRY).make

@@ -87,6 +87,16 @@ def as_model(value: Any, name: str = "model") -> Model:
     )
 
 
+def is_model(value: Any) -> bool:
+    """Whether `as_model` takes what a function returned."""
+    return isinstance(value, Model | nn.Module | nnx.Module)
+
+
+def brings_weights(value: Any) -> bool:
+    """Whether what a function returned has weights already, which no key changes: an NNX module."""
+    return isinstance(value, nnx.Module)
+
+
 def param_shapes(model: Model, inputs: jax.ShapeDtypeStruct | Array) -> PyTree:
     """Shapes and dtypes of a model's parameters; nothing is computed.
 

@@ -12,6 +12,7 @@ from initopt_jax.conformance.transforms import check_transform
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import MODEL_LEVEL
 from initopt_jax.initializers import REGISTRY as INITIALIZERS
+from initopt_jax.models import REGISTRY as MODELS
 from initopt_jax.transforms import REGISTRY as TRANSFORMS
 from tests.conformance import broken
 
@@ -102,7 +103,8 @@ def test_a_number_that_does_nothing_is_a_failure_where_it_was_asked_for():
 
 
 def test_names_of_the_registries_are_different():
-    assert not {*INITIALIZERS, *MODEL_LEVEL} & set(TRANSFORMS)
+    names = [*INITIALIZERS, *MODEL_LEVEL, *TRANSFORMS, *MODELS]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +120,12 @@ def test_names_of_the_registries_are_different():
         ("tests.conformance.test_check:by_shape", "initializer"),
         ("tests.conformance.test_check:by_params", "initializer"),
         ("tests.conformance.test_check:without_arguments", "transform"),
+        ("resnet", "model"),
+        ("tests.conformance.test_check:by_outputs", "model"),
     ],
 )
 def test_a_name_says_what_it_is(name, kind, monkeypatch):
-    for one in ("initializer", "transform"):
+    for one in ("initializer", "model", "transform"):
         monkeypatch.setattr(conformance, f"check_{one}", lambda *_, one=one: one)
     assert check(name) == kind
 
@@ -138,16 +142,36 @@ def by_params(rng, params, network): ...
 def without_arguments(): ...
 
 
+def by_outputs(*, outputs, width=3): ...
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["he_norml"], "unknown initializer or optimizer 'he_norml'; did you mean 'he_normal'?"),
-        (["addam"], "unknown initializer or optimizer 'addam'; did you mean 'adam'?"),
+        (
+            ["he_norml"],
+            "unknown initializer, optimizer or model 'he_norml'; did you mean 'he_normal'?",
+        ),
+        (["addam"], "unknown initializer, optimizer or model 'addam'; did you mean 'adam'?"),
         (["optax.adm"], "did you mean 'adam'?"),
         (["builtins:dict"], "does not say which arguments it takes"),
         (["adam", "--set", "rate=1"], "unknown option 'rate'"),
         (["adam", "--set", "b1=[0.1, 0.2]"], "b1 must be one number"),
-        (["zeros", "--static", "value=1"], "no static options"),
+        (["zeros", "--static", "value=1"], "an initializer, and has no static options"),
+        (["mlp", "--static", "dtype=float32"], "a model, and has no static options"),
+        (["adam", "--data", "digits"], "'adam' is an optimizer, and learns from no data"),
+        (["mlp", "--data", "digts"], "did you mean 'digits'?"),
+        (["mlp", "--data", "digits", "--task", "regression"], "the task is regression"),
+        (["mlp", "--data", "digits", "--input", "3"], "--data and --input exclude each other"),
+        (["mlp", "--input", "3,x"], "--input takes the sizes of one example, as in 28,28,1"),
+        (["mlp", "--input", "3", "--task", "cost_function"], "'cost_function' must be one of"),
+        (["mlp", "--outputs", "3"], "--outputs needs --input"),
+        (["mlp", "--task", "regression"], "--task needs --data or --input"),
+        (["mlp", "--set", "hidden=[0]"], "hidden[0] must be an integer of at least 1, got 0"),
+        (["mlp", "--set", "hiden=[4]"], "unknown option 'hiden'; did you mean 'hidden'?"),
+        (["adam", "--static", "zz"], "--static takes key=value, got 'zz'"),
+        (["adam", "--static", "b1=[1"], "the value in --static b1=[1 is not valid YAML"),
+        (["adam", "--set", "zz"], "--set takes key=value, got 'zz'"),
     ],
 )
 def test_what_is_wrong_with_a_name_is_one_line(arguments, said, monkeypatch, capsys):

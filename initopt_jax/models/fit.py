@@ -1,0 +1,203 @@
+"""Does a model fit its task? Found by its shapes alone, before anything is trained.
+
+Each function refuses with a ConfigError of one line that begins with `model 'name'`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from initopt_jax.errors import ConfigError
+from initopt_jax.tree import named_leaves
+from initopt_jax.types import Model, PyTree, Shape, Split, Task
+
+# Values that are asked for while a program is traced, when there are none.
+NO_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+class Forms(NamedTuple):
+    """Shapes and dtypes of a model's weights, of its state and of the outputs for a batch."""
+
+    params: PyTree
+    state: PyTree
+    outputs: Any
+
+
+def fitted(
+    name: str, model: Model, task: Task, train: Split, outputs: int, where: str
+) -> tuple[PyTree, PyTree]:
+    """The shapes of a model's weights, and its first state, if it can learn the task.
+
+    Args:
+        name: of the model, for messages.
+        model: the model.
+        task: what it is to learn.
+        train: training data; only their shapes matter.
+        outputs: how many numbers the data ask of it.
+        where: the data's name, for messages.
+
+    Raises:
+        ConfigError: it does not take the inputs, has no weights that could be trained, its outputs
+            do not fit, or its state does not keep its form.
+
+    >>> from initopt_jax import models, tasks
+    >>> train = Split(np.zeros((5, 4), np.float32), np.zeros(5, np.int32))
+    >>> mlp = models.REGISTRY["mlp"].make(outputs=3)
+    >>> classification = tasks.REGISTRY["classification"]
+    >>> fitted("mlp", mlp, classification, train, 2, "my data")
+    Traceback (most recent call last):
+    initopt_jax.errors.ConfigError: model 'mlp' gives outputs of shape (2, 3) for 2 examples; task
+    'classification' on 'my data' needs (2, 2)
+    """
+    forms = forms_of(name, model, train.inputs.shape[1:])
+    require_weights(name, forms.params)
+    require_outputs(name, task, forms.outputs, (2, outputs), where)
+    require_loss(name, task, forms.outputs, train.targets)
+    require_steady(name, model, forms, train.inputs.shape[1:])
+    state = forms.state
+    if jax.tree.leaves(state):
+        first = np.zeros((2, *train.inputs.shape[1:]), np.float32)
+        state = jax.tree.map(np.asarray, model.init(jax.random.key(0), first)[1])
+    return forms.params, state
+
+
+def forms_of(name: str, model: Model, shape: Shape, batch: int = 2) -> Forms:
+    """What `init` makes and evaluation gives for a batch of examples of a shape."""
+
+    def forward(key: Any, inputs: Any) -> Forms:
+        params, state = _pair(name, "init", "weights and state", model.init(key, inputs))
+        made = model.apply(params, state, inputs, train=False)
+        return Forms(params, state, _pair(name, "apply", "outputs and state", made)[0])
+
+    given = (jax.random.key(0), _batch(shape, batch))
+    return _traced(name, f"does not take inputs of shape {shape}", forward, *given)
+
+
+def require_weights(name: str, params: PyTree) -> None:
+    """Refuse weights that no gradient could move."""
+    leaves = named_leaves(params)
+    if not any(leaf.size for _, leaf in leaves):
+        raise ConfigError(f"model {name!r} has no weights: nothing could be learnt")
+    for path, leaf in leaves:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ConfigError(
+                f"model {name!r}: weights must be floating numbers, and {path} is "
+                f"{leaf.dtype.name}; keep what is not learnt in a collection of its own"
+            )
+
+
+def require_outputs(name: str, task: Task, outputs: Any, wanted: Shape, where: str) -> None:
+    """Refuse outputs that are not one floating array of the wanted shape."""
+    needs = f"task {task.name!r} on {where!r} needs {wanted}"
+    if not isinstance(outputs, jax.ShapeDtypeStruct):
+        kind = type(outputs).__name__
+        raise ConfigError(f"model {name!r} must return one array of outputs, got a {kind}; {needs}")
+    if outputs.shape != wanted:
+        raise ConfigError(
+            f"model {name!r} gives outputs of shape {outputs.shape} for {wanted[0]} examples; "
+            f"{needs}"
+        )
+    if not jnp.issubdtype(outputs.dtype, jnp.floating):
+        raise ConfigError(
+            f"model {name!r} gives outputs of dtype {outputs.dtype.name}; task {task.name!r} needs "
+            "floating numbers, such as the logits before an argmax or a comparison"
+        )
+
+
+def require_loss(name: str, task: Task, outputs: Any, targets: np.ndarray) -> None:
+    """Refuse outputs that the task's loss does not take, or makes no cost per example of."""
+    batch = outputs.shape[0]
+    like = jax.ShapeDtypeStruct((batch, *targets.shape[1:]), targets.dtype)
+    what = f"model {name!r}: the loss of task {task.name!r}"
+    try:
+        made = jax.eval_shape(task.loss, outputs, like)
+    except Exception as error:
+        raise ConfigError(f"{what} does not take its outputs: {_line(error)}") from error
+    shape, dtype = getattr(made, "shape", None), getattr(made, "dtype", None)
+    if shape != (batch,) or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise ConfigError(
+            f"{what} must give one floating number per example, [{batch}], got {shape} {dtype}"
+        )
+
+
+def require_steady(name: str, model: Model, forms: Forms, shape: Shape, batch: int = 2) -> None:
+    """Refuse a state that a training step gives another form, or outputs that differ in training.
+
+    A study carries the state through a compiled loop, where forms cannot change.
+    """
+
+    def train(params: PyTree, state: PyTree, key: Any, inputs: Any) -> Any:
+        made = model.apply(params, state, inputs, key=key, train=True)
+        return _pair(name, "apply", "outputs and state", made)
+
+    given = (forms.params, forms.state, jax.random.key(0), _batch(shape, batch))
+    outputs, after = _traced(name, f"cannot be trained on inputs of shape {shape}", train, *given)
+    if outputs.shape != (batch, *forms.outputs.shape[1:]):
+        raise ConfigError(
+            f"model {name!r} gives outputs of shape {outputs.shape} in training and "
+            f"{forms.outputs.shape} in evaluation"
+        )
+    for path, leaf in named_leaves(forms.state):
+        if not isinstance(leaf.dtype, np.dtype):  # a random key: its words can be kept, it cannot
+            raise ConfigError(
+                f"model {name!r}: its state must be numbers, and {path} is {leaf.dtype}; keep "
+                "jax.random.key_data of a key"
+            )
+    before, moved = _described(forms.state), _described(after)
+    for path in sorted(before.keys() | moved.keys()):
+        if before.get(path) != moved.get(path):
+            raise ConfigError(
+                f"model {name!r}: its state must keep its form over a training step, and {path} is "
+                f"{before.get(path, 'not there')} before one and {moved.get(path, 'not there')} "
+                "after it"
+            )
+
+
+def _batch(shape: Shape, batch: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((batch, *shape), np.float32)
+
+
+def _traced(name: str, what: str, function: Callable[..., Any], *given: Any) -> Any:
+    """The forms that a function gives; whatever is wrong is said in one line."""
+    try:
+        return jax.eval_shape(function, *given)
+    except ConfigError as error:
+        said = str(error)
+        own = said.startswith(f"model {name!r}")
+        raise ConfigError(said if own else f"model {name!r} {what}: {said}") from error
+    except NO_VALUES as error:
+        raise ConfigError(
+            f"model {name!r} cannot be compiled: it asks for the values of an array (an if, a loop "
+            "or NumPy), and there are none while it is; use jnp.where, jax.lax and jax.numpy"
+        ) from error
+    except Exception as error:
+        raise ConfigError(f"model {name!r} {what}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """What an error of JAX, Flax or the user's own code says, in one line."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    plain = isinstance(error, TypeError | ValueError)
+    return text if plain and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _pair(name: str, function: str, parts: str, made: Any) -> tuple[Any, Any]:
+    if not (isinstance(made, tuple) and len(made) == 2):
+        kind = type(made).__name__
+        raise ConfigError(f"model {name!r}: {function} must return a pair, {parts}, got a {kind}")
+    return made
+
+
+def _described(tree: PyTree) -> dict[str, str]:
+    """Path to dtype and shape."""
+    return {
+        path: f"{leaf.dtype.name}[{','.join(map(str, leaf.shape))}]"
+        for path, leaf in named_leaves(tree)
+    }
