@@ -15,16 +15,19 @@ from initopt_jax.models import transformer as _transformer
 from initopt_jax.models.adapter import as_model, from_linen, param_shapes
 from initopt_jax.models.layers import network_of
 from initopt_jax.models.nnx_adapter import from_nnx
+from initopt_jax.models.precision import floats_as, with_precision
 from initopt_jax.types import Model
 
 __all__ = [
     "REGISTRY",
     "ModelEntry",
     "as_model",
+    "floats_as",
     "from_linen",
     "from_nnx",
     "network_of",
     "param_shapes",
+    "with_precision",
 ]
 
 
