@@ -233,6 +233,8 @@ class Config(_Strict):
         eval_train: `train_*` is measured on at most so many training examples.
         target: what counts as reached.
         probes: measurements at every evaluation.
+        precision: `float32`; `bfloat16`, in which the model computes, with weights, losses and all
+            else in float32; or `float64` for all of the study.
         tile_width: lanes of a tile, or a list with one number per program; by default a rule of
             platform, model and batch size.
         checkpoint_every: seconds between checkpoints of one tile.
@@ -253,6 +255,7 @@ class Config(_Strict):
     eval_train: Count = 10_000
     target: TargetConfig | None = None
     probes: list[Name] = ["weight_norm"]
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
     tile_width: Count | list[Count] | None = None
     checkpoint_every: float = Field(default=30.0, gt=0)
     early_stop: bool = False
@@ -398,9 +401,17 @@ def _explain(item: Any, raw: Mapping[str, Any]) -> str:
     if item["type"] == "missing":
         return f"{place} is missing"
     message = item["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(item["input"], dict) else f" (got {item['input']!r})"
+    shown = "" if isinstance(item["input"], dict) else f" (got {item['input']!r}{_likely(item)})"
     at = f"{place}: " if location else ""  # what concerns the whole config names its keys itself
     return f"{at}{message[0].lower()}{message[1:]}{shown}"
+
+
+def _likely(item: Any) -> str:
+    """The allowed word that is nearest to a wrong one."""
+    if item["type"] != "literal_error" or not isinstance(item["input"], str):
+        return ""
+    close = nearest(item["input"], item["ctx"]["expected"].split("'")[1::2])
+    return f"; did you mean {close!r}?" if close else ""
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {

@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.processor import processor
 from initopt_jax.errors import ConfigError
 from initopt_jax.metrics import Target
+from initopt_jax.precision import PRECISIONS
 from initopt_jax.resolve import Experiment
 from initopt_jax.tasks.cost_function import Landscape, find_landscape
 from initopt_jax.types import Device
@@ -33,7 +35,9 @@ SETTINGS = (
     "jax_threefry_partitionable",
 )
 NO_NUMBERS = ("--xla_force_host_platform_device_count", "--xla_dump")  # XLA flags without effect
-BEFORE = {"compiler_options": {}, "processor": None}  # true of manifests that do not say it
+# True of manifests that do not say it, and of the configs in them.
+BEFORE = {"compiler_options": {}, "processor": None, "dtypes": asdict(PRECISIONS["float32"])}
+CONFIG_BEFORE = {"precision": "float32"}
 
 
 def identity(experiment: Experiment, devices: Sequence[Device]) -> dict[str, Any]:
@@ -48,6 +52,7 @@ def identity(experiment: Experiment, devices: Sequence[Device]) -> dict[str, Any
         "machine": platform.machine(),
         "processor": processor() if kind == "cpu" else None,
         "versions": versions(accelerator=kind != "cpu"),
+        "dtypes": asdict(PRECISIONS[experiment.config.precision]),
         "matmul_precision": MATMUL_PRECISION,
         "compiler_options": compiler_options(kind),
         "settings": settings(),

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from initopt_jax import initializers, modifiers, schedules, transforms
@@ -21,6 +20,7 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
 from initopt_jax.names import find_modifier, find_schedule, find_transform, lookup
 from initopt_jax.options import call_with, check_options, swept_axes
+from initopt_jax.precision import wide_dtype
 from initopt_jax.transforms.chain import chain
 from initopt_jax.types import EvaluatedTransform, PyTree, Transform, option_names
 
@@ -296,7 +296,7 @@ def _try_values(
 
 def _try_update(what: str, make: Callable[..., Any], names: Sequence[str], params: PyTree) -> None:
     """Trace one update with all numbers; refuse what a step could not use."""
-    numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in names}
+    numbers = {name: jax.ShapeDtypeStruct((), wide_dtype()) for name in names}
 
     def cost(params: PyTree, key: Any = None) -> Any:
         del key

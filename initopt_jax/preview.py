@@ -22,6 +22,7 @@ from initopt_jax.engine.points import StartingPoints
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import MODEL_LEVEL
 from initopt_jax.names import importable_from
+from initopt_jax.precision import in_precision
 from initopt_jax.resolve import Experiment, find_task, load_dataset, refiner, resolve
 from initopt_jax.sources import forget, own_modules
 from initopt_jax.store.files import clear_errors, write_whole
@@ -32,6 +33,11 @@ from initopt_jax.yaml_text import parse_yaml
 # Known to change what they find wrong, and nothing where nothing is.
 OURS = tuple(entry.refine for entry in MODEL_LEVEL.values())
 Source = str | Path | Mapping[str, Any] | Config
+
+
+def read(source: Source, overrides: Sequence[str] = ()) -> Config:
+    """The config, with `key=value` changes to it where it is not one already."""
+    return source if isinstance(source, Config) else read_config(source, overrides)
 
 
 def prepare(
@@ -49,7 +55,7 @@ def prepare(
         first: folders that are searched for the user's modules before these two.
         data_first: likewise for the files of the data.
     """
-    config = source if isinstance(source, Config) else read_config(source, overrides)
+    config = read(source, overrides)
     beside = [Path(source).resolve().parent] if isinstance(source, str | Path) else []
     with importable_from(*first, Path.cwd(), *beside):
         forget(own_modules(config.to_json()))
@@ -114,6 +120,11 @@ def audit(
         overrides: `key=value` changes to it.
         plot: a file (.png, .pdf or .svg) for a histogram of each leaf.
     """
+    with in_precision(read(source, overrides).precision):
+        return _audit(source, overrides, plot)
+
+
+def _audit(source: Source, overrides: Sequence[str], plot: Path | None) -> list[LeafAudit]:
     kind = _picture_kind(plot) if plot else ""
     experiment = prepare(source, overrides)
     initial = initial_weights(experiment)
@@ -241,6 +252,11 @@ class Plan:
 def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None = None) -> Plan:
     """What a config would run, without running or creating anything."""
     used = set_up_devices(devices)
+    with in_precision(read(source, overrides).precision):
+        return _plan(source, overrides, len(used))
+
+
+def _plan(source: Source, overrides: Sequence[str], devices: int) -> Plan:
     experiment = prepare(source, overrides)
     tiles = all_tiles(experiment)
     rows = []
@@ -265,8 +281,8 @@ def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None =
         lanes=len(experiment.lanes),
         tiles=len(tiles),
         parameters=experiment.parameters,
-        devices=len(used),
+        devices=devices,
         dataset=describe(experiment.dataset),
         programs=tuple(rows),
-        bytes=len(used) * (2 * data + 2 * max(row.bytes for row in rows)),
+        bytes=devices * (2 * data + 2 * max(row.bytes for row in rows)),
     )

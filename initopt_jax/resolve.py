@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -24,6 +25,7 @@ from initopt_jax.initializers import Network, initialize, match_rules
 from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options, takes
+from initopt_jax.precision import PRECISIONS, wide_dtype
 from initopt_jax.sources import DATA_PREFIXES, SourceFile, collect, own_modules
 from initopt_jax.starts import expand_starts
 from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
@@ -37,6 +39,7 @@ from initopt_jax.tasks.cost_function import (
 )
 from initopt_jax.types import Dataset, Model, PyTree, Task
 
+CHECKED = 4096  # examples that are looked at to tell whole numbers from others
 LANE_INTS = ("program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
 
 
@@ -49,7 +52,7 @@ class Experiment:
         programs: the compiled training programs.
         lanes: a row per lane; see DESIGN "lanes.csv".
         params: shapes of the parameters. model_state: the model's first mutable state.
-        network: the model on its training data, as initializers see it.
+        network: the model on its training data, as initializers see it: in the dtype of weights.
         sources: the user's own modules behind the config, by name.
         landscape: the cost function, where the task is one.
         data_root: the folder that a relative path of data was found in, if any.
@@ -98,27 +101,28 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     landscape = _landscape(config)
     if landscape:
         config = _with_target(config, landscape)
-        task, dataset = make_task(landscape.minima), make_dataset(landscape)
-        model = make_model(landscape)
+        task, dataset = make_task(landscape.minima), in_wide(make_dataset(landscape))
+        plain = make_model(landscape)
         weights = expand_starts(config, landscape)
     else:
         task = find_task(config.task.name)
-        dataset = load_dataset(config, task, folders)
-        model = build_model(config, dataset)
+        dataset = in_wide(load_dataset(config, task, folders))
+        plain = build_model(config, dataset)
         weights = expand_initializers(config.initializers)
     _check_tuning(config, task)
     _check_probes(config)
+    plain, model = _in_precision(config, plain, dataset)
     params, model_state = models.fitted(
         config.model.name if config.model else config.task.name,
         *(model, task, dataset.train, dataset.outputs, dataset.name),
     )
-    parts = (model, task, params, model_state, dataset.train)
+    parts = (plain, task, params, model_state, dataset.train)
     what = f"model {config.model.name!r}" if config.model else "the cost function"
     network = call_with(what, lambda: models.network_of(*parts), {})
     for cell in weights:
         _check_weights(cell, params, network)
-    batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), np.float32)
-    cost = model_cost(model, params, model_state, batch)
+    batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), wide_dtype())
+    cost = model_cost(plain, params, model_state, batch)
     sweeps = expand_optimizers(config, len(dataset.train.inputs), cost, network, params)
     return Experiment(
         config=config,
@@ -242,14 +246,54 @@ def _own_dataset(spec: DatasetConfig, kind: data.TaskKind, split: data.SplitSpec
     return data.as_dataset(spec.name, made, kind=kind, split=split, **ours)
 
 
-def build_model(config: Config, dataset: Dataset) -> Model:
-    """The model of a config, with as many outputs as the data ask for."""
+def in_wide(dataset: Dataset) -> Dataset:
+    """The data set with its floating arrays in the dtype of weights; integers stay."""
+    if wide_dtype() == np.float32:
+        return dataset  # as all sources have it
+    parts = (dataset.train, dataset.val, dataset.test)
+    train, val, test = (models.floats_as(wide_dtype(), part) for part in parts)
+    return replace(dataset, train=train, val=val, test=test)
+
+
+def _in_precision(config: Config, plain: Model, dataset: Dataset) -> tuple[Model, Model]:
+    """The model in the dtype of its weights, which initializers see, and the one that trains."""
+    known = PRECISIONS[config.precision]
+    plain = models.with_precision(plain, wide=known.wide, compute=known.wide)
+    if known.compute == known.wide:
+        return plain, plain
+    model = plain if config.is_function else build_model(config, dataset, known.compute)
+    fits = _holds(known.compute, dataset.train.inputs)
+    options = {"wide": known.wide, "compute": known.compute, "cast_inputs": fits}
+    return plain, models.with_precision(model, **options)
+
+
+def _holds(dtype: str, inputs: np.ndarray) -> bool:
+    """Whether a floating dtype can take inputs: no whole numbers beyond those it has, as tokens."""
+    few = inputs[:CHECKED]
+    whole = np.issubdtype(inputs.dtype, np.floating) and bool((few == np.round(few)).all())
+    return not whole or float(np.abs(inputs).max()) <= 2 ** (jnp.finfo(dtype).nmant + 1)
+
+
+def build_model(config: Config, dataset: Dataset, dtype: str | None = None) -> Model:
+    """The model of a config, with as many outputs as the data ask for.
+
+    Args:
+        config: names it.
+        dataset: to learn.
+        dtype: of its layers, by default that of the weights.
+    """
     spec = config.model
     if spec is None:
         raise ConfigError("model is missing: what is to learn the task?")
     make = models.find_model(spec.name)
     check_options(f"model {spec.name!r}", make, spec.options, given=("outputs",))
     options = {"outputs": dataset.outputs, **spec.options}
+    if config.precision != "float32" and ":" not in spec.name and takes(make, "dtype"):
+        if (given := options.get("dtype", config.precision)) != config.precision:
+            raise ConfigError(
+                f"model.dtype is {given!r}, and precision {config.precision!r}; leave out the dtype"
+            )
+        options["dtype"] = dtype or PRECISIONS[config.precision].wide
     return models.as_model(call_with(f"model {spec.name!r}", make, options))
 
 

@@ -10,6 +10,7 @@ from initopt_jax.config import Config, InitializerConfig, SeedsConfig
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers.exact import exact_law
 from initopt_jax.names import OWN, lookup
+from initopt_jax.precision import wide_dtype
 from initopt_jax.sweep import Weights, distinct, expand_initializers
 from initopt_jax.tasks.cost_function import Landscape
 from initopt_jax.tasks.functions import Domain, Point
@@ -103,7 +104,7 @@ def _cell(
     label: str, hyperparameters: dict[str, float], place: Place, seeds: SeedsConfig
 ) -> Weights:
     """A cell whose law is the point itself, that of the first seed: what the audit looks at."""
-    first = place(np.array([seeds.first]))[0]
+    first = place(np.array([seeds.first]))[0].astype(wide_dtype())
 
     def draw(key: Any, shape: Shape, dtype: Any) -> Any:
         del key, shape

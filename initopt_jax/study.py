@@ -12,18 +12,20 @@ import xarray as xr
 
 from initopt_jax import report, sources, stats
 from initopt_jax.audit import check
-from initopt_jax.config import Config, differences, read_config, validate
+from initopt_jax.config import Config, differences, validate
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
-from initopt_jax.manifest import data_folders, new_manifest, obstacles, study_info
+from initopt_jax.manifest import CONFIG_BEFORE, data_folders, new_manifest, obstacles, study_info
 from initopt_jax.names import importable_from
+from initopt_jax.precision import in_precision
 from initopt_jax.preview import (
     Source,
     all_tiles,
     audit_experiment,
     initial_weights,
     prepare,
+    read,
 )
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import Layout, Store
@@ -147,16 +149,18 @@ def run(
         Interrupted: it was stopped, or the disk is full; run again to resume.
     """
     used = set_up_devices(devices)
-    store = Store(Path(out) if out else Path("runs") / _name(config, overrides))
+    known = read(config, overrides)
+    store = Store(Path(out) if out else Path("runs") / known.name)
     manifest = store.manifest() if store.exists else {}
-    experiment = prepare(
-        config,
-        overrides,
-        first=sources.folders(manifest.get("sources", {}), store.folder),
-        data_first=data_folders(manifest, store.folder),
-    )
-    with importable_from(*sources.roots(experiment.sources)):
-        return _carry_out(store, experiment, used, progress, stop or threading.Event())
+    with in_precision(known.precision):
+        experiment = prepare(
+            config,
+            overrides,
+            first=sources.folders(manifest.get("sources", {}), store.folder),
+            data_first=data_folders(manifest, store.folder),
+        )
+        with importable_from(*sources.roots(experiment.sources)):
+            return _carry_out(store, experiment, used, progress, stop or threading.Event())
 
 
 def _carry_out(
@@ -187,10 +191,6 @@ def _carry_out(
     return study
 
 
-def _name(source: Source, overrides: Sequence[str]) -> str:
-    return (source if isinstance(source, Config) else read_config(source, overrides)).name
-
-
 def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:
     evals = [tile.steps // experiment.programs[tile.program].eval_every for tile in tiles]
     coordinates = {"leaf": [name for name, _ in named_leaves(experiment.params)]}
@@ -209,7 +209,7 @@ def _refuse_changes(
 ) -> None:
     """One study, one config, one platform, one text of the user's files: bits must compare."""
     manifest = store.manifest()
-    changed = differences(manifest["config"], experiment.config.to_json())
+    changed = differences(CONFIG_BEFORE | manifest["config"], experiment.config.to_json())
     if changed:
         raise StudyError(
             "the folder holds a study with another config; what differs: "

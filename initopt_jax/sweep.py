@@ -19,6 +19,7 @@ from initopt_jax.initializers import Network
 from initopt_jax.names import find_initializer
 from initopt_jax.optimizers import resolve_optimizer
 from initopt_jax.options import call_with, grid, swept_axes
+from initopt_jax.precision import wide_dtype
 from initopt_jax.tasks.functions.starts import STARTS, Place
 from initopt_jax.types import Initializer, Law, ModelInitializer, PyTree, Transform
 
@@ -205,7 +206,7 @@ def _program_label(spec: OptimizerConfig, config: Config, batch: int | None) -> 
 def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelCost) -> int:
     """The tile width of a program: as the config gives it, else by rule."""
     if given is None:
-        return tile_width(jax.default_backend(), cost, batch)
+        return tile_width(jax.default_backend(), cost, batch, wide_dtype().itemsize)
     if isinstance(given, int):
         return given
     if program >= len(given):

@@ -17,6 +17,7 @@ from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.programs import Work
 from initopt_jax.errors import Interrupted
+from initopt_jax.precision import PRECISIONS
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import FinishedTile, Store
 from initopt_jax.types import Device
@@ -47,8 +48,9 @@ class Tally:
 
 def variables(experiment: Experiment) -> dict[str, records.Variable]:
     """The variables of a study's results."""
+    wide = PRECISIONS[experiment.config.precision].wide
     probes = {probe.name: probe.dims for probe in experiment.probes}
-    return records.variables(list(experiment.task.metrics), probes, experiment.target)
+    return records.variables(list(experiment.task.metrics), probes, experiment.target, wide)
 
 
 def make_work(experiment: Experiment, initial: FirstWeights) -> Work:

@@ -22,11 +22,13 @@ from initopt_jax.engine.plan import cut_tiles
 from initopt_jax.errors import ConfigError, StudyError
 from initopt_jax.manifest import data_folders, obstacles
 from initopt_jax.names import importable_from
+from initopt_jax.precision import in_precision
 from initopt_jax.preview import all_tiles, initial_weights, prepare
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import Store
 from initopt_jax.training import Recorder, make_work
 from initopt_jax.tree import named_leaves
+from initopt_jax.types import Device
 
 SAMPLE_SEED = 0
 LISTED = 12  # lane numbers that a message names
@@ -88,6 +90,23 @@ def verify(
     store = Store(Path(folder))
     manifest = store.manifest()
     used = set_up_devices(devices)
+    with in_precision(_precision(manifest)):
+        return _verify(store, manifest, used, sample, lanes)
+
+
+def _precision(manifest: Mapping[str, Any]) -> str:
+    """As the config in the manifest has it; whether that is whole is found out later."""
+    config = manifest.get("config")
+    return config.get("precision", "") if isinstance(config, dict) else ""
+
+
+def _verify(
+    store: Store,
+    manifest: Mapping[str, Any],
+    used: Sequence[Device],
+    sample: int | None,
+    lanes: Sequence[int],
+) -> Verification:
     experiment = _set_up(store, manifest)
     stored = store.dataset()
     _refuse_other(store, manifest, experiment, stored)

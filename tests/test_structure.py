@@ -39,7 +39,7 @@ LAYERS = (
     {"initializers", "modifiers"},
     {"transforms"},
     {"names", "options", "schedules"},
-    {"tree", "keys", "checks", "task_keys", "yaml_text", "metrics", "sources", "bits"},
+    {"tree", "keys", "checks", "task_keys", "yaml_text", "metrics", "sources", "bits", "precision"},
     {"types", "errors"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

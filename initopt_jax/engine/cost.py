@@ -8,6 +8,7 @@ import numpy as np
 
 from initopt_jax.engine.plan import Program
 from initopt_jax.engine.segment import LaneInputs, LaneState, make_lane_step, make_start
+from initopt_jax.precision import wide_dtype
 from initopt_jax.types import Dataset, Model, PyTree, Task
 
 
@@ -46,7 +47,7 @@ def tile_shapes(
     params, state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((width, *np.shape(leaf)), leaf.dtype), (params, state)
     )
-    scalar: Any = jax.ShapeDtypeStruct((width,), np.float32)
+    scalar: Any = jax.ShapeDtypeStruct((width,), wide_dtype())
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), width))
     inputs = LaneInputs({name: scalar for name in program.hyperparameters}, keys)  # noqa: C420
     return jax.eval_shape(make_start(program.make_transform), params, state, inputs), inputs

@@ -79,13 +79,14 @@ class Tile:
         return np.pad(self.lanes, (0, width - len(self.lanes)), mode="edge")
 
 
-def tile_width(platform: str, cost: ModelCost, batch: int) -> int:
+def tile_width(platform: str, cost: ModelCost, batch: int, number_bytes: int = 4) -> int:
     """The tile width by rule, from platform, model and batch size, never by timing.
 
-    The largest power of two, up to 16 on CPU and 512 elsewhere, for which four float32 copies of
+    The largest power of two, up to 16 on CPU and 512 elsewhere, for which four copies of
     all lanes' weights (weights, gradients, two accumulators) stay within 8 MiB on CPU and 1 GiB
     elsewhere, and the activations of their batches within 4 MiB and 1 GiB. On CPU up to 2048 lanes
-    of a model of at most four weights, such as a point on a cost function.
+    of a model of at most four weights, such as a point on a cost function. Twice the bytes of a
+    number, half the lanes.
 
     >>> digits = ModelCost(parameters=8_970, activations=406, flops=17_664)
     >>> tile_width("cpu", digits, 64), tile_width("cpu", digits, 1_078)
@@ -98,9 +99,11 @@ def tile_width(platform: str, cost: ModelCost, batch: int) -> int:
     cpu = platform == "cpu"
     few = CPU_WIDTH_OF_FEW if cost.parameters <= FEW_PARAMETERS else CPU_WIDTH
     most = few if cpu else ACCELERATOR_WIDTH
-    weights = (CPU_WEIGHT_BYTES if cpu else ACCELERATOR_BYTES) // (16 * max(cost.parameters, 1))
+    weights = (CPU_WEIGHT_BYTES if cpu else ACCELERATOR_BYTES) // (
+        4 * number_bytes * max(cost.parameters, 1)
+    )
     activations = CPU_ACTIVATION_BYTES if cpu else ACCELERATOR_BYTES
-    fitting = min(weights, activations // (4 * batch * max(cost.activations, 1)))
+    fitting = min(weights, activations // (number_bytes * batch * max(cost.activations, 1)))
     return max(1, min(most, 2 ** int(math.log2(max(fitting, 1)))))
 
 

@@ -41,6 +41,7 @@ class StartingPoints:
     ):
         self._places = places
         self._structure = jax.tree.structure(shapes)
+        self._dtype = jax.tree.leaves(shapes)[0].dtype
         self._lock = threading.Lock()
         self._blocks: dict[tuple[int, int], PyTree] = {}
         paths = [path for path, _ in named_leaves(shapes)]
@@ -90,7 +91,7 @@ class StartingPoints:
     def _of_cell(self, cell: int, seeds: np.ndarray, device: Device) -> PyTree:
         place = self._places[cell]
         if place:
-            return jax.tree.unflatten(self._structure, [place(seeds)])
+            return jax.tree.unflatten(self._structure, [place(seeds).astype(self._dtype)])
         numbers, of_block = np.unique(seeds // BLOCK, return_inverse=True)
         blocks = [self._block(cell, int(number), device) for number in numbers]
         row = seeds % BLOCK

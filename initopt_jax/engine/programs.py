@@ -23,6 +23,7 @@ from initopt_jax.engine.segment import (
 from initopt_jax.errors import OutOfMemory, byte_size
 from initopt_jax.keys import stream_key
 from initopt_jax.metrics import Target
+from initopt_jax.precision import wide_dtype
 from initopt_jax.types import Dataset, Device, Model, PyTree, Split, Task
 
 Probe = Callable[[PyTree], jax.Array]
@@ -102,7 +103,7 @@ class Programs:
         shapes = (
             state,
             inputs,
-            jax.ShapeDtypeStruct((width,), np.float32),
+            jax.ShapeDtypeStruct((width,), wide_dtype()),
             train,
             jax.ShapeDtypeStruct(batches, np.int32),
         )
@@ -178,4 +179,4 @@ def to_chunks(split: Split, at_most: int | None = None) -> Chunks:
         padding = [(0, count * size - examples)] + [(0, 0)] * (array.ndim - 1)
         return np.pad(array, padding).reshape(count, size, *array.shape[1:])
 
-    return Chunks(*map(cut, (split.inputs, split.targets, np.ones(examples, np.float32))))
+    return Chunks(*map(cut, (split.inputs, split.targets, np.ones(examples, wide_dtype()))))

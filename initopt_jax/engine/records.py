@@ -20,20 +20,30 @@ class Variable:
 
 
 def variables(
-    metrics: Sequence[str], probes: Mapping[str, Sequence[str]], target: Target | None
+    metrics: Sequence[str],
+    probes: Mapping[str, Sequence[str]],
+    target: Target | None,
+    dtype: str = "float32",
 ) -> dict[str, Variable]:
-    """Every variable of a study's results. `probes` maps a probe to its dimensions after `lane`."""
+    """Every variable of a study's results.
+
+    Args:
+        metrics: of the task.
+        probes: a probe's name to its dimensions after `lane` and `eval`.
+        target: what counts as reached, where there is one.
+        dtype: of what is measured.
+    """
     curves = [f"{split}_{metric}" for split in ("train", "val") for metric in metrics]
     table = {
         "step": Variable(CURVE, "float64"),
         "examples_seen": Variable(CURVE, "float64"),
-        "batch_loss": Variable(CURVE),
-        **{name: Variable(CURVE) for name in curves},
-        **{f"test_{metric}": Variable(LANE) for metric in metrics},
+        "batch_loss": Variable(CURVE, dtype),
+        **{name: Variable(CURVE, dtype) for name in curves},
+        **{f"test_{metric}": Variable(LANE, dtype) for metric in metrics},
         "diverged": Variable(LANE, "bool"),
         "diverged_step": Variable(LANE, "float64"),
         "flops_per_step": Variable(LANE, "float64"),
-        **{name: Variable((*CURVE, *dims)) for name, dims in probes.items()},
+        **{name: Variable((*CURVE, *dims), dtype) for name, dims in probes.items()},
     }
     if target:
         table |= {

@@ -16,6 +16,7 @@ from initopt_jax.engine.plan import Program, Tile
 from initopt_jax.engine.programs import Programs, Work, memory_limit, out_of_memory, to_chunks
 from initopt_jax.engine.segment import LaneInputs, LaneState
 from initopt_jax.errors import OutOfMemory
+from initopt_jax.precision import wide_dtype
 from initopt_jax.types import Device, PyTree
 
 SAVE_ON_STOP = 1.0  # seconds of unsaved work from which a stopped tile is checkpointed
@@ -167,7 +168,7 @@ class Worker:
         }
         record["diverged_step"] = np.full(program.width, -1, np.int32)
         record["last_eval"] = np.full(program.width, OPEN, np.int32)
-        loss = jnp.zeros(program.width, jnp.float32, device=self.device)
+        loss = jnp.zeros(program.width, wide_dtype(), device=self.device)
         run = Run(tile, program, state, inputs, 0, loss, record)
         if self.work.early_stop:
             self._close(run, self._done(run))
@@ -207,7 +208,7 @@ class Worker:
             (params, _stack(state), table.noise_seed[lanes].astype(np.uint32)), self.device
         )
         hyper = {
-            name: table.hyperparameters[name][lanes].astype(np.float32)
+            name: table.hyperparameters[name][lanes].astype(wide_dtype())
             for name in program.hyperparameters
         }
         inputs = LaneInputs(jax.device_put(hyper, self.device), self.programs.keys(stacked[2]))

@@ -16,6 +16,7 @@ from initopt_jax.models.adapter import as_model, brings_weights, from_linen, is_
 from initopt_jax.models.fit import fitted
 from initopt_jax.models.layers import network_of
 from initopt_jax.models.nnx_adapter import from_nnx
+from initopt_jax.models.precision import floats_as, with_precision
 from initopt_jax.names import import_object, lookup
 from initopt_jax.types import Model
 
@@ -26,11 +27,13 @@ __all__ = [
     "brings_weights",
     "find_model",
     "fitted",
+    "floats_as",
     "from_linen",
     "from_nnx",
     "is_model",
     "network_of",
     "param_shapes",
+    "with_precision",
 ]
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from initopt_jax.errors import ConfigError
+from initopt_jax.precision import wide_dtype
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Model, PyTree, Shape, Split, Task
 
@@ -63,7 +64,7 @@ def fitted(
     require_steady(name, model, forms, train.inputs.shape[1:])
     state = forms.state
     if jax.tree.leaves(state):
-        first = np.zeros((2, *train.inputs.shape[1:]), np.float32)
+        first = np.zeros((2, *train.inputs.shape[1:]), wide_dtype())
         state = jax.tree.map(np.asarray, model.init(jax.random.key(0), first)[1])
     return forms.params, state
 
@@ -161,7 +162,7 @@ def require_steady(name: str, model: Model, forms: Forms, shape: Shape, batch: i
 
 
 def _batch(shape: Shape, batch: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((batch, *shape), np.float32)
+    return jax.ShapeDtypeStruct((batch, *shape), wide_dtype())
 
 
 def _traced(name: str, what: str, function: Callable[..., Any], *given: Any) -> Any:

@@ -93,7 +93,8 @@ def mlp(
         hidden: width of each hidden layer, at least 1; empty for none.
         activation: a name of `ACTIVATIONS`. `gelu` is the exact one, `leaky_relu` has slope 0.01.
         use_bias: whether layers have a bias.
-        dtype: of the computation: `float32`, `bfloat16`, or `float64` where x64 is enabled.
+        dtype: of the computation: `float32`, `bfloat16`, or `float64` where x64 is enabled. In a
+            study of another precision than float32 it is that precision's.
 
     Returns:
         The model. Its own `init` draws LeCun normal kernels and zero biases (Flax's default).
@@ -164,6 +165,6 @@ def compute_dtype(name: str) -> Any:
         raise ConfigError(unknown_name("dtype", name, DTYPES))
     if name == "float64" and not jax.config.read("jax_enable_x64"):
         raise ConfigError(
-            "dtype float64 needs JAX_ENABLE_X64=1; without it JAX computes in float32"
+            "dtype float64 needs a study of precision float64 (outside studies: JAX_ENABLE_X64=1)"
         )
     return jnp.dtype(name)

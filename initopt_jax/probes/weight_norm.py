@@ -10,10 +10,10 @@ def weight_norm(params: PyTree) -> Array:
     """Frobenius norm of every parameter leaf, `||W|| = sqrt(sum of squares)`.
 
     Args:
-        params: one network's parameters; any floating dtype, summed in float32.
+        params: one network's parameters; any floating dtype, summed in float32 at least.
 
     Returns:
-        float32 [leaf], in the order of `jax.tree.leaves`.
+        [leaf], float32, or float64 for float64 weights, in the order of `jax.tree.leaves`.
 
     Reference:
         Golub and Van Loan (2013), Matrix Computations, section 2.3.
@@ -23,4 +23,5 @@ def weight_norm(params: PyTree) -> Array:
     [5.0]
     """
     leaves = jax.tree.leaves(params)
-    return jnp.stack([jnp.sqrt(jnp.sum(jnp.square(leaf.astype(jnp.float32)))) for leaf in leaves])
+    wide = jnp.result_type(jnp.float32, *leaves)
+    return jnp.stack([jnp.sqrt(jnp.sum(jnp.square(leaf.astype(wide)))) for leaf in leaves])

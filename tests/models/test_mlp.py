@@ -131,7 +131,7 @@ def test_bfloat16_computes_low_and_keeps_float32_parameters(inputs):
 
 
 def test_float64_needs_x64(inputs):
-    with pytest.raises(ConfigError, match="float64 needs JAX_ENABLE_X64=1"):
+    with pytest.raises(ConfigError, match="float64 needs a study of precision float64"):
         mlp(outputs=4, dtype="float64")
     with jax.enable_x64(True):
         model = mlp(outputs=4, hidden=(7,), dtype="float64")

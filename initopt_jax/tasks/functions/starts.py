@@ -52,7 +52,7 @@ def make_grid(box: Domain, side: int, first: int = 0) -> Place:
         share[inside] = steps[inside] / (side - 1) if side > 1 else 0.5
         share[~inside] = [_random_share(int(seed)) for seed in np.asarray(seeds)[~inside]] or 0.0
         low, high = np.array(box[0::2]), np.array(box[1::2])
-        return (low + share * (high - low)).astype(np.float32)
+        return low + share * (high - low)
 
     return place
 
@@ -61,7 +61,7 @@ def make_fixed(point: Point) -> Place:
     """`(seeds [n]) -> points [n, 2]`: the same point for every seed."""
 
     def place(seeds: np.ndarray) -> np.ndarray:
-        return np.tile(np.array(point, np.float32), (len(seeds), 1))
+        return np.tile(np.array(point, np.float64), (len(seeds), 1))
 
     return place
 
