@@ -15,6 +15,7 @@ from initopt_jax.conformance import Finding
 from initopt_jax.data import describe
 from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
+from initopt_jax.engine.feed import split_bytes
 from initopt_jax.engine.initial import FirstWeights, InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.engine.points import StartingPoints
@@ -168,7 +169,10 @@ class ProgramPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study would do. `bytes` is rough: data, and the largest tile twice, per device."""
+    """What a study would do. `bytes` is rough: data, and the largest tile twice, per device.
+
+    streamed: whether the training split is too large for `device_data` and stays on the host.
+    """
 
     name: str
     lanes: int
@@ -177,6 +181,7 @@ class Plan:
     devices: int
     dataset: dict[str, Any]
     programs: tuple[ProgramPlan, ...]
+    streamed: bool
     bytes: int
 
 
@@ -200,8 +205,9 @@ def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None =
                 bytes=tile_bytes(program, experiment.params, experiment.model_state),
             )
         )
-    splits = (experiment.dataset.train, experiment.dataset.val, experiment.dataset.test)
-    data = sum(array.nbytes for split in splits for array in split)
+    limit = experiment.config.device_bytes
+    train = split_bytes(experiment.dataset.train)
+    data = sum(map(split_bytes, (experiment.dataset.val, experiment.dataset.test)))
     return Plan(
         name=experiment.config.name,
         lanes=len(experiment.lanes),
@@ -210,5 +216,6 @@ def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None =
         devices=len(used),
         dataset=describe(experiment.dataset),
         programs=tuple(rows),
-        bytes=len(used) * (2 * data + 2 * max(row.bytes for row in rows)),
+        streamed=experiment.streamed,
+        bytes=len(used) * (2 * (data + min(train, limit)) + 2 * max(row.bytes for row in rows)),
     )
