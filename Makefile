@@ -14,10 +14,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv study test lint format types doctest bench scaling bench-compile bench-init bench-resnet parity lock clean
+.PHONY: help venv study test lint format types doctest bench scaling bench-compile bench-init bench-resnet bench-streaming parity lock clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: PYTHON=$(PYTHON), ARGS (to study, test, bench), WORKERS=$(WORKERS) (test)"
 
 venv: $(STAMP) ## Make .venv with the pinned packages and this checkout
@@ -69,6 +69,9 @@ parity: $(BENCH_STAMP) ## Compare steps with Optax, PyTorch and Keras; write doc
 
 bench-resnet: $(BENCH_STAMP) ## Compare a small ResNet-9 with PyTorch (own environment)
 	$(BENCH)/bin/python -m benchmarks.resnet $(ARGS)
+
+bench-streaming: $(BENCH_STAMP) ## Measure what streaming a training split costs (own environment)
+	$(BENCH)/bin/python -m benchmarks.streaming $(ARGS)
 
 $(BENCH_STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c "$(CHECK_PYTHON)" || { echo "Python 3.11 or newer is needed" >&2; exit 1; }

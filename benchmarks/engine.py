@@ -171,6 +171,7 @@ def steady_rate(
     width: int | None = None,
     devices: int | None = None,
     rate: float = 1e11,
+    **keys: Any,
 ) -> float:
     """Lane-steps per second while one tile per device trains; nothing else is in the time.
 
@@ -184,12 +185,13 @@ def steady_rate(
         width: lanes of a tile; by default the rule's.
         devices: how many; by default all.
         rate: a guess of operations per second, for the length of segments only.
+        keys: further ones of the config.
     """
     used = set_up_devices(devices)
     width = width or rule_width(workload)
     every = segment_length(step_flops(workload), width * len(used), rate)
     config = study_config(workload, width * len(used), 4000 * every, tile_width=width)
-    config |= {"eval_every": every, "eval_train": 32, "probes": [], "audit": False}
+    config |= {"eval_every": every, "eval_train": 32, "probes": [], "audit": False, **keys}
     config["task"] |= {"split": {"val": 0.02, "test": 0.02}}
     known = prepare(config)
     first = initial_weights(known)(0, 0)  # the same for every lane: drawing is not what is timed

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -20,13 +21,21 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from initopt_jax.errors import ConfigError, nearest
+from initopt_jax.errors import ConfigError, nearest, parse_size
 from initopt_jax.task_keys import COST_FUNCTION, of_config, of_task
 from initopt_jax.yaml_text import parse_yaml
 
 MAX_SEED = 1_000_000  # reported seeds lie below, tuning seeds start here: they never meet
+
+
+def _checked_size(text: str) -> str:
+    parse_size(text)
+    return text
+
+
 Count = Annotated[int, Field(ge=1, strict=True)]
 Name = Annotated[str, Field(min_length=1)]
+Size = Annotated[str, AfterValidator(_checked_size)]
 
 
 class _Strict(BaseModel):
@@ -238,6 +247,8 @@ class Config(_Strict):
         tile_width: lanes of a tile, or a list with one number per program; by default a rule of
             platform, model and batch size.
         checkpoint_every: seconds between checkpoints of one tile.
+        device_data: how much training data a device may hold, such as `512MiB`; a training split
+            that takes more is streamed. Changes no numbers.
         early_stop: a lane ends at the evaluation at which it has diverged or reached the target;
             the steps before stay the same to the bit.
         audit: check every parameter leaf's distribution before training.
@@ -258,6 +269,7 @@ class Config(_Strict):
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     tile_width: Count | list[Count] | None = None
     checkpoint_every: float = Field(default=30.0, gt=0)
+    device_data: Size = "2GiB"
     early_stop: bool = False
     audit: bool = True
 
@@ -273,6 +285,11 @@ class Config(_Strict):
     ) -> ModelConfig | None:
         task = info.data.get("task")
         return value if task is None or task.name == COST_FUNCTION else _there(value)
+
+    @property
+    def device_bytes(self) -> int:
+        """`device_data` in bytes."""
+        return parse_size(self.device_data)
 
     @property
     def is_function(self) -> bool:

@@ -1,7 +1,10 @@
 """Errors that are the user's to mend, and the one way their messages are worded."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 class ConfigError(ValueError):
@@ -60,3 +63,19 @@ def byte_size(count: float) -> str:
         if count >= size:
             return f"{count / size:,.1f} {unit}"
     return f"{count / 2**10:,.1f} KiB"
+
+
+def parse_size(text: str) -> int:
+    """The bytes of a size such as people write it: a number with KiB, MiB, GiB or TiB.
+
+    Raises:
+        ValueError: it is none, or less than a byte.
+
+    >>> parse_size("512MiB"), parse_size("1.5 GiB")
+    (536870912, 1610612736)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|TiB)", text)
+    size = int(float(found[1]) * 1024 ** (1 + UNITS.index(found[2]))) if found else 0
+    if size < 1:
+        raise ValueError(f"must be a size such as 512MiB or 2GiB ({', '.join(UNITS)})")
+    return size

@@ -128,6 +128,7 @@ def new_manifest(
         "sources": sources.to_json(experiment.sources, folder),
         "data_root": root and sources.place(root, folder),
         "devices": len(devices),
+        "streamed": experiment.streamed,
         "lanes": len(experiment.lanes),
         "tiles": len(tiles),
         "parameters": experiment.parameters,

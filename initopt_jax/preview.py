@@ -16,6 +16,7 @@ from initopt_jax.conformance.examples import made_up, of_dataset
 from initopt_jax.data import describe, find_source
 from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
+from initopt_jax.engine.feed import split_bytes
 from initopt_jax.engine.initial import FirstWeights, InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.engine.points import StartingPoints
@@ -237,7 +238,10 @@ class ProgramPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study would do. `bytes` is rough: data, and the largest tile twice, per device."""
+    """What a study would do. `bytes` is rough: data, and the largest tile twice, per device.
+
+    streamed: whether the training split is too large for `device_data` and stays on the host.
+    """
 
     name: str
     lanes: int
@@ -246,6 +250,7 @@ class Plan:
     devices: int
     dataset: dict[str, Any]
     programs: tuple[ProgramPlan, ...]
+    streamed: bool
     bytes: int
 
 
@@ -274,8 +279,9 @@ def _plan(source: Source, overrides: Sequence[str], devices: int) -> Plan:
                 bytes=tile_bytes(program, experiment.params, experiment.model_state),
             )
         )
-    splits = (experiment.dataset.train, experiment.dataset.val, experiment.dataset.test)
-    data = sum(array.nbytes for split in splits for array in split)
+    limit = experiment.config.device_bytes
+    train = split_bytes(experiment.dataset.train)
+    data = sum(map(split_bytes, (experiment.dataset.val, experiment.dataset.test)))
     return Plan(
         name=experiment.config.name,
         lanes=len(experiment.lanes),
@@ -284,5 +290,6 @@ def _plan(source: Source, overrides: Sequence[str], devices: int) -> Plan:
         devices=devices,
         dataset=describe(experiment.dataset),
         programs=tuple(rows),
-        bytes=devices * (2 * data + 2 * max(row.bytes for row in rows)),
+        streamed=experiment.streamed,
+        bytes=devices * (2 * (data + min(train, limit)) + 2 * max(row.bytes for row in rows)),
     )

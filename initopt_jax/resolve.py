@@ -19,7 +19,8 @@ import pandas as pd
 from initopt_jax import data, models, probes, tasks
 from initopt_jax.config import Config, DatasetConfig, TargetConfig
 from initopt_jax.engine.model_cost import model_cost
-from initopt_jax.engine.plan import LaneTable, Program
+from initopt_jax.engine.plan import LaneTable, Program, cut_tiles
+from initopt_jax.engine.streaming import check_streamed, is_streamed, seeds_at_once
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers import Network, initialize, match_rules
 from initopt_jax.metrics import Target
@@ -79,6 +80,11 @@ class Experiment:
         """Number of weights of one network."""
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.params))
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the training split is too large for `device_data`, and so stays on the host."""
+        return is_streamed(self.dataset, self.config.device_bytes)
+
     def lane_table(self) -> LaneTable:
         """The lanes as the engine takes them."""
         prefix = "optimizer."
@@ -124,7 +130,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), wide_dtype())
     cost = model_cost(plain, params, model_state, batch)
     sweeps = expand_optimizers(config, len(dataset.train.inputs), cost, network, params)
-    return Experiment(
+    made = Experiment(
         config=config,
         dataset=dataset,
         task=task,
@@ -140,6 +146,21 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         sources=collect(own_modules(config.to_json())),
         landscape=landscape,
         data_root=_data_root(config, folders),
+    )
+    if made.streamed:
+        _check_streamed(made)
+    return made
+
+
+def _check_streamed(made: Experiment) -> None:
+    lanes = made.lane_table()
+    tiles = cut_tiles(made.programs, lanes, np.arange(len(lanes)))
+    check_streamed(
+        made.dataset,
+        made.programs,
+        seeds_at_once(tiles, lanes),
+        limit=made.config.device_bytes,
+        eval_train=made.config.eval_train,
     )
 
 

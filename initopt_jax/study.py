@@ -209,7 +209,12 @@ def _refuse_changes(
 ) -> None:
     """One study, one config, one platform, one text of the user's files: bits must compare."""
     manifest = store.manifest()
-    changed = differences(CONFIG_BEFORE | manifest["config"], experiment.config.to_json())
+    # Where training data lie changes no numbers, and may have to change to go on.
+    was, now = (
+        CONFIG_BEFORE | config | {"device_data": None}
+        for config in (manifest["config"], experiment.config.to_json())
+    )
+    changed = differences(was, now)
     if changed:
         raise StudyError(
             "the folder holds a study with another config; what differs: "

@@ -67,6 +67,7 @@ def make_work(experiment: Experiment, initial: FirstWeights) -> Work:
         probes={probe.name: probe.measure for probe in experiment.probes},
         eval_train=experiment.config.eval_train,
         checkpoint_every=experiment.config.checkpoint_every,
+        device_data=experiment.config.device_bytes,
         early_stop=experiment.config.early_stop,
         stop_at=experiment.target,
     )
@@ -149,6 +150,7 @@ def train(
     began = time.perf_counter()
     tally = _tally(tiles, done)
     recorder = Recorder(experiment)
+    manifest["streamed"] = experiment.streamed  # as of this run: it changes no numbers
     store.write_manifest(manifest | {"status": "running"})
     work = make_work(experiment, initial)
     ledger = _Ledger(store, experiment.config.checkpoint_every)

@@ -5,6 +5,8 @@ compilation, and is the same on every platform, so that a lane on a GPU sees the
 on a CPU. Philox's raw output is fixed by its definition; sorting it gives a permutation.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from initopt_jax.keys import stable_hash
@@ -27,19 +29,24 @@ def epoch_orders(data_seed: int, first: int, epochs: int, examples: int) -> np.n
 
 
 def batch_indices(
-    data_seed: int, first_step: int, steps: int, examples: int, batch_size: int
+    data_seed: int,
+    first_step: int,
+    steps: int,
+    examples: int,
+    batch_size: int,
+    orders_of: Callable[[int, int, int, int], np.ndarray] = epoch_orders,
 ) -> np.ndarray:
     """Example numbers of consecutive steps: int32 [steps, batch_size].
 
     Each epoch visits `examples // batch_size` full batches of a fresh permutation; the remainder is
-    left out of that epoch.
+    left out of that epoch. `orders_of` is `epoch_orders`, or one that remembers what it gave.
 
     >>> batch_indices(0, 3, 2, examples=8, batch_size=4).shape
     (2, 4)
     """
     per_epoch = examples // batch_size
     first, last = first_step // per_epoch, (first_step + steps - 1) // per_epoch
-    orders = epoch_orders(data_seed, first, last - first + 1, examples)
+    orders = orders_of(data_seed, first, last - first + 1, examples)
     batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
     skipped = first_step - first * per_epoch
     return batches[skipped : skipped + steps]

@@ -16,6 +16,7 @@ from initopt_jax.engine.events import Checkpoint, Event
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.programs import Programs, Work
 from initopt_jax.engine.schedule import Schedule
+from initopt_jax.engine.streaming import seeds_at_once
 from initopt_jax.engine.worker import Worker
 from initopt_jax.types import Device
 
@@ -64,11 +65,12 @@ def run_tiles(
     examples = len(work.dataset.train.inputs)
     schedule = Schedule(work.programs, tiles, examples=examples, devices=len(devices))
     programs = Programs(work, devices)
+    seeds = seeds_at_once(tiles, work.lanes)
 
     def drive(number: int, device: Device) -> None:
         try:
             with jax.default_matmul_precision(MATMUL_PRECISION):  # a setting of each thread
-                worker = Worker(work, programs, device, outbox.put, stop)
+                worker = Worker(work, programs, device, outbox.put, stop, seeds)
                 while not stop.is_set():
                     tile = schedule.next_tile(set(worker.compiled), number)
                     if tile is None:

@@ -1,5 +1,6 @@
 """The jitted functions of a study, and what one of its training programs takes in memory."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
+from initopt_jax.engine.feed import Piece, split_bytes
 from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.engine.segment import (
@@ -40,6 +42,7 @@ class Work:
         probes: name to `(params of one lane) -> array`.
         eval_train: at most so many training examples measure `train_*`.
         checkpoint_every: seconds between checkpoints of a tile.
+        device_data: bytes of training data on a device; a larger training split is streamed.
         stop_at: with early stop, the target at which a lane ends; it also ends where it diverged.
         early_stop: whether lanes end before their last step.
     """
@@ -55,6 +58,7 @@ class Work:
     probes: Mapping[str, Probe]
     eval_train: int
     checkpoint_every: float
+    device_data: float = math.inf
     early_stop: bool = False
     stop_at: Target | None = None
 
@@ -90,31 +94,31 @@ class Programs:
         )
         self.keys = jax.jit(jax.vmap(lambda seed: stream_key(seed, "noise")))
 
-    def compile_segment(self, program: Program, train: Split, device: Device) -> Any:
+    def compile_segment(
+        self, program: Program, piece: Piece, device: Device, *, spare: int = 0
+    ) -> Any:
         """A training program compiled for a device, from shapes alone: nothing is allocated.
+
+        Args:
+            program: to compile.
+            piece: the data and batches that it takes, or their shapes.
+            device: where.
+            spare: bytes that the data take besides.
 
         Raises:
             OutOfMemory: XLA says that it takes more memory than the device has.
         """
         work = self._work
         state, inputs = tile_shapes(program, work.shapes, work.model_state, program.width)
-        steps, width = program.segment_steps, program.width
-        batches = (steps,) if program.batch_size is None else (steps, width, program.batch_size)
-        shapes = (
-            state,
-            inputs,
-            jax.ShapeDtypeStruct((width,), wide_dtype()),
-            train,
-            jax.ShapeDtypeStruct(batches, np.int32),
-        )
+        shapes = (state, inputs, jax.ShapeDtypeStruct((program.width,), wide_dtype()), *piece)
         placed = jax.sharding.SingleDeviceSharding(device)
         on_device = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), shapes
         )
         compiled = self.segment[program.index].lower(*on_device).compile()
-        needed = memory_needed(compiled)
+        needed = memory_needed(compiled) + spare
         if needed > (limit := memory_limit(device, self.sharing)):
-            data = sum(array.nbytes for array in train)  # the same at every width
+            data = split_bytes(piece.data) + spare  # the same at every width
             raise OutOfMemory(out_of_memory(program, device, needed, limit, data))
         return compiled
 

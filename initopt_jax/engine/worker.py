@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from initopt_jax.engine.batches import tile_indices
 from initopt_jax.engine.events import Checkpoint, Compiled, Event, Finished, Progress, Saved
+from initopt_jax.engine.feed import Feed, Piece, Resident
 from initopt_jax.engine.plan import Program, Tile
 from initopt_jax.engine.programs import Programs, Work, memory_limit, out_of_memory, to_chunks
 from initopt_jax.engine.segment import LaneInputs, LaneState
+from initopt_jax.engine.streaming import Streamed, is_streamed
 from initopt_jax.errors import OutOfMemory
 from initopt_jax.precision import wide_dtype
 from initopt_jax.types import Device, PyTree
@@ -36,6 +38,7 @@ class Run:
         record: on the host, per variable: curves [W, E, ...], NaN behind the last evaluation; and
             [W], test metrics, `diverged_step` and `last_eval`, the evaluation at which the lane
             ended, OPEN before that.
+        pieces: the training examples of the steps to come.
         measured: evaluated on the device, not yet fetched.
     """
 
@@ -46,6 +49,7 @@ class Run:
     step: int
     interval_loss: jax.Array
     record: dict[str, np.ndarray]
+    pieces: Iterator[Piece] = field(default_factory=lambda: iter(()))
     measured: dict[str, jax.Array] = field(default_factory=dict)
 
     @property
@@ -60,18 +64,31 @@ class Run:
 
 
 class Worker:
-    """One device. `run` trains a tile; events go to `emit`; `stop` ends at the next segment."""
+    """One device. `run` trains a tile; events go to `emit`; `stop` ends at the next segment.
+
+    `seeds` is how many data seeds a tile holds at most, per program (`streaming.seeds_at_once`).
+    """
 
     def __init__(
-        self, work: Work, programs: Programs, device: Device, emit: Emit, stop: threading.Event
+        self,
+        work: Work,
+        programs: Programs,
+        device: Device,
+        emit: Emit,
+        stop: threading.Event,
+        seeds: Mapping[int, int],
     ):
         self.work, self.programs, self.device = work, programs, device
         self.emit, self.stop = emit, stop
-        self.compiled: dict[int, Any] = {}
+        self.compiled: dict[int, dict[int, Any]] = {}  # by program, by steps
         self._written = threading.Event()  # whether the last finished tile was written down
         self._written.set()
         data = work.dataset
-        self.train = jax.device_put(data.train, device)
+        self.feed: Feed = (
+            Streamed(data.train, work.lanes, seeds, work.device_data, device)
+            if is_streamed(data, work.device_data)
+            else Resident(data.train, work.lanes, device)
+        )
         self.curve_splits = jax.device_put(
             {"train": to_chunks(data.train, work.eval_train), "val": to_chunks(data.val)}, device
         )
@@ -93,22 +110,15 @@ class Worker:
             raise OutOfMemory(out_of_memory(program, self.device, 0, limit)) from error
 
     def _run(self, tile: Tile, program: Program, checkpoint: Checkpoint | None) -> None:
-        began = saved = time.perf_counter()
+        began = time.perf_counter()
         segment = self._compiled(program)
-        run = self._begin(tile, program)
-        if checkpoint:
-            self._take_up(run, checkpoint)
-        while not run.over:
-            self._advance(run, segment)
-            stopping = self.stop.is_set() and not run.over
-            patience = SAVE_ON_STOP if stopping else self.work.checkpoint_every
-            if not run.over and time.perf_counter() - saved > patience:
-                self._fetch(run)
-                # Waiting for it to be written costs milliseconds every `checkpoint_every` seconds,
-                # and means that a kill loses no segment before the one under way.
-                self.emit(Saved(tile, _checkpoint(run))).wait()
-                saved = time.perf_counter()
-            if stopping:
+        step = checkpoint.step if checkpoint else 0
+        with closing(self.feed.pieces(tile, program, step)) as pieces:
+            run = self._begin(tile, program)
+            run.pieces = pieces
+            if checkpoint:
+                self._take_up(run, checkpoint)
+            if not self._train(run, segment):
                 return
         self._fetch(run)
         self._close(run, run.record["last_eval"] == OPEN)
@@ -117,19 +127,36 @@ class Worker:
         seconds = time.perf_counter() - began
         self._written = self.emit(Finished(tile, record, seconds, skipped))
 
+    def _train(self, run: Run, segment: Callable[..., Any]) -> bool:
+        """All segments, with checkpoints when they are due; False where it was stopped before."""
+        saved = time.perf_counter()
+        while not run.over:
+            self._advance(run, segment)
+            stopping = self.stop.is_set() and not run.over
+            patience = SAVE_ON_STOP if stopping else self.work.checkpoint_every
+            if not run.over and time.perf_counter() - saved > patience:
+                self._fetch(run)
+                # Waiting for it to be written costs milliseconds every `checkpoint_every` seconds,
+                # and means that a kill loses no segment before the one under way.
+                self.emit(Saved(run.tile, _checkpoint(run))).wait()
+                saved = time.perf_counter()
+            if stopping:
+                return False
+        return True
+
     def _advance(self, run: Run, segment: Callable[..., Any]) -> None:
         """One segment, and the evaluation where one is due.
 
         The host stays one segment ahead: what a segment measured is fetched after the next one was
         dispatched, so that the device need not wait for it. With early stop it is fetched at once.
         """
-        program, previous = run.program, run.interval_loss
-        batches = jax.device_put(self._batches(run), self.device)
-        run.state, run.interval_loss = segment(
-            run.state, run.inputs, run.interval_loss, self.train, batches
-        )
-        self._fetch(run)
-        previous.block_until_ready()
+        program, done = run.program, 0
+        while done < program.segment_steps:
+            previous, piece = run.interval_loss, next(run.pieces)
+            run.state, run.interval_loss = segment(run.state, run.inputs, previous, *piece)
+            self._fetch(run)
+            previous.block_until_ready()
+            done += len(piece.batches)
         self._written.wait()  # one finished tile at most is on its way to the disk
         self.emit(Progress(run.tile.index, program.segment_steps * len(run.tile.lanes)))
         run.step += program.segment_steps
@@ -214,26 +241,21 @@ class Worker:
         inputs = LaneInputs(jax.device_put(hyper, self.device), self.programs.keys(stacked[2]))
         return self.programs.start[program.index](*stacked[:2], inputs), inputs
 
-    def _batches(self, run: Run) -> np.ndarray:
-        program = run.program
-        if program.batch_size is None:
-            return np.arange(run.step, run.step + program.segment_steps, dtype=np.int32)
-        return tile_indices(
-            self.work.lanes.data_seed[run.tile.padded(program.width)],
-            run.step,
-            program.segment_steps,
-            len(self.work.dataset.train.inputs),
-            program.batch_size,
-        )
-
-    def _compiled(self, program: Program) -> Any:
+    def _compiled(self, program: Program) -> Callable[..., Any]:
+        """The segment program, compiled for every shape of its data and batches."""
         if program.index not in self.compiled:
             began = time.perf_counter()
-            made = self.programs.compile_segment(program, self.train, self.device)
+            made = {
+                len(piece.batches): self.programs.compile_segment(
+                    program, piece, self.device, spare=self.feed.spare(program)
+                )
+                for piece in self.feed.shapes(program)
+            }
             self.compiled[program.index] = made
             seconds = time.perf_counter() - began
             self.emit(Compiled(program.index, str(self.device), seconds))
-        return self.compiled[program.index]
+        made = self.compiled[program.index]
+        return lambda *arguments: made[len(arguments[-1])](*arguments)
 
     def _measure(
         self, program: Program, state: LaneState, inputs: LaneInputs
