@@ -82,17 +82,31 @@ class FunctionConfig(_Open):
     """A cost function of two variables by name (`ravine`, `module:function`) and its options."""
 
 
+class AugmentationConfig(_Open):
+    """A random change of training examples by name (`random_crop`, `module:function`)."""
+
+
 class TaskConfig(_Strict):
     """What is learned: a loss with metrics, on a data set, in batches of one size.
 
     Of the task `cost_function` it is a `function`, and there are no data: the other keys are None.
+
+    Attributes:
+        augment: what happens to the examples of training steps, in this order; None for nothing.
     """
 
     name: Name
     dataset: DatasetConfig | None = Field(default=None, validate_default=True)
     batch_size: Count | Literal["full"] | None = 64
     split: SplitConfig | None = SplitConfig()
+    augment: list[AugmentationConfig] | None = None
     function: FunctionConfig | None = None
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        listed = [value] if isinstance(value, str | Mapping) else value
+        return None if listed == [] else listed
 
     @model_validator(mode="before")
     @classmethod

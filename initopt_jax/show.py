@@ -294,6 +294,7 @@ def catalogue(kind: str | None) -> None:
 
 def _kinds() -> dict[str, list[tuple[str, str, str]]]:
     from initopt_jax import (
+        augmentations,
         data,
         initializers,
         models,
@@ -319,5 +320,6 @@ def _kinds() -> dict[str, list[tuple[str, str, str]]]:
         "tasks": rows(tasks.REGISTRY),
         "functions": rows(functions.REGISTRY),
         "datasets": [(e.name, e.description, e.reference) for e in data.REGISTRY.values()],
+        "augmentations": rows(augmentations.REGISTRY),
         "probes": rows(probes.REGISTRY),
     }

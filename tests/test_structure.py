@@ -34,7 +34,7 @@ LAYERS = (
     {"config"},
     {"engine"},
     {"conformance", "probes"},
-    {"tasks", "data", "models"},
+    {"tasks", "data", "models", "augmentations"},
     {"audit"},
     {"initializers", "modifiers"},
     {"transforms"},
