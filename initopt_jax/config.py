@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from initopt_jax.errors import ConfigError, nearest, parse_size
+from initopt_jax.overrides import apply_override
 from initopt_jax.task_keys import COST_FUNCTION, of_config, of_task
 from initopt_jax.yaml_text import parse_yaml
 
@@ -91,17 +92,31 @@ class FunctionConfig(_Open):
     """A cost function of two variables by name (`ravine`, `module:function`) and its options."""
 
 
+class AugmentationConfig(_Open):
+    """A random change of training examples by name (`random_crop`, `module:function`)."""
+
+
 class TaskConfig(_Strict):
     """What is learned: a loss with metrics, on a data set, in batches of one size.
 
     Of the task `cost_function` it is a `function`, and there are no data: the other keys are None.
+
+    Attributes:
+        augment: what happens to the examples of training steps, in this order; None for nothing.
     """
 
     name: Name
     dataset: DatasetConfig | None = Field(default=None, validate_default=True)
     batch_size: Count | Literal["full"] | None = 64
     split: SplitConfig | None = SplitConfig()
+    augment: list[AugmentationConfig] | None = None
     function: FunctionConfig | None = None
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        listed = [value] if isinstance(value, str | Mapping) else value
+        return None if listed == [] else listed
 
     @model_validator(mode="before")
     @classmethod
@@ -330,55 +345,6 @@ def read_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     for override in overrides:
         apply_override(raw, override)
     return validate(raw)
-
-
-def read_settings(settings: Sequence[str], flag: str = "--set") -> dict[str, Any]:
-    """`key=value` settings as a mapping, values as in YAML; `flag` is where they were given.
-
-    >>> read_settings(["fan_in=64", "mirror=both"])
-    {'fan_in': 64, 'mirror': 'both'}
-    """
-    raw: dict[str, Any] = {}
-    for setting in settings:
-        apply_override(raw, setting, flag)
-    return raw
-
-
-def apply_override(raw: dict[str, Any], override: str, flag: str = "--set") -> None:
-    """Set one value in place: `steps=100`, `tuning.seeds=1`, `optimizers.0.learning_rate=[0.1]`."""
-    dotted, equals, text = override.partition("=")
-    if not equals or not dotted.strip():
-        raise ConfigError(f"{flag} takes key=value, got {override!r}")
-    where = f"{flag} {override}"
-    value = parse_yaml(text, f"the value in {where}")
-    place: Any = raw
-    *parents, last = dotted.strip().split(".")
-    for part in parents:
-        if isinstance(place, dict) and not isinstance(place.get(part), dict | list):
-            shorthand = place.get(part)
-            place[part] = {"name": shorthand} if isinstance(shorthand, str) else {}
-        place = _child(place, part, where)
-    if isinstance(place, list):
-        place[_position(place, last, where)] = value
-    elif isinstance(place, dict):
-        place[last] = value
-    else:
-        raise ConfigError(f"{where}: {dotted!r} has no keys of its own")
-
-
-def _child(place: Any, part: str, where: str) -> Any:
-    if isinstance(place, list):
-        index = _position(place, part, where)
-        if isinstance(place[index], str):  # the short form of an entry: its name alone
-            place[index] = {"name": place[index]}
-        return place[index]
-    return place[part] if isinstance(place, dict) else None
-
-
-def _position(place: list[Any], part: str, where: str) -> int:
-    if part.isdigit() and int(part) < len(place):
-        return int(part)
-    raise ConfigError(f"{where}: {part!r} must be a number from 0 to {len(place) - 1}")
 
 
 def validate(raw: Mapping[str, Any]) -> Config:

@@ -10,7 +10,7 @@ import numpy as np
 
 from initopt_jax import conformance
 from initopt_jax.audit import LeafAudit, audit_params, audit_refined
-from initopt_jax.config import Config, read_config, read_settings, validate
+from initopt_jax.config import Config, read_config, validate
 from initopt_jax.conformance import Examples, Finding
 from initopt_jax.conformance.examples import made_up, of_dataset
 from initopt_jax.data import describe, find_source
@@ -23,6 +23,7 @@ from initopt_jax.engine.points import StartingPoints
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import MODEL_LEVEL
 from initopt_jax.names import importable_from
+from initopt_jax.overrides import read_settings
 from initopt_jax.precision import in_precision
 from initopt_jax.resolve import Experiment, find_task, load_dataset, refiner, resolve
 from initopt_jax.sources import forget, own_modules

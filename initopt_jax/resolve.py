@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from initopt_jax import data, models, probes, tasks
+from initopt_jax.augmentations import make_augment
 from initopt_jax.config import Config, DatasetConfig, TargetConfig
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program, cut_tiles
@@ -113,6 +114,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     else:
         task = find_task(config.task.name)
         dataset = in_wide(load_dataset(config, task, folders))
+        task = with_augmentation(config, task, dataset)
         plain = build_model(config, dataset)
         weights = expand_initializers(config.initializers)
     _check_tuning(config, task)
@@ -229,6 +231,14 @@ def find_task(name: str) -> Task:
     if not isinstance(made, Task):
         raise ConfigError(f"task {name!r} must return an initopt_jax.types.Task")
     return made
+
+
+def with_augmentation(config: Config, task: Task, dataset: Dataset) -> Task:
+    """The task, with what a config says should happen to training examples."""
+    if config.task.augment is None:
+        return task
+    entries = [(entry.name, entry.options) for entry in config.task.augment]
+    return replace(task, augment=make_augment(entries, dataset.train.inputs.shape[1:]))
 
 
 def load_dataset(config: Config, task: Task, folders: Sequence[Path] = ()) -> Dataset:

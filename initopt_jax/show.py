@@ -119,11 +119,10 @@ def plan(planned: Plan) -> None:
     console.print(table)
     data = planned.dataset
     streamed = " streamed" if planned.streamed else ""
-    what = (
-        f"data {data['name']} ({data['train']:,} train{streamed}, {data['val']:,} val, {data['test']:,} test)"
-        if data["kind"] != COST_FUNCTION
-        else f"cost function {data['name']}"
-    )
+    sizes = f"{data['train']:,} train{streamed}, {data['val']:,} val, {data['test']:,} test"
+    is_function = data["kind"] == COST_FUNCTION
+    what = f"{'cost function' if is_function else 'data'} {data['name']}"
+    what += "" if is_function else f" ({sizes})"
     console.print(
         f"{planned.lanes:,} lanes in {planned.tiles:,} tiles, "
         f"{planned.parameters:,} parameters each, on {planned.devices} device(s); "
@@ -303,6 +302,7 @@ def catalogue(kind: str | None) -> None:
 
 def _kinds() -> dict[str, list[tuple[str, str, str]]]:
     from initopt_jax import (
+        augmentations,
         data,
         initializers,
         models,
@@ -328,5 +328,6 @@ def _kinds() -> dict[str, list[tuple[str, str, str]]]:
         "tasks": rows(tasks.REGISTRY),
         "functions": rows(functions.REGISTRY),
         "datasets": [(e.name, e.description, e.reference) for e in data.REGISTRY.values()],
+        "augmentations": rows(augmentations.REGISTRY),
         "probes": rows(probes.REGISTRY),
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 COST_FUNCTION = "cost_function"
-OF_DATA = ("dataset", "batch_size", "split")
+OF_DATA = ("dataset", "batch_size", "split", "augment")
 
 
 def of_task(raw: Mapping[str, Any]) -> dict[str, Any]:

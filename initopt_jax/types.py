@@ -171,6 +171,24 @@ class Modifier:
     pace: str | None = None
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """Registry entry of one random change of training examples.
+
+    Attributes:
+        name: as written in a config.
+        apply: the pure function `(key, examples [B, ...], **options) -> examples` of the same shape
+            and dtype; what happens to one example depends on no other.
+        formula: one line, plain text.
+        reference: authors, year, equation or section.
+    """
+
+    name: str
+    apply: Callable[..., Array]
+    formula: str
+    reference: str
+
+
 class EvaluatedTransform(optax.GradientTransformationExtraArgs):
     """A gradient transformation whose weights to evaluate are not those that it trains.
 
@@ -260,6 +278,8 @@ class Task:
             its input; None where there is no such thing.
         formula: one line, plain text.
         reference: authors, year, title.
+        augment: `(key, examples [B, ...]) -> examples`, what happens to the examples of a training
+            step before the network sees them, and to no others; None for nothing.
     """
 
     name: str
@@ -272,6 +292,7 @@ class Task:
     chance: Callable[[np.ndarray], float | None]
     formula: str = ""
     reference: str = ""
+    augment: Callable[[Array, Array], Array] | None = None
 
 
 def option_names(function: Callable[..., Any], skip: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import pytest
 
 from initopt_jax.config import (
     Config,
-    apply_override,
     differences,
     parse_yaml,
     read_config,
     validate,
 )
 from initopt_jax.errors import ConfigError
+from initopt_jax.overrides import apply_override
 
 MINIMAL = {
     "name": "tiny",

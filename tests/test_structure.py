@@ -34,11 +34,11 @@ LAYERS = (
     {"config"},
     {"engine"},
     {"conformance", "probes"},
-    {"tasks", "data", "models"},
+    {"tasks", "data", "models", "augmentations"},
     {"audit"},
     {"initializers", "modifiers"},
     {"transforms"},
-    {"names", "options", "schedules"},
+    {"names", "options", "overrides", "schedules"},
     {"tree", "keys", "checks", "task_keys", "yaml_text", "metrics", "sources", "bits", "precision"},
     {"types", "errors"},
 )

@@ -1,6 +1,7 @@
 """What a training step costs in floating-point operations, by XLA's own count."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,7 +19,8 @@ def flops_per_step(
     """Floating-point operations of one lane's step: forward, backward and update.
 
     Counted by XLA on the unoptimized step of a single network, so the number depends on the model,
-    the batch size and the transform, not on the machine. NaN where XLA gives no count.
+    the batch size and the transform, not on the machine; augmentation is left out, since it is no
+    part of any of them. NaN where XLA gives no count.
     """
     batch = program.batch_size or len(dataset.train.inputs)
     examples, targets = (
@@ -29,7 +31,7 @@ def flops_per_step(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
         tile_shapes(program, params, state, width=1),
     )
-    step = make_lane_step(model, task, program.make_transform)
+    step = make_lane_step(model, replace(task, augment=None), program.make_transform)
     counted = jax.jit(step).lower(one, one_input, examples, targets).cost_analysis()
     return float((counted or {}).get("flops", np.nan))
 

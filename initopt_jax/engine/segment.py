@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from initopt_jax.keys import named_key
 from initopt_jax.types import Array, EvaluatedTransform, Model, PyTree, Split, Task
 
 MakeTransform = Callable[[Mapping[str, Array]], optax.GradientTransformation]
@@ -67,6 +68,8 @@ def make_lane_step(model: Model, task: Task, make_transform: MakeTransform) -> C
     ) -> tuple[LaneState, Array]:
         key = jax.random.fold_in(inputs.noise_key, state.step)
         model_key, transform_key = jax.random.split(key)
+        if task.augment is not None:  # under a name, so that it moves neither of the other keys
+            examples = task.augment(named_key(key, "augment"), examples)
 
         def cost(params: PyTree) -> tuple[Array, PyTree]:
             outputs, model_state = model.apply(
