@@ -114,6 +114,12 @@ def check_options(
         raise ConfigError(f"{what} needs {', '.join(missing)}")
 
 
+def required_options(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Options without a default."""
+    empty = inspect.Parameter.empty
+    return tuple(name for name, default in option_names(function).items() if default is empty)
+
+
 def takes(function: Callable[..., Any], option: str) -> bool:
     """Whether a function has an option of this name, or takes any."""
     parameters = inspect.signature(function).parameters
