@@ -205,7 +205,7 @@ def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None =
                 bytes=tile_bytes(program, experiment.params, experiment.model_state),
             )
         )
-    limit = experiment.config.device_bytes
+    limit = experiment.device_data
     train = split_bytes(experiment.dataset.train)
     data = sum(map(split_bytes, (experiment.dataset.val, experiment.dataset.test)))
     return Plan(

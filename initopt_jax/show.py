@@ -118,9 +118,9 @@ def plan(planned: Plan) -> None:
     console = _console()
     console.print(table)
     data = planned.dataset
-    streamed = " streamed" if planned.streamed else ""
+    train = f"{data['train']:,} train" + (", streamed" if planned.streamed else "")
     what = (
-        f"data {data['name']} ({data['train']:,} train{streamed}, {data['val']:,} val, {data['test']:,} test)"
+        f"data {data['name']} ({train}, {data['val']:,} val, {data['test']:,} test)"
         if data["kind"] != COST_FUNCTION
         else f"cost function {data['name']}"
     )
