@@ -21,22 +21,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from initopt_jax.errors import ConfigError, nearest, parse_size
+from initopt_jax.errors import ConfigError, checked_size, nearest
 from initopt_jax.overrides import apply_override
 from initopt_jax.task_keys import COST_FUNCTION, of_config, of_task
 from initopt_jax.yaml_text import parse_yaml
 
 MAX_SEED = 1_000_000  # reported seeds lie below, tuning seeds start here: they never meet
-
-
-def _checked_size(text: str) -> str:
-    parse_size(text)
-    return text
-
-
 Count = Annotated[int, Field(ge=1, strict=True)]
 Name = Annotated[str, Field(min_length=1)]
-Size = Annotated[str, AfterValidator(_checked_size)]
+Size = Annotated[str, AfterValidator(checked_size)]
 
 
 class _Strict(BaseModel):
@@ -300,11 +293,6 @@ class Config(_Strict):
     ) -> ModelConfig | None:
         task = info.data.get("task")
         return value if task is None or task.name == COST_FUNCTION else _there(value)
-
-    @property
-    def device_bytes(self) -> int:
-        """`device_data` in bytes."""
-        return parse_size(self.device_data)
 
     @property
     def is_function(self) -> bool:

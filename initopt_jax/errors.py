@@ -79,3 +79,9 @@ def parse_size(text: str) -> int:
     if size < 1:
         raise ValueError(f"must be a size such as 512MiB or 2GiB ({', '.join(UNITS)})")
     return size
+
+
+def checked_size(text: str) -> str:
+    """The text of a size, as it was given. Raises ValueError where `parse_size` does."""
+    parse_size(text)
+    return text

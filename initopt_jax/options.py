@@ -114,6 +114,12 @@ def check_options(
         raise ConfigError(f"{what} needs {', '.join(missing)}")
 
 
+def required_options(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Options without a default."""
+    empty = inspect.Parameter.empty
+    return tuple(name for name, default in option_names(function).items() if default is empty)
+
+
 def takes(function: Callable[..., Any], option: str) -> bool:
     """Whether a function has an option of this name, or takes any."""
     parameters = inspect.signature(function).parameters
@@ -134,10 +140,10 @@ def call_with(what: str, function: Callable[..., Any], options: Mapping[str, Any
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{what}: {error}") from error
     except Exception as error:
-        raise ConfigError(f"{what}: {type(error).__name__}: {error}{_place(error)}") from error
+        raise ConfigError(f"{what}: {type(error).__name__}: {error}{place_of(error)}") from error
 
 
-def _place(error: Exception) -> str:
+def place_of(error: Exception) -> str:
     """Where an error was raised, in the last file that is not an installed library's."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename]

@@ -280,7 +280,7 @@ def _plan(source: Source, overrides: Sequence[str], devices: int) -> Plan:
                 bytes=tile_bytes(program, experiment.params, experiment.model_state),
             )
         )
-    limit = experiment.config.device_bytes
+    limit = experiment.device_data
     train = split_bytes(experiment.dataset.train)
     data = sum(map(split_bytes, (experiment.dataset.val, experiment.dataset.test)))
     return Plan(

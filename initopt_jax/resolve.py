@@ -22,7 +22,7 @@ from initopt_jax.config import Config, DatasetConfig, TargetConfig
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program, cut_tiles
 from initopt_jax.engine.streaming import check_streamed, is_streamed, seeds_at_once
-from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.errors import ConfigError, parse_size, unknown_name
 from initopt_jax.initializers import Network, initialize, match_rules
 from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
@@ -82,9 +82,14 @@ class Experiment:
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.params))
 
     @property
+    def device_data(self) -> int:
+        """Bytes of training data that a device may hold."""
+        return parse_size(self.config.device_data)
+
+    @property
     def streamed(self) -> bool:
-        """Whether the training split is too large for `device_data`, and so stays on the host."""
-        return is_streamed(self.dataset, self.config.device_bytes)
+        """Whether the training split takes more than that, and so stays on the host."""
+        return is_streamed(self.dataset, self.device_data)
 
     def lane_table(self) -> LaneTable:
         """The lanes as the engine takes them."""
@@ -161,7 +166,7 @@ def _check_streamed(made: Experiment) -> None:
         made.dataset,
         made.programs,
         seeds_at_once(tiles, lanes),
-        limit=made.config.device_bytes,
+        limit=made.device_data,
         eval_train=made.config.eval_train,
     )
 

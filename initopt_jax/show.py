@@ -118,11 +118,12 @@ def plan(planned: Plan) -> None:
     console = _console()
     console.print(table)
     data = planned.dataset
-    streamed = " streamed" if planned.streamed else ""
-    sizes = f"{data['train']:,} train{streamed}, {data['val']:,} val, {data['test']:,} test"
-    is_function = data["kind"] == COST_FUNCTION
-    what = f"{'cost function' if is_function else 'data'} {data['name']}"
-    what += "" if is_function else f" ({sizes})"
+    train = f"{data['train']:,} train" + (", streamed" if planned.streamed else "")
+    what = (
+        f"data {data['name']} ({train}, {data['val']:,} val, {data['test']:,} test)"
+        if data["kind"] != COST_FUNCTION
+        else f"cost function {data['name']}"
+    )
     console.print(
         f"{planned.lanes:,} lanes in {planned.tiles:,} tiles, "
         f"{planned.parameters:,} parameters each, on {planned.devices} device(s); "

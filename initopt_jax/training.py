@@ -67,7 +67,7 @@ def make_work(experiment: Experiment, initial: FirstWeights) -> Work:
         probes={probe.name: probe.measure for probe in experiment.probes},
         eval_train=experiment.config.eval_train,
         checkpoint_every=experiment.config.checkpoint_every,
-        device_data=experiment.config.device_bytes,
+        device_data=experiment.device_data,
         early_stop=experiment.config.early_stop,
         stop_at=experiment.target,
     )

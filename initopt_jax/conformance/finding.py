@@ -1,6 +1,6 @@
 """What holding something to its promises gives: one finding per promise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +40,40 @@ def hold_to(promise: Callable[[Any], None], subject: Any) -> Finding:
     except Exception as error:  # noqa: BLE001, whatever it raises is what was asked for
         return Finding(text, "fails", f"{type(error).__name__}: {first_line(error)}")
     return Finding(text, "ok")
+
+
+def refuse_values(
+    what: str, call: Callable[..., Any], given: Mapping[str, Any], required: Collection[str] = ()
+) -> None:
+    """Refuse values of options that were given: what fails with them, and without them does not.
+
+    Args:
+        what: has the options, for the message.
+        call: `(**options) -> anything`, which raises TypeError or ValueError for wrong values.
+        given: the options.
+        required: options without a default: where one is given, the values are to blame.
+
+    Raises:
+        ConfigError: the values are to blame.
+
+    >>> refuse_values("root", lambda x=4: x**0.5 + 0 * int(x), {"x": "four"})
+    Traceback (most recent call last):
+    initopt_jax.errors.ConfigError: root: unsupported operand type(s) for ** or pow(): ...
+    """
+    if not given:
+        return
+    try:
+        call(**given)
+    except (TypeError, ValueError) as error:
+        if not set(required) & set(given):
+            try:
+                call()
+            except Exception:  # noqa: BLE001, it fails by itself, whatever the values
+                return
+        said = first_line(error)
+        raise ConfigError(said if said.startswith(what) else f"{what}: {said}") from error
+    except Exception:  # noqa: BLE001, no matter of values: a promise says what
+        return
 
 
 def words(promise: Callable[..., Any]) -> str:

@@ -13,17 +13,24 @@ import numpy as np
 
 from initopt_jax import models, tasks
 from initopt_jax.audit import audit_leaf
-from initopt_jax.conformance.finding import Broken, Finding, Unchecked, hold_to
+from initopt_jax.conformance.finding import (
+    Broken,
+    Finding,
+    Unchecked,
+    hold_to,
+    refuse_values,
+)
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import (
     MODEL_LEVEL,
     REGISTRY,
+    Network,
     default_rules,
     initialize,
     standard_layout,
 )
 from initopt_jax.names import find_initializer
-from initopt_jax.options import check_options
+from initopt_jax.options import check_options, required_options
 from initopt_jax.types import Initializer, ModelInitializer, Split, option_names
 
 SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)
@@ -41,7 +48,7 @@ def check_initializer(name: str, options: Mapping[str, Any] | None = None) -> li
         A finding per promise, in a fixed order.
 
     Raises:
-        ConfigError: there is no such initializer or option.
+        ConfigError: there is no such initializer or option, or it refuses an option's value.
 
     >>> {finding.outcome for finding in check_initializer("he_normal")}
     {'ok'}
@@ -50,9 +57,14 @@ def check_initializer(name: str, options: Mapping[str, Any] | None = None) -> li
     given = dict(options or {})
     if isinstance(entry, ModelInitializer):
         check_options(f"initializer {name!r}", entry.refine, given, given=_first(entry.refine))
+        before, network = _perceptron(entry.base)
+        trial = functools.partial(_shapes, entry.refine, before, network)
+        refuse_values(f"initializer {name!r}", trial, given, required_options(entry.refine))
         entry = replace(entry, refine=functools.partial(entry.refine, **given))
         return [hold_to(promise, entry) for promise in WHOLE_PROMISES]
     check_options(f"initializer {name!r}", entry.draw, given, given=_first(entry.draw))
+    trial = functools.partial(entry.draw, jax.random.key(0), SHAPE, jnp.float32)
+    refuse_values(f"initializer {name!r}", trial, given, required_options(entry.draw))
     law = entry.law and functools.partial(entry.law, **given)
     entry = replace(entry, draw=functools.partial(entry.draw, **given), law=law)
     return [hold_to(promise, entry) for promise in PROMISES]
@@ -241,6 +253,17 @@ WHOLE_PROMISES: Sequence[Callable[[ModelInitializer], None]] = (
 
 def _refined(entry: ModelInitializer) -> tuple[Any, Any, Any]:
     """Params before and after, and what was measured, on a small perceptron with random data."""
+    before, network = _perceptron(entry.base)
+    refine = jax.jit(lambda key, params: entry.refine(key, params, network))
+    try:
+        after, info = refine(jax.random.key(1), before)
+    except ConfigError as error:
+        raise Unchecked(f"a small perceptron is no model for it: {error}") from error
+    return before, after, info
+
+
+def _perceptron(base: str) -> tuple[Any, Network]:
+    """A small perceptron with random data: its first weights, and the network."""
     random = np.random.default_rng(0)
     train = Split(
         random.standard_normal((128, 12), dtype=np.float32),
@@ -249,14 +272,15 @@ def _refined(entry: ModelInitializer) -> tuple[Any, Any, Any]:
     model = models.REGISTRY["mlp"].make(outputs=4, hidden=(16, 16))
     shapes = models.param_shapes(model, jax.ShapeDtypeStruct((2, 12), np.float32))
     network = models.network_of(model, tasks.REGISTRY["classification"], shapes, {}, train)
-    rules = default_rules(entry.base)
+    rules = default_rules(base)
     before = initialize(jax.random.key(0), shapes, rules, network.anatomy.layouts)
-    refine = jax.jit(lambda key, params: entry.refine(key, params, network))
-    try:
-        after, info = refine(jax.random.key(1), before)
-    except ConfigError as error:
-        raise Unchecked(f"a small perceptron is no model for it: {error}") from error
-    return before, after, info
+    return before, network
+
+
+def _shapes(refine: Callable[..., Any], before: Any, network: Network, **options: Any) -> Any:
+    """What a refinement would return, as shapes."""
+    made = lambda key, params: refine(key, params, network, **options)  # noqa: E731
+    return jax.eval_shape(made, jax.random.key(1), before)
 
 
 def _same(expected: np.ndarray, found: np.ndarray, what: str) -> None:

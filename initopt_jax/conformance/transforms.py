@@ -14,7 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from initopt_jax.conformance.finding import Broken, Finding, Unchecked, first_line, hold_to, words
+from initopt_jax.conformance.finding import (
+    Broken,
+    Finding,
+    Unchecked,
+    first_line,
+    hold_to,
+    refuse_values,
+    words,
+)
 from initopt_jax.conformance.subject import (
     SMALL_RATE,
     STEPS,
@@ -27,7 +35,7 @@ from initopt_jax.conformance.subject import (
 from initopt_jax.errors import ConfigError
 from initopt_jax.models import is_model
 from initopt_jax.names import find_transform
-from initopt_jax.options import check_options
+from initopt_jax.options import check_options, required_options
 from initopt_jax.transforms import REGISTRY
 from initopt_jax.types import EvaluatedTransform, PyTree, option_names
 
@@ -56,7 +64,7 @@ def check_transform(
         float32), and buffers of its own (the first state is made by a compiled program).
 
     Raises:
-        ConfigError: there is no such transform or option.
+        ConfigError: there is no such transform or option, or it refuses an option's value.
 
     >>> {finding.outcome for finding in check_transform("momentum", {"learning_rate": 0.1})}
     {'ok'}
@@ -73,7 +81,7 @@ def check_transform(
 
 def _subject(name: str, options: dict[str, Any], static: dict[str, Any]) -> Subject:
     entry = find_transform(name, REGISTRY)
-    known, what = option_names(entry.make), f"optimizer {name!r}"
+    known, what, asked = option_names(entry.make), f"optimizer {name!r}", {**options, **static}
     if known.get("learning_rate") is inspect.Parameter.empty and "learning_rate" not in static:
         options.setdefault("learning_rate", SMALL_RATE)
     check_options(what, entry.make, {**options, **static})
@@ -84,6 +92,9 @@ def _subject(name: str, options: dict[str, Any], static: dict[str, Any]) -> Subj
         elif not isinstance(value, int | float):
             raise ConfigError(f"{what}: {key} must be one number, got {value!r}")
     numbers = {key: float(value) for key, value in numbers.items() if key not in static}
+    rate = {key: SMALL_RATE for key in ("learning_rate",) if key in options or key in static}
+    required = [key for key in required_options(entry.make) if key != "learning_rate"]
+    refuse_values(what, lambda **chosen: entry.make(**{**rate, **chosen}), asked, required)
     given = frozenset(options) | {"learning_rate"}
     return Subject(name, entry.make, numbers, static, given, registered=name in REGISTRY)
 

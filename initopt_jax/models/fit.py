@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from initopt_jax.errors import ConfigError
+from initopt_jax.options import place_of
 from initopt_jax.precision import wide_dtype
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Model, PyTree, Shape, Split, Task
@@ -183,10 +184,11 @@ def _traced(name: str, what: str, function: Callable[..., Any], *given: Any) -> 
 
 
 def _line(error: Exception) -> str:
-    """What an error of JAX, Flax or the user's own code says, in one line."""
+    """What an error of JAX, Flax or the user's own code says, in one line, and where in their file."""
     text = (str(error).strip().splitlines() or [""])[0]
-    plain = isinstance(error, TypeError | ValueError)
-    return text if plain and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    if isinstance(error, TypeError | ValueError) and text:
+        return text
+    return f"{type(error).__name__}: {text}".rstrip(": ") + place_of(error)
 
 
 def _pair(name: str, function: str, parts: str, made: Any) -> tuple[Any, Any]:
