@@ -231,8 +231,10 @@ def unlucky(learning_rate):
     [
         (
             {"model": {"name": "broken:trains_badly"}},
-            r"model 'broken:trains_badly' cannot be trained on inputs of shape \(64,\): "
-            r"RuntimeError: no dropout key \(broken.py, line 9\)",
+            (
+                r"model 'broken:trains_badly' cannot be trained on inputs of shape \(64,\): "
+                r"RuntimeError: no dropout key \(broken.py, line 9\)"
+            ),
         ),
         (
             {"optimizers": [{"name": "broken:unlucky", "learning_rate": 0.1}]},

@@ -184,7 +184,7 @@ def _traced(name: str, what: str, function: Callable[..., Any], *given: Any) -> 
 
 
 def _line(error: Exception) -> str:
-    """What an error of JAX, Flax or the user's own code says, in one line, and where in their file."""
+    """What an error of JAX, Flax or the user's own code says, in one line, with its place."""
     text = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, TypeError | ValueError) and text:
         return text
