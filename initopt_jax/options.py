@@ -50,10 +50,13 @@ def swept_axes(
                 axes[f"{key}.{part}"] = _numbers(what, f"{key}.{part}", numbers)
         elif isinstance(value, bool) or (isinstance(value, str) and _takes(function, key, str)):
             fixed[key] = value
-        elif isinstance(value, list) and _takes(function, key, tuple):
-            if not value or not all(isinstance(item, str) for item in value):
-                raise ConfigError(f"{what}: {key} must be text or a list of texts, got {value!r}")
-            fixed[key] = tuple(value)
+        elif _takes(function, key, str) and not _takes(function, key, float):
+            fixed[key] = _texts(what, key, value, several=_takes(function, key, tuple))
+        elif _takes(function, key, bool) and not _takes(function, key, float):
+            raise ConfigError(
+                f"{what}: {key} must be true or false, and is never swept: an entry for each; "
+                f"got {value!r}"
+            )
         else:
             axes[key] = _numbers(what, key, value)
     return axes, fixed
@@ -71,6 +74,15 @@ def _numbers(what: str, key: str, value: Any) -> list[float]:
     if len(set(numbers)) < len(values):
         raise ConfigError(f"{what}: {key} holds a value twice: {values}")
     return numbers
+
+
+def _texts(what: str, key: str, value: Any, *, several: bool) -> str | tuple[str, ...]:
+    """A text, or a list of them where the option takes several."""
+    listed = value if isinstance(value, list) else []
+    if several and listed and all(isinstance(item, str) for item in listed):
+        return tuple(listed)
+    allowed = "text or a list of texts" if several else "one text, and is never swept"
+    raise ConfigError(f"{what}: {key} must be {allowed}, got {value!r}")
 
 
 def _counts(function: Callable[..., Any], option: str) -> bool:

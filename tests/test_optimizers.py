@@ -244,6 +244,11 @@ def test_schedules_and_modifiers_of_ones_own(config, working_dir, updates):
         prepare(config | {"optimizers": [{"name": "mine:counter", "learning_rate": 0.1}]})
 
 
+def loud(flag=False, kind="a"):
+    """A modifier with a flag and a text."""
+    return optax.identity()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -271,6 +276,23 @@ def test_schedules_and_modifiers_of_ones_own(config, working_dir, updates):
         (
             {"modifiers": [{"name": "rates", "by_path": {"*bias": "big"}}]},
             r"by_path.\*bias must be a number or a list of numbers, got 'big'",
+        ),
+        (
+            {"modifiers": [{"name": "freeze", "paths": 3}]},
+            "modifier 'freeze': paths must be text or a list of texts, got 3",
+        ),
+        (
+            {"modifiers": [{"name": "freeze", "paths": ["*bias", 3]}]},
+            r"paths must be text or a list of texts, got \['\*bias', 3\]",
+        ),
+        (
+            {"modifiers": [{"name": f"{__name__}:loud", "flag": [True, False]}]},
+            r"flag must be true or false, .* an entry for each; got \[True, False\]",
+        ),
+        ({"modifiers": [{"name": f"{__name__}:loud", "flag": 1}]}, "true or false, .* got 1"),
+        (
+            {"modifiers": [{"name": f"{__name__}:loud", "kind": ["a", "b"]}]},
+            "kind must be one text, and is never swept, got",
         ),
         ({"modifiers": ["ema", "swa", "lookahead"]}, "lookahead cannot stand around"),
         (
