@@ -1,7 +1,7 @@
 """What a config would do: the audit of its first weights, and the plan of its programs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from initopt_jax.engine.initial import FirstWeights, InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.engine.points import StartingPoints
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers import MODEL_LEVEL
+from initopt_jax.initializers import MODEL_LEVEL, OnHost
 from initopt_jax.names import importable_from
 from initopt_jax.overrides import read_settings
 from initopt_jax.precision import in_precision
@@ -88,11 +88,18 @@ def initial_weights(experiment: Experiment) -> FirstWeights:
 
 
 def _refine(experiment: Experiment, cell: Weights) -> Callable[..., Any] | None:
-    """`(key, params) -> params`, compiled once per device; the data are its arguments."""
-    if cell.refine is None:
+    """`(key, params) -> params`, compiled once per device; the data are its arguments.
+
+    A training split that is streamed is never one of them: only batches of it leave the host.
+    """
+    refine, network = cell.refine, experiment.network
+    if refine is None:
         return None
-    network = experiment.network
-    compiled = jax.jit(refiner(cell.refine, network))
+    if experiment.streamed:
+        held: Any = [OnHost(np.asarray(array)) for array in (network.inputs, network.targets)]
+        hosted = replace(network, inputs=held[0], targets=held[1])
+        return jax.jit(lambda key, params: refine(key, params, hosted)[0])
+    compiled = jax.jit(refiner(refine, network))
     return lambda key, params: compiled(key, params, network.inputs, network.targets)[0]
 
 

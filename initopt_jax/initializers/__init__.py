@@ -25,6 +25,7 @@ from initopt_jax.initializers.model_level import (
     MODEL_LEVEL,
     PARAMETRIZATIONS,
     Network,
+    OnHost,
     make_network,
 )
 from initopt_jax.initializers.normal import (
@@ -62,6 +63,7 @@ __all__ = [
     "Layout",
     "LeafRule",
     "Network",
+    "OnHost",
     "chrono",
     "constant",
     "default_rules",

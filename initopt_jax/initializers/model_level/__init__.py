@@ -32,6 +32,7 @@ from initopt_jax.initializers.model_level.mup import ENTRIES as MUP
 from initopt_jax.initializers.model_level.mup import mup, mup_multipliers
 from initopt_jax.initializers.model_level.network import (
     Network,
+    OnHost,
     leaves_of,
     make_network,
     require_branches,
@@ -93,6 +94,7 @@ __all__ = [
     "MODEL_LEVEL",
     "PARAMETRIZATIONS",
     "Network",
+    "OnHost",
     "data_dependent",
     "deep_norm",
     "fixup",

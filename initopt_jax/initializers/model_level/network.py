@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.anatomy import Anatomy, anatomy, kernel_sums
@@ -13,6 +14,40 @@ from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, PyTree
 
 Refine = Callable[..., tuple[PyTree, dict[str, Array]]]
+
+
+class OnHost:
+    """An array that stays on the host: a compiled program fetches the rows that it names.
+
+    Slices are taken where they are traced, as constants; JAX's own functions get the whole array.
+
+    >>> rows = jax.jit(OnHost(np.arange(6.0, dtype=np.float32).reshape(3, 2)).__getitem__)
+    >>> rows(jnp.array([2, 0])).tolist()
+    [[4.0, 5.0], [0.0, 1.0]]
+    """
+
+    def __init__(self, array: np.ndarray):
+        self._array = array
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, rows: Any) -> Array:
+        if not isinstance(rows, jax.Array):
+            return jnp.asarray(self._array[rows])
+        found = jax.ShapeDtypeStruct((*rows.shape, *self.shape[1:]), self.dtype)
+        return jax.pure_callback(self._fetched, found, rows, vmap_method="sequential")
+
+    def __jax_array__(self) -> Array:
+        return jnp.asarray(self._array)
+
+    def _fetched(self, rows: Array) -> np.ndarray:
+        return self._array[np.asarray(rows)]
+
+
+def _rows(array: Array | OnHost, rows: Array) -> Array:
+    return array[rows] if isinstance(array, OnHost) else jnp.asarray(array)[rows]
 
 
 @dataclass(frozen=True)
@@ -39,7 +74,7 @@ class Network:
         """Inputs and targets of so many different examples, or of all where there are fewer."""
         count = min(size, len(self.inputs))
         chosen = jax.random.choice(key, len(self.inputs), (count,), replace=False)
-        return jnp.asarray(self.inputs)[chosen], jnp.asarray(self.targets)[chosen]
+        return _rows(self.inputs, chosen), _rows(self.targets, chosen)
 
     def cost(self, params: PyTree, inputs: Array, targets: Array) -> Array:
         """The mean loss of a batch, what training minimizes."""
