@@ -2,6 +2,7 @@
 
 import os
 import platform
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, distributions, version
@@ -14,12 +15,12 @@ import jax.numpy as jnp
 from initopt_jax import sources, stats
 from initopt_jax.config import Config, differences, validate
 from initopt_jax.data import describe
-from initopt_jax.engine.devices import MATMUL_PRECISION, compiler_options
+from initopt_jax.engine.devices import compiler_options
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.processor import processor
 from initopt_jax.errors import ConfigError
 from initopt_jax.metrics import Target
-from initopt_jax.precision import PRECISIONS
+from initopt_jax.precision import MATMUL_PRECISION, PRECISIONS
 from initopt_jax.resolve import Experiment
 from initopt_jax.tasks.cost_function import Landscape, find_landscape
 from initopt_jax.types import Device
@@ -92,11 +93,18 @@ def _differences(old: Any, new: Any, place: str) -> list[str]:
 
 
 def settings() -> dict[str, Any]:
-    """The settings of JAX and XLA that can change numbers."""
+    """The settings of JAX and XLA that can change numbers: the process's, not this thread's."""
     flags = sorted(
         flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(NO_NUMBERS)
     )
-    known = {name: getattr(jax.config, name) for name in SETTINGS}
+    known: dict[str, Any] = {}
+
+    def look() -> None:
+        known.update({name: getattr(jax.config, name) for name in SETTINGS})
+
+    thread = threading.Thread(target=look)  # a new one has no settings of its own
+    thread.start()
+    thread.join()
     return known | ({"XLA_FLAGS": " ".join(flags)} if flags else {})
 
 

@@ -1,4 +1,4 @@
-"""The precision of a study: the dtypes of its numbers, and the switch of JAX that they need."""
+"""The precision of a study: the dtypes of its numbers, and the settings of JAX that they need."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 SWITCH = "jax_enable_x64"
+MATMUL_PRECISION = "highest"  # float32 means float32 on every platform; never TF32 by accident
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ def in_precision(precision: str) -> Iterator[None]:
     have a setting of its own; afterwards it is as it was. Two studies of different precision cannot
     run in one process at the same time.
 
+    Matrix products are of MATMUL_PRECISION, in this thread: also those of a user's functions that
+    make a model or data, before anything trains. Threads that train set it for themselves.
+
     Args:
         precision: a name of `PRECISIONS`.
 
@@ -49,7 +53,7 @@ def in_precision(precision: str) -> Iterator[None]:
     before = jax.config.values[SWITCH]
     jax.config.update(SWITCH, wide)
     try:
-        with jax.enable_x64(wide):
+        with jax.enable_x64(wide), jax.default_matmul_precision(MATMUL_PRECISION):
             yield
     finally:
         jax.config.update(SWITCH, before)

@@ -14,7 +14,6 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.keys import stable_hash
 from initopt_jax.types import Device
 
-MATMUL_PRECISION = "highest"  # float32 means float32 on every platform; never TF32 by accident
 # Per platform, what a training program is compiled with; recorded, since it can change bits. XLA
 # limits CPU vectors to 256 bits unless told otherwise: 512 made the digits step 6% faster where
 # the processor has them, and means nothing where it has not.

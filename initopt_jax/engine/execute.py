@@ -11,13 +11,13 @@ from collections.abc import Callable, Generator, Sequence
 
 import jax
 
-from initopt_jax.engine.devices import MATMUL_PRECISION
 from initopt_jax.engine.events import Checkpoint, Event
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.programs import Programs, Work
 from initopt_jax.engine.schedule import Schedule
 from initopt_jax.engine.streaming import seeds_at_once
 from initopt_jax.engine.worker import Worker
+from initopt_jax.precision import MATMUL_PRECISION
 from initopt_jax.types import Device
 
 WAITING = 64  # events that may wait for the consumer

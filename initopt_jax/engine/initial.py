@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from initopt_jax.engine.devices import MATMUL_PRECISION, host_device
+from initopt_jax.engine.devices import host_device
 from initopt_jax.initializers import Layout, draw_leaves, match_rules
 from initopt_jax.keys import named_key, stream_key
+from initopt_jax.precision import MATMUL_PRECISION
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, Device, PyTree
 

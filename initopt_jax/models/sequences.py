@@ -100,7 +100,7 @@ def as_patches(inputs: Array, patch: int) -> Array:
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
-    """A table of positions [T, D] of sines and cosines.
+    """A table of positions [T, D] of sines and cosines, float64.
 
     `P[t, 2 i] = sin(t / 10000^(2 i / D))`, `P[t, 2 i + 1] = cos(t / 10000^(2 i / D))`
 
@@ -117,7 +117,7 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     places = np.arange(length, dtype=np.float64)[:, None]
     pairs = np.arange(width) // 2
     angles = places / LONGEST_WAVE ** (2 * pairs / width)[None]
-    return np.where(np.arange(width) % 2, np.cos(angles), np.sin(angles)).astype(np.float32)
+    return np.where(np.arange(width) % 2, np.cos(angles), np.sin(angles))
 
 
 def require_choice(name: str, value: Any, known: Iterable[str]) -> None:

@@ -54,7 +54,8 @@ def lsuv(
     inputs, _ = network.batch(key)
 
     def measured(params: PyTree, path: str) -> Array:
-        return jnp.var(network.sums(params, inputs)[path].astype(jnp.float32))
+        sums = network.sums(params, inputs)[path]
+        return jnp.var(sums.astype(jnp.promote_types(sums.dtype, jnp.float32)))
 
     info = {}
     for path in (kernel.path for kernel in kernels):
