@@ -225,9 +225,16 @@ def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         *what,
         ("platform", f"{manifest['platform']}, {devices}"),
         ("versions", ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())),
+        ("precision", _precision_line(manifest)),
         ("training programs", programs),
         ("time", f"{manifest['seconds']:.1f} s"),
     )
+
+
+def _precision_line(manifest: Mapping[str, Any]) -> str:
+    known = manifest.get("dtypes", BEFORE["dtypes"])
+    inner = f", {known['compute']} within the model" if known["compute"] != known["wide"] else ""
+    return f"{known['wide']}{inner}; matrix products at {manifest['matmul_precision']} precision"
 
 
 def _function_line(config: Config) -> str:

@@ -306,8 +306,9 @@ def _in_precision(config: Config, plain: Model, dataset: Dataset) -> tuple[Model
 def _holds(dtype: str, inputs: np.ndarray) -> bool:
     """Whether a floating dtype can take inputs: no whole numbers beyond those it has, as tokens."""
     few = inputs[:CHECKED]
-    whole = np.issubdtype(inputs.dtype, np.floating) and bool((few == np.round(few)).all())
-    return not whole or float(np.abs(inputs).max()) <= 2 ** (jnp.finfo(dtype).nmant + 1)
+    if not np.issubdtype(inputs.dtype, np.floating) or (few != np.round(few)).any():
+        return True
+    return max(inputs.max(), -inputs.min()) <= 2 ** (jnp.finfo(dtype).nmant + 1)
 
 
 def build_model(config: Config, dataset: Dataset, dtype: str | None = None) -> Model:

@@ -44,8 +44,11 @@ def summary_frame(results: Results) -> pd.DataFrame:
 
 
 def summary_csv(results: Results) -> bytes:
-    """`summary_frame` as CSV; nine digits hold every float32 exactly."""
-    text = summary_frame(results).to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    """`summary_frame` as CSV; nine digits hold every float32 exactly, seventeen every float64."""
+    digits = 17 if results.dataset["val_loss"].dtype == np.float64 else 9
+    text = summary_frame(results).to_csv(
+        index=False, float_format=f"%.{digits}g", lineterminator="\n"
+    )
     return text.encode("utf-8")
 
 
