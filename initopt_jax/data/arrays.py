@@ -221,7 +221,8 @@ def _finite_float32(what: str, array: np.ndarray) -> np.ndarray:
         raise ConfigError(f"{what} must be real numbers, got dtype {array.dtype}")
     with np.errstate(over="ignore"):  # what float32 cannot hold is reported below
         converted = np.asarray(array, np.float32)
-    if not np.isfinite(converted).all():
+    starts = range(0, len(converted), _ROWS)
+    if not all(np.isfinite(converted[start : start + _ROWS]).all() for start in starts):
         raise ConfigError(f"{what} must be finite in float32, got NaN, infinite or larger values")
     return converted
 

@@ -106,8 +106,8 @@ def as_dataset(
             raise ConfigError(f"data set {name} is for {value.kind}, and the task is {kind}")
         given: Kind = "classification" if value.kind == "classification" else "regression"
         outputs = value.outputs if given == "classification" else None
-        rows = limited(np.arange(len(value.train.inputs)), limit)
-        train = Split(*(np.asarray(array)[rows] for array in value.train))
+        count = len(limited(np.arange(len(value.train.inputs)), limit))
+        train = Split(*(np.asarray(array)[:count] for array in value.train))  # a map stays one
         parts = (train, value.val, value.test)
         checked = from_splits(name, *parts, kind=given, outputs=outputs, normalize=False)
         made = dataclasses.replace(checked, name=value.name)

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 import initopt_jax as iox
+from initopt_jax.data import SplitSpec, as_dataset
 from initopt_jax.engine import programs, streaming
 from initopt_jax.engine.events import Compiled, Finished, Saved
 from initopt_jax.engine.execute import run_tiles
-from initopt_jax.engine.streaming import BUFFERS, piece_lengths
+from initopt_jax.engine.streaming import BUFFERS, Streamed, piece_lengths
 from initopt_jax.errors import ConfigError, OutOfMemory, StudyError
 from initopt_jax.initializers import OnHost
 from initopt_jax.preview import all_tiles, initial_weights, plan, prepare
 from initopt_jax.training import make_work
+from initopt_jax.types import Dataset, Split
 from initopt_jax.verify import verify
 
 STEP = 2 * 32 * 260 + 32 * 4 * 6  # two seeds, 32 examples of 65 numbers, six lanes' batches
@@ -226,3 +228,19 @@ def test_memory_of_both_buffers_is_counted(config, monkeypatch):
         train(config, devices=1)
     monkeypatch.setattr(programs, "memory_limit", lambda device, sharing: needs[-1] + 3 * STEP)
     train(config, devices=1)
+
+
+def test_a_mapped_training_split_is_never_read_into_memory(tmp_path):
+    """What a user's function maps is what is streamed, checked and limited, but not copied."""
+    draws = np.random.default_rng(0)
+    np.save(tmp_path / "inputs.npy", draws.normal(size=(40, 3)).astype(np.float32))
+    mapped = np.load(tmp_path / "inputs.npy", mmap_mode="r")
+    labels = np.arange(40, dtype=np.int32) % 2
+    few = Split(np.array(mapped[:10]), labels[:10])
+    given = Dataset("mine", "classification", Split(mapped, labels), few, few, 2, "")
+    for limit in (None, 30):
+        made = as_dataset("mine:map", given, kind="classification", split=SplitSpec(), limit=limit)
+        assert np.shares_memory(made.train.inputs, mapped)
+        assert len(made.train.inputs) == (limit or 40)
+        held = Streamed(made.train, None, {}, 2**10, jax.devices()[0])._train
+        assert np.shares_memory(held.inputs, mapped)
