@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.augmentations.pictures import picture_size
+from initopt_jax.augmentations.pictures import cut_out, picture_size
 from initopt_jax.types import Array, Augmentation
 
 
@@ -33,10 +33,13 @@ def random_flip(key: Array, examples: Array, *, probability: ArrayLike = 0.5) ->
     >>> random_flip(jax.random.key(0), row, probability=1.0).ravel().tolist()
     [3.0, 2.0, 1.0]
     """
-    picture_size("random_flip", examples)
+    height, width = picture_size("random_flip", examples)
     checks.in_range("probability", probability, 0, 1)
-    flipped = jax.random.bernoulli(key, probability, (len(examples), 1, 1, 1))
-    return jnp.where(flipped, examples[:, :, ::-1], examples)
+    flipped = jax.random.bernoulli(key, probability, (len(examples),)).astype(jnp.int32)
+    # Cut from the picture beside its mirror image: on CPU a select between the two made the step of
+    # a network on pictures of 32 x 32 x 3 a tenth slower, this does not.
+    both = jnp.concatenate([examples, examples[:, :, ::-1]], axis=2)
+    return cut_out(both, jnp.zeros_like(flipped), flipped * width, (height, width))
 
 
 ENTRIES = (
