@@ -99,10 +99,7 @@ def step_losses(experiment, steps=STEPS):
     params = initial_weights(experiment)(0, 0)
     opt_state = program.make_transform(hyper).init(params)
     state = LaneState(params, experiment.model_state, opt_state, np.int32(0), np.int32(-1))
-    step = jax.jit(
-        make_lane_step(experiment.model, experiment.task, program.make_transform),
-        compiler_options={"xla_backend_optimization_level": "0"},  # a few steps: compiling is all
-    )
+    step = jax.jit(make_lane_step(experiment.model, experiment.task, program.make_transform))
     losses = []
     for number in range(steps):
         rows = np.arange(number * batch, (number + 1) * batch) % len(train.inputs)
