@@ -1,5 +1,6 @@
 """Every config of `docs/data.md` resolves, on small files made here."""
 
+import inspect
 import re
 
 import numpy as np
@@ -7,11 +8,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from initopt_jax.augmentations import REGISTRY as AUGMENTATIONS
 from initopt_jax.config import parse_yaml, validate
 from initopt_jax.data import REGISTRY
 from initopt_jax.errors import ConfigError
 from initopt_jax.names import importable_from
-from initopt_jax.resolve import build_model, find_task, load_dataset
+from initopt_jax.resolve import build_model, find_task, load_dataset, with_augmentation
 from initopt_jax.types import option_names
 
 REST = {
@@ -46,8 +48,8 @@ def files(tmp_path_factory, page):
     houses[:4].to_csv(folder / "houses_test.csv", index=False)
     houses.to_parquet(folder / "houses.parquet")
     np.savez(folder / "arrays.npz", x=draws.normal(size=(20, 4)), y=np.arange(20) % 2)
-    (code,) = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, flags=re.DOTALL)
-    (folder / code[0]).write_text(code[1])
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, flags=re.DOTALL):
+        (folder / name).write_text(code)
     return folder
 
 
@@ -60,6 +62,7 @@ def test_every_config_of_the_page_gives_data_that_its_task_takes(page, files):
         try:
             with importable_from(files):
                 dataset = load_dataset(config, task, [files])
+                with_augmentation(config, task, dataset)
         except ConfigError as error:
             if spec.name.startswith("tfds:") and "is not prepared" in str(error):
                 continue
@@ -78,6 +81,18 @@ def test_the_table_names_every_source_and_its_tasks(page):
     for name, entry in REGISTRY.items():
         both = len(entry.kinds) == 2
         assert listed[name] == ("both" if both else entry.kinds[0])
+
+
+def test_the_page_names_every_augmentation_and_its_options(page):
+    section = page.partition("## Augmentation")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section, flags=re.MULTILINE))
+    assert set(rows) == set(AUGMENTATIONS)
+    for name, entry in AUGMENTATIONS.items():
+        options = option_names(entry.apply, skip=("key", "examples"))
+        assert re.findall(r"`(\w+)`", rows[name]) == list(options)
+        (default,) = options.values()
+        stated = re.findall(r"default ([\d.]+)", rows[name])
+        assert stated == ([] if default is inspect.Parameter.empty else [str(default)])
 
 
 def test_options_named_in_the_listing_exist():

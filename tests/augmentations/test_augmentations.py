@@ -75,7 +75,8 @@ def test_equals_the_formula_in_each_lane(name):
     """Under vmap and jit, as a tile runs it: lanes of two seeds, one of them twice."""
     seeds = (3, 4, 3)
     images = np.stack([pictures(), -pictures(), pictures()])
-    images[0, 0, 0, 0, 0] = np.nan  # a bad pixel stays alone, or is noise's own
+    images[0, 0, 2, 2, 0] = np.nan  # a bad pixel spoils no other, nor those of other lanes
+    images[2, 1:] *= -1  # of the last lane all but the first picture
     apply = jax.jit(jax.vmap(lambda k, x: REGISTRY[name].apply(k, x, **OPTIONS[name])))
     made = np.asarray(apply(jnp.stack([key(seed) for seed in seeds]), images))
     assert made.dtype == np.float32
@@ -84,16 +85,9 @@ def test_equals_the_formula_in_each_lane(name):
         np.testing.assert_allclose(made, wanted, rtol=3e-7, atol=1e-7)
     else:
         np.testing.assert_array_equal(made, wanted)
+    good = np.isfinite(made[0, 0])
+    np.testing.assert_array_equal(made[2, 0][good], made[0, 0][good])  # of one seed: one draw
     assert not np.array_equal(made[0, 1:], -made[1, 1:])
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-def test_an_example_depends_on_no_other(name):
-    images = pictures()
-    others = images.copy()
-    others[1:] *= -1
-    alone = [REGISTRY[name].apply(key(), x, **OPTIONS[name])[0] for x in (images, others)]
-    np.testing.assert_array_equal(*alone)
 
 
 def chi_squared(numbers, classes):
@@ -167,7 +161,6 @@ def test_a_chain_draws_under_names():
     np.testing.assert_allclose(twice, wanted[0] + wanted[1], rtol=0, atol=2.0**-13)
     flip = ("random_flip", {"probability": 1.0})
     flipped = make_augment([flip, noise], images.shape[1:])(key(5), images)
-    np.testing.assert_array_equal(flipped - images[:, :, ::-1], flipped - images[:, :, ::-1])
     np.testing.assert_allclose(flipped - images[:, :, ::-1], wanted[0], rtol=0, atol=2.0**-14)
 
 

@@ -15,7 +15,8 @@ from initopt_jax import show
 from initopt_jax.augmentations import REGISTRY, make_augment
 from initopt_jax.cli import main
 from initopt_jax.config import validate
-from initopt_jax.engine.segment import LaneInputs, make_lane_step, make_start
+from initopt_jax.engine.cost import flops_per_step
+from initopt_jax.engine.segment import Chunks, LaneInputs, LaneState, make_evaluate, make_lane_step
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import named_key, stream_key
 from initopt_jax.preview import prepare
@@ -104,9 +105,7 @@ def test_a_step_augments_once_under_a_name_and_leaves_the_other_keys_alone():
     examples = jnp.ones((4, *shape))
     targets = jnp.zeros(4, jnp.int32)
     inputs = LaneInputs({}, stream_key(3, "noise"))
-    none = LaneInputs({}, inputs.noise_key[None])
-    state = jax.tree.map(lambda leaf: leaf[0], make_start(make)(jnp.ones(1), {}, none))
-    state = state._replace(step=jnp.int32(7))
+    state = LaneState(jnp.float32(1), {}, (), jnp.int32(7), jnp.int32(-1))
     notes = {}
     for name, change in (("plain", None), ("noisy", augment)):
         seen = notes[name] = []
@@ -129,29 +128,35 @@ def arrays(study):
     return {str(name): data[name].to_numpy() for name in data.data_vars}
 
 
-def test_a_study_keeps_its_bits_and_evaluates_clean_examples(own, working_dir):
+def test_evaluation_never_augments():
+    """Were the change made, it would raise."""
+
+    def explode(key, examples):
+        raise AssertionError("an evaluated example was augmented")
+
+    task, seen = replace(TASKS["classification"], augment=explode), []
+    examples = jnp.ones((1, 4, 5, 5, 1))
+    chunks = Chunks(examples, jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4)))
+    found = make_evaluate(looking(seen), task)(jnp.ones(1), {}, {"val": chunks})
+    assert found["val_accuracy"].tolist() == [1.0]
+    assert seen
+
+
+def test_a_study_keeps_its_bits(own, working_dir):
+    """Run, verified, and run on two devices: one program of mini-batches, one of full batches."""
     config = study_config(augment=AUGMENT)
-    one = iox.run(config, out="one", devices=1)
+    one = arrays(iox.run(config, out="one", devices=1))
     assert verify("one", devices=1).exit_code == 0
     two = arrays(iox.run(config, out="two", devices=2))
-    plain = arrays(iox.run(study_config(), out="plain", devices=1))
-    found = arrays(one)
-    assert found.keys() == two.keys() == plain.keys()
-    for name, values in found.items():
+    assert one.keys() == two.keys()
+    for name, values in one.items():
         assert values.tobytes() == two[name].tobytes(), name
-    # Before the first step nothing differs: evaluation sees the examples as they are.
-    for name in ("train_loss", "val_loss", "val_accuracy"):
-        np.testing.assert_array_equal(found[name][:, 0], plain[name][:, 0])
-    assert (found["batch_loss"][:, 1] != plain["batch_loss"][:, 1]).all()
     manifest = json.loads((working_dir / "one" / "manifest.json").read_text())
     assert manifest["config"]["task"]["augment"] == [
         {"name": "random_flip"},
         {"name": "random_crop", "padding": 2},
         {"name": "cutout", "size": 2},
     ]
-    flops = [program["flops_per_step"] for program in manifest["programs"]]
-    manifest = json.loads((working_dir / "plain" / "manifest.json").read_text())
-    assert flops == [program["flops_per_step"] for program in manifest["programs"]]
 
 
 def test_ones_own_function_is_applied_and_its_file_recorded(own):
@@ -162,6 +167,12 @@ def test_ones_own_function_is_applied_and_its_file_recorded(own):
     augment = experiment.task.augment
     assert augment is not None
     np.testing.assert_array_equal(augment(jax.random.key(0), examples), examples / 4)
+    model, *rest = experiment.model, experiment.dataset, experiment.params, experiment.model_state
+    with_it, without = (
+        flops_per_step(experiment.programs[0], model, task, *rest)
+        for task in (experiment.task, replace(experiment.task, augment=None))
+    )
+    assert with_it == without > 0
 
 
 @pytest.mark.parametrize(
@@ -211,9 +222,8 @@ def test_what_is_no_augmentation_is_refused():
     for wrong, message in ((3, "task.augment"), ([3], "task.augment.0"), ([{"size": 2}], "name")):
         with pytest.raises(ConfigError, match=message):
             validate(study_config(augment=wrong))
-    raw = study_config() | {"task": {"name": "cost_function", "function": "ravine"}}
-    raw["task"]["augment"] = ["random_flip"]
-    del raw["model"]
+    raw = {"name": "f", "initializers": ["points"], "optimizers": ["sgd"]}
+    raw["task"] = {"name": "cost_function", "function": "ravine", "augment": ["random_flip"]}
     with pytest.raises(ConfigError, match="augment was given, but a cost function has no data"):
         validate(raw)
 
