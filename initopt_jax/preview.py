@@ -129,12 +129,14 @@ def audit(
         overrides: `key=value` changes to it.
         plot: a file (.png, .pdf or .svg) for a histogram of each leaf.
     """
-    with in_precision(read(source, overrides).precision):
-        return _audit(source, overrides, plot)
-
-
-def _audit(source: Source, overrides: Sequence[str], plot: Path | None) -> list[LeafAudit]:
     kind = _picture_kind(plot) if plot else ""
+    with in_precision(read(source, overrides).precision):
+        return _audit(source, overrides, plot, kind)
+
+
+def _audit(
+    source: Source, overrides: Sequence[str], plot: Path | None, kind: str
+) -> list[LeafAudit]:
     experiment = prepare(source, overrides)
     initial = initial_weights(experiment)
     if plot:

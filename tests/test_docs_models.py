@@ -1,6 +1,7 @@
 """What the page on models tells the reader to write works as written."""
 
 import re
+import sys
 
 import pytest
 import yaml
@@ -21,6 +22,7 @@ def tutorial(page, working_dir, monkeypatch):
     for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         name = code.splitlines()[0].removeprefix("# ")
         (working_dir / name).write_text(code)
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
     monkeypatch.syspath_prepend(working_dir)
     whole, *parts = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL))
     return [whole, *(whole | part for part in parts)]

@@ -72,7 +72,7 @@ BREAKS = {
     "counts_in_its_weights": ({"takes_the_examples"}, "calls is int32"),
     "branches_on_values": ({"takes_the_examples"}, "asks for the values of an array"),
     "returns_one_thing": ({"takes_the_examples"}, "init must return a pair"),
-    "fails_inside": ({"takes_the_examples"}, "KeyError: 'missing'; tried digits as vectors [64],"),
+    "fails_inside": ({"takes_the_examples"}, "KeyError: 'missing' (broken_models.py, line "),
     "returns_labels": ({"fits_the_task"}, "outputs of dtype int32"),
     "returns_one_number": ({"fits_the_task"}, "outputs of shape (7, 1) for 7 examples; task"),
     "returns_two_arrays": ({"fits_the_task"}, "one array of outputs, got a tuple"),

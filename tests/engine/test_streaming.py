@@ -84,16 +84,22 @@ def test_pieces_make_up_a_segment(steps, most):
     assert len(lengths) <= 2 * -(-steps // most)
 
 
+def new_arrays(others):
+    """Arrays on devices beside `others`, which earlier tests may have left."""
+    known = set(map(id, others))
+    return [array for array in jax.live_arrays() if id(array) not in known]
+
+
 def test_streamed_bits_are_those_of_the_split_on_the_device(config, monkeypatch):
     """On one device and two; at most two pieces, and nothing longer, are alive on the device."""
     reference, _ = train(config)
-    shapes, alive = [], []
+    shapes, alive, others = [], [], jax.live_arrays()
     placed = streaming._Pieces.__next__
 
     def spied(self):
         piece = placed(self)
         shapes.append(piece.batches.shape)
-        sizes = [array.shape for array in jax.live_arrays() if array.shape[1:] == (64,)]
+        sizes = [array.shape for array in new_arrays(others) if array.shape[1:] == (64,)]
         alive.append(sizes.count(piece.data.inputs.shape))
         assert max(size[0] for size in sizes) <= 3 * 2 * 32
         return piece
@@ -114,12 +120,12 @@ def test_initializers_fetch_batches_and_draw_the_same_weights(config, monkeypatc
     config |= {"initializers": ["data_dependent"], "audit": False}
     reference = initial_weights(prepare(config))
     streamed = initial_weights(prepare(config | {"device_data": LIMIT}))
-    drawn, fetched, alive = {}, [], set()
+    drawn, fetched, alive, others = {}, [], set(), jax.live_arrays()
     fetch = OnHost._fetched
 
     def spied(self, rows):
         fetched.append(rows.shape)
-        alive.update(len(array) for array in jax.live_arrays() if array.shape[1:] == (64,))
+        alive.update(len(array) for array in new_arrays(others) if array.shape[1:] == (64,))
         return fetch(self, rows)
 
     monkeypatch.setattr(OnHost, "_fetched", spied)
