@@ -206,13 +206,16 @@ def _marks(axes: Axes, series: Series, found: tuple[Floats, Floats, Floats, Floa
 
 def _heat(chart: HeatChart) -> Figure:
     rows, columns = len(chart.rows), len(chart.columns)
-    turned = max(len(name) for name in chart.columns) > 10
+    longest = max(len(name) for name in chart.columns)
+    turned = longest > 10
+    width = max(0.76 * columns, 4.2)
+    reach = LABEL_INCHES * longest  # of a label; turned by 30 degrees it begins in mid column
     frame = Frame(
-        panel=(max(0.76 * columns, 4.2), 0.5 * rows),
+        panel=(width, 0.5 * rows),
         gap=(0.3, 0.0),
         left=0.3 + LABEL_INCHES * max(len(name) for name in chart.rows),
-        right=0.2,
-        top=1.8 if turned else 1.25,
+        right=max(0.2, 0.87 * reach - width / columns / 2) if turned else 0.2,
+        top=max(1.8, 1.1 + reach / 2) if turned else 1.25,
         bottom=0.5,
     )
     figure, grid = panels_at(chart.title, chart.foot, 1, len(chart.panels), frame)
