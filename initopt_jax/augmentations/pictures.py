@@ -52,6 +52,7 @@ def cut_out(pictures: Array, rows: Array, columns: Array, size: tuple[int, int])
     Returns:
         [B, *size, C].
 
+    >>> import jax.numpy as jnp
     >>> pictures = jnp.arange(8.0).reshape(2, 1, 4, 1)
     >>> first = jnp.zeros(2, jnp.int32)
     >>> cut_out(pictures, first, jnp.array([0, 2]), (1, 2)).reshape(2, 2).tolist()
