@@ -32,8 +32,15 @@ def gaussian_noise(key: Array, examples: Array, *, stddev: ArrayLike) -> Array:
     checks.non_negative("stddev", stddev)
     if not jnp.issubdtype(examples.dtype, jnp.floating):
         raise ValueError(f"gaussian_noise is for floating-point inputs, got {examples.dtype}")
-    drawn = jax.random.normal(key, examples.shape, examples.dtype)
-    return examples + jnp.asarray(stddev, examples.dtype) * drawn
+    # In two halves, one by one. XLA fuses a draw with what reads it, and a convolution's patches
+    # read each pixel many times: on CPU noise on pictures of 32 x 32 x 3 made the step of a small
+    # network take 2.4 times as long. A loop is not fused; with it the step takes an eighth more.
+    half = -(-examples.size // 2)
+    drawn = jax.lax.map(
+        lambda key: jax.random.normal(key, (half,), examples.dtype), jax.random.split(key)
+    )
+    noise = drawn.reshape(-1)[: examples.size].reshape(examples.shape)
+    return examples + jnp.asarray(stddev, examples.dtype) * noise
 
 
 ENTRIES = (
