@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import matrix_rate
+from benchmarks.machine import OtherLoad, matrix_rate
 from benchmarks.pace import Timed
 
 RESULTS = Path(__file__).parent / "results"
@@ -58,6 +58,38 @@ def measure(
         ways.append(way)
         console.print(f"round {index + 1}/{rounds}: products {limit / 1e9:,.0f} GFLOP/s ({way})")
     return rates, limits, ways
+
+
+def run_rounds(
+    title: str,
+    contenders: Sequence[Contender],
+    *,
+    flops: float,
+    rounds: int,
+    seconds: float,
+    dtype: str,
+    console: Console,
+    **goals: Any,
+) -> dict[str, Any]:
+    """All rounds of the contenders as a record; their table is printed, with what disturbed it.
+
+    `goals` are those of `outcome`.
+    """
+    others = OtherLoad()
+    rates, limits, ways = measure(contenders, rounds, seconds, dtype, console)
+    rows = outcome(contenders, rates, limits, flops, **goals)
+    taken = others.cores()
+    show(title, rows, console)
+    say_other_load(taken, console)
+    return {
+        "title": title,
+        "flops_per_step": flops,
+        "matrix_flops_per_second": limits,
+        "matrix_product": ways,
+        "cores_busy_with_other_processes": taken,
+        "results": rows,
+        "steps_per_second": rates,
+    }
 
 
 def best_variant(variants: dict[str, list[float]]) -> tuple[str, list[float]]:

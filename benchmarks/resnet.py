@@ -21,15 +21,12 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.engine import steady_rate, step_flops
-from benchmarks.machine import OtherLoad, machine
+from benchmarks.machine import machine
 from benchmarks.pace import Timed
 from benchmarks.record import (
     RESULTS,
     Contender,
-    measure,
-    outcome,
-    say_other_load,
-    show,
+    run_rounds,
     write_record,
 )
 from benchmarks.workloads import Workload, small_resnet
@@ -66,24 +63,16 @@ def own(workload: Workload, width: int) -> Timed:
 
 def run(workload: Workload, widths: Sequence[int], rounds: int, seconds: float) -> dict[str, Any]:
     """The record of all rounds; the table is printed."""
-    console = Console(width=max(140, Console().width))
-    others, turns = OtherLoad(), contenders(workload, widths)
     # What a convolution is rewritten to may count differently: the stock one counts for everyone.
-    flops = step_flops(workload.with_model(convolution="stock"))
-    rates, limits, ways = measure(turns, rounds, seconds, workload.dtype, console)
-    rows = outcome(turns, rates, limits, flops)
-    taken = others.cores()
-    show(workload.title, rows, console)
-    say_other_load(taken, console)
-    return {
-        "title": workload.title,
-        "flops_per_step": flops,
-        "matrix_flops_per_second": limits,
-        "matrix_product": ways,
-        "cores_busy_with_other_processes": taken,
-        "results": rows,
-        "steps_per_second": rates,
-    }
+    return run_rounds(
+        workload.title,
+        contenders(workload, widths),
+        flops=step_flops(workload.with_model(convolution="stock")),
+        rounds=rounds,
+        seconds=seconds,
+        dtype=workload.dtype,
+        console=Console(width=max(140, Console().width)),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

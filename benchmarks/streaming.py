@@ -18,13 +18,11 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.engine import steady_rate, step_flops
-from benchmarks.machine import OtherLoad, machine
+from benchmarks.machine import machine
 from benchmarks.record import (
     RESULTS,
     Contender,
-    measure,
-    outcome,
-    say_other_load,
+    run_rounds,
     write_record,
 )
 from benchmarks.workloads import Workload, mnist_cnn, mnist_mlp
@@ -50,29 +48,23 @@ def contenders(workload: Workload, limit: str) -> list[Contender]:
 def run(workload: Workload, limit: str, rounds: int, seconds: float) -> dict[str, Any]:
     """The record of all rounds; the ratio is printed."""
     console = Console(width=max(140, Console().width))
-    others, turns, flops = OtherLoad(), contenders(workload, limit), step_flops(workload)
-    rates, limits, ways = measure(turns, rounds, seconds, workload.dtype, console)
-    rows = outcome(turns, rates, limits, flops)
-    taken, resident = others.cores(), rows[0]
-    data = workload.data()
+    record = run_rounds(
+        workload.title,
+        contenders(workload, limit),
+        flops=step_flops(workload),
+        rounds=rounds,
+        seconds=seconds,
+        dtype=workload.dtype,
+        console=console,
+    )
+    resident, data = record["results"][0], workload.data()
+    size = split_bytes(data.train)
     console.print(
         f"{workload.title}: streamed {resident['ratio']:.2f} of the speed with the split on the "
         f"device ({resident['ratio_low']:.2f} to {resident['ratio_high']:.2f}; goal {GOAL}), "
-        f"{byte_size(split_bytes(data.train))} under a limit of {limit}"
+        f"{byte_size(size)} under a limit of {limit}"
     )
-    say_other_load(taken, console)
-    return {
-        "title": workload.title,
-        "data": data.name,
-        "train_bytes": split_bytes(data.train),
-        "device_data": limit,
-        "flops_per_step": flops,
-        "matrix_flops_per_second": limits,
-        "matrix_product": ways,
-        "cores_busy_with_other_processes": taken,
-        "results": rows,
-        "steps_per_second": rates,
-    }
+    return {**record, "data": data.name, "train_bytes": size, "device_data": limit}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

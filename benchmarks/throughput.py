@@ -19,15 +19,12 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.engine import make_engine, rule_width, steady_rate, step_flops
-from benchmarks.machine import OtherLoad, machine
+from benchmarks.machine import machine
 from benchmarks.peers_jax import make_jax_loop
 from benchmarks.record import (
     RESULTS,
     Contender,
-    measure,
-    outcome,
-    say_other_load,
-    show,
+    run_rounds,
     write_record,
 )
 from benchmarks.workloads import DTYPES, WORKLOADS, Workload
@@ -124,32 +121,23 @@ def run_workload(
     contenders = torch_contenders(workload) + own_contenders(workload, details)
     # What a convolution is rewritten to may count differently: the stock one counts for everyone.
     plain = workload if workload.is_mlp else workload.with_model(convolution="stock")
-    flops = step_flops(plain)
-    others = OtherLoad()
-    rates, limits, ways = measure(contenders, rounds, seconds, workload.dtype, console)
-    rows = outcome(
+    record = run_rounds(
+        workload.title,
         contenders,
-        rates,
-        limits,
-        flops,
+        flops=step_flops(plain),
+        rounds=rounds,
+        seconds=seconds,
+        dtype=workload.dtype,
+        console=console,
         share_goal=workload.share_goal,
         share_aim=workload.share_aim,
     )
-    taken = others.cores()
-    show(workload.title, rows, console)
-    say_other_load(taken, console)
     return {
-        "title": workload.title,
+        **record,
         "data": workload.data().name,
         "dtype": workload.dtype,
         "tile_width": rule_width(workload),
-        "flops_per_step": flops,
         "flops_per_step_is": "XLA's count of one network's unoptimized step, update included",
-        "matrix_flops_per_second": limits,
-        "matrix_product": ways,
-        "cores_busy_with_other_processes": taken,
-        "results": rows,
-        "steps_per_second": rates,
         "engine": details,
     }
 
