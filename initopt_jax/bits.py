@@ -91,10 +91,11 @@ def compare(
                 f"cannot compare: {name} is stored with shape {old.shape}, now {new.shape}"
             )
         differs = bits(old) != bits(new)
+        curve = stored[name].dims[1:2] == ("eval",)
         rows = np.flatnonzero(differs.reshape(len(differs), -1).any(axis=1))
         for row in rows:
             place = tuple(int(index) for index in np.argwhere(differs[row])[0])
-            step = float(steps[row, place[0]]) if place else np.inf
+            step = float(steps[row, place[0]]) if curve else np.inf
             mismatch = _mismatch(
                 stored[name], int(lanes[row]), place, step, old[(row, *place)], new[(row, *place)]
             )
@@ -102,7 +103,8 @@ def compare(
             if mismatch.lane not in found or order < found[mismatch.lane][0]:
                 found[mismatch.lane] = (order, mismatch)
         if len(rows):
-            distances.append(_distance(name, lanes, rows, old, new, differs, steps))
+            at = steps if curve else None
+            distances.append(_distance(name, lanes, rows, old, new, differs, at))
     return [found[lane][1] for lane in sorted(found)], distances
 
 
@@ -114,9 +116,11 @@ def _mismatch(
     old: np.generic,
     new: np.generic,
 ) -> Mismatch:
+    named = list(zip(array.dims[1:], place, strict=True))
     labels = [
         str(array[dim].to_numpy()[index]) if dim in array.coords else str(index)
-        for dim, index in zip(array.dims[2:], place[1:], strict=True)
+        for dim, index in named
+        if dim != "eval"
     ]
     if np.isnan(step):
         labels.append("behind its last evaluation")
@@ -140,10 +144,10 @@ def _distance(
     old: np.ndarray,
     new: np.ndarray,
     differs: np.ndarray,
-    steps: np.ndarray,
+    steps: np.ndarray | None,
 ) -> Distance:
     first = None
-    if old.ndim > 1:
+    if steps is not None:
         last = np.isfinite(steps).sum(axis=1) - 1
         every = np.arange(len(old))
         old, new = old[every, last], new[every, last]

@@ -7,238 +7,34 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pydantic
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
-from initopt_jax.errors import ConfigError, checked_size, nearest
+from initopt_jax.entries import (
+    Count,
+    InitializerConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ProbeConfig,
+    SeedsConfig,
+    Size,
+    SplitConfig,
+    Step,
+    Strict,
+    TargetConfig,
+    TaskConfig,
+    TuningConfig,
+    there,
+)
+from initopt_jax.errors import ConfigError, nearest
 from initopt_jax.overrides import apply_override
-from initopt_jax.task_keys import COST_FUNCTION, of_config, of_task
+from initopt_jax.task_keys import COST_FUNCTION, of_config
 from initopt_jax.yaml_text import parse_yaml
 
-MAX_SEED = 1_000_000  # reported seeds lie below, tuning seeds start here: they never meet
-Count = Annotated[int, Field(ge=1, strict=True)]
-Name = Annotated[str, Field(min_length=1)]
-Size = Annotated[str, AfterValidator(checked_size)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Open(BaseModel):
-    """An entry whose further keys are options of what it names; `resolve` checks them."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: Name
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keys that the schema does not know: options or hyperparameters by name."""
-        return dict(self.model_extra or {})
-
-
-Entry = TypeVar("Entry")
-
-
-def _there(value: Entry | None) -> Entry:
-    """What may be left out in some studies, and not in this one."""
-    if value is None:
-        raise PydanticCustomError("missing", "is missing")
-    return value
-
-
-class SplitConfig(_Strict):
-    """Shares of the data held out, and the seed of the permutation that picks them."""
-
-    val: float = Field(default=0.2, gt=0, lt=1)
-    test: float = Field(default=0.2, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0, strict=True)
-
-    @model_validator(mode="after")
-    def _something_left(self) -> "SplitConfig":
-        if self.val + self.test >= 1:
-            raise ValueError(f"val + test must stay below 1, got {self.val + self.test:g}")
-        return self
-
-
-class DatasetConfig(_Open):
-    """A data set by name (`digits`, `tfds:mnist`, `module:function`) and its options."""
-
-
-class FunctionConfig(_Open):
-    """A cost function of two variables by name (`ravine`, `module:function`) and its options."""
-
-
-class AugmentationConfig(_Open):
-    """A random change of training examples by name (`random_crop`, `module:function`)."""
-
-
-class TaskConfig(_Strict):
-    """What is learned: a loss with metrics, on a data set, in batches of one size.
-
-    Of the task `cost_function` it is a `function`, and there are no data: the other keys are None.
-
-    Attributes:
-        augment: what happens to the examples of training steps, in this order; None for nothing.
-    """
-
-    name: Name
-    dataset: DatasetConfig | None = Field(default=None, validate_default=True)
-    batch_size: Count | Literal["full"] | None = 64
-    split: SplitConfig | None = SplitConfig()
-    augment: list[AugmentationConfig] | None = None
-    function: FunctionConfig | None = None
-
-    @field_validator("augment", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        listed = [value] if isinstance(value, str | Mapping) else value
-        return None if listed == [] else listed
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_one_kind(cls, value: Any) -> Any:
-        return of_task(value) if isinstance(value, Mapping) else value
-
-    @field_validator("dataset")
-    @classmethod
-    def _something_to_learn(
-        cls, value: DatasetConfig | None, info: ValidationInfo
-    ) -> DatasetConfig | None:
-        return value if info.data.get("name") == COST_FUNCTION else _there(value)
-
-
-class ModelConfig(_Open):
-    """A model by name (`mlp`, `linear`, `module:function`) and its options."""
-
-
-class InitializerConfig(_Open):
-    """An initializer for weights, with its swept hyperparameters, and what other leaves get.
-
-    Attributes:
-        label: the name in tables; by default the name with the values of its hyperparameters.
-        base: for an initializer that sees the whole network: what draws the weights it starts from.
-        bias: initializer of leaves named `bias`.
-        rules: path pattern to initializer, tried before the default rules.
-    """
-
-    label: Name | None = None
-    base: "InitializerConfig | None" = None
-    bias: "InitializerConfig | None" = None
-    rules: dict[str, "InitializerConfig"] = {}
-
-
-class PerLeafConfig(_Open):
-    """A parametrization by name (`mup`, `ntk`, `spectral`) and its options: a rate per leaf.
-
-    Attributes:
-        kind: how the optimizer's updates go with its gradients: `sgd` where they are linear in
-            them, `adam` where their size does not matter. Known for our own.
-    """
-
-    kind: Literal["sgd", "adam"] | None = None
-
-
-class ScheduleConfig(_Open):
-    """A learning-rate schedule by name and its options, shares of a run: numbers to sweep."""
-
-
-class ModifierConfig(_Open):
-    """What stands around an optimizer, by name, and its options: numbers to sweep."""
-
-
-class OptimizerConfig(_Open):
-    """A gradient transformation with its swept hyperparameters.
-
-    Attributes:
-        label: the name in tables; by default the name with its static options.
-        batch_size: overrides the task's; `full` is the whole training set.
-        steps, eval_every: override the study's.
-        static: options that change the transform's structure and so are never swept.
-        per_leaf: multiplies each leaf's updates by a number of its own.
-        schedule: multiplies the learning rate, step by step.
-        modifiers: clipping, weight decay, noise, averages...: each has its place, before, behind or
-            around the transformation; those of one place act in the order of the list.
-    """
-
-    label: Name | None = None
-    batch_size: Count | Literal["full"] | None = None
-    steps: Count | None = None
-    eval_every: Count | None = None
-    static: dict[str, Any] = {}
-    per_leaf: PerLeafConfig | None = None
-    schedule: ScheduleConfig | None = None
-    modifiers: list[ModifierConfig] = []
-
-
-class SeedsConfig(_Strict):
-    """Seeds of the three streams: `all` ties them, else every init seed meets every data seed."""
-
-    all: Count | None = None
-    init: Count | None = None
-    data: Count | None = None
-    first: int = Field(default=0, ge=0, lt=MAX_SEED, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_number(cls, value: Any) -> Any:
-        return {"all": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-    @model_validator(mode="after")
-    def _one_form(self) -> "SeedsConfig":
-        crossed = self.init is not None or self.data is not None
-        if (self.all is not None) == crossed:
-            raise ValueError("give a number (tied seeds) or {init: n, data: m} (crossed), not both")
-        if crossed and (self.init is None or self.data is None):
-            raise ValueError("a crossed design needs both: {init: n, data: m}")
-        most = max(self.all or 0, self.init or 0, self.data or 0)
-        if self.first + most > MAX_SEED:
-            raise ValueError(f"first + number of seeds must stay within {MAX_SEED}")
-        return self
-
-
-class TuningConfig(_Strict):
-    """How hyperparameters are chosen: on this many seeds of their own, on validation data.
-
-    The metric is one of the validation split, or `steps_to_target`: most seeds that reach the
-    target, then fewest steps.
-    """
-
-    seeds: int = Field(default=3, ge=0, strict=True)
-    metric: str = "val_loss"
-
-
-class TargetConfig(_Strict):
-    """What "fast" means: the first evaluation at which the metric is good enough."""
-
-    metric: str = "val_accuracy"
-    at_least: float | None = None
-    at_most: float | None = None
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> "TargetConfig":
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("give exactly one of at_least and at_most")
-        return self
-
-
-class Config(_Strict):
+class Config(Strict):
     """A study.
 
     Attributes:
@@ -249,7 +45,8 @@ class Config(_Strict):
         eval_every: steps between evaluations; divides `steps`. Default: a tenth of the steps.
         eval_train: `train_*` is measured on at most so many training examples.
         target: what counts as reached.
-        probes: measurements at every evaluation.
+        probes: measurements of weights and cost between steps; they change no other number.
+        keep: the state of lanes that is stored: `final`, `every` evaluation, or the steps listed.
         precision: `float32`; `bfloat16`, in which the model computes, with weights, losses and all
             else in float32; or `float64` for all of the study.
         tile_width: lanes of a tile, or a list with one number per program; by default a rule of
@@ -273,7 +70,8 @@ class Config(_Strict):
     eval_every: Count | None = None
     eval_train: Count = 10_000
     target: TargetConfig | None = None
-    probes: list[Name] = ["weight_norm"]
+    probes: list[ProbeConfig] = Field(default_factory=lambda: [ProbeConfig(name="weight_norm")])
+    keep: Literal["final", "every"] | list[Step] | None = None
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     tile_width: Count | list[Count] | None = None
     checkpoint_every: float = Field(default=30.0, gt=0)
@@ -292,7 +90,7 @@ class Config(_Strict):
         cls, value: ModelConfig | None, info: ValidationInfo
     ) -> ModelConfig | None:
         task = info.data.get("task")
-        return value if task is None or task.name == COST_FUNCTION else _there(value)
+        return value if task is None or task.name == COST_FUNCTION else there(value)
 
     @property
     def is_function(self) -> bool:
@@ -301,10 +99,17 @@ class Config(_Strict):
 
     @field_validator("probes")
     @classmethod
-    def _distinct(cls, value: list[str]) -> list[str]:
-        if len(set(value)) != len(value):
+    def _distinct(cls, value: list[ProbeConfig]) -> list[ProbeConfig]:
+        if len({probe.name for probe in value}) != len(value):
             raise ValueError("each probe may be named once")
         return value
+
+    @field_validator("keep")
+    @classmethod
+    def _in_order(cls, value: Any) -> Any:
+        if isinstance(value, list) and value != sorted(set(value)):
+            raise ValueError("list the steps once each, in ascending order")
+        return value or None
 
     def to_json(self) -> dict[str, Any]:
         """The whole config, defaults included, as plain JSON values."""

@@ -38,7 +38,6 @@ SETTINGS = (
 NO_NUMBERS = ("--xla_force_host_platform_device_count", "--xla_dump")  # XLA flags without effect
 # True of manifests that do not say it, and of the configs in them.
 BEFORE = {"compiler_options": {}, "processor": None, "dtypes": asdict(PRECISIONS["float32"])}
-CONFIG_BEFORE = {"precision": "float32"}
 
 
 def identity(experiment: Experiment, devices: Sequence[Device]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from initopt_jax import initializers, modifiers, schedules, transforms
-from initopt_jax.config import OptimizerConfig
+from initopt_jax.entries import OptimizerConfig
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
 from initopt_jax.names import find_modifier, find_schedule, find_transform, lookup

@@ -16,14 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from initopt_jax import data, models, probes, tasks
+from initopt_jax import data, models, tasks
 from initopt_jax.augmentations import make_augment
-from initopt_jax.config import Config, DatasetConfig, TargetConfig
+from initopt_jax.config import Config
+from initopt_jax.engine.keep import Keep, make_keep
+from initopt_jax.engine.measure import Setting
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program, cut_tiles
+from initopt_jax.engine.records import variables
 from initopt_jax.engine.streaming import check_streamed, is_streamed, seeds_at_once
+from initopt_jax.entries import DatasetConfig, TargetConfig
 from initopt_jax.errors import ConfigError, parse_size, unknown_name
 from initopt_jax.initializers import Network, initialize, match_rules
+from initopt_jax.measurements import Probing, Subject, bind, dimension_labels
 from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options, takes
@@ -70,7 +75,8 @@ class Experiment:
     weights: tuple[Weights, ...]
     programs: tuple[Program, ...]
     lanes: pd.DataFrame
-    probes: tuple[probes.Probe, ...]
+    probing: Probing
+    keep: Keep
     target: Target | None
     sources: Mapping[str, SourceFile]
     landscape: Landscape | None = None
@@ -137,6 +143,15 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), wide_dtype())
     cost = model_cost(plain, params, model_state, batch)
     sweeps = expand_optimizers(config, len(dataset.train.inputs), cost, network, params)
+    target = _target(config.target, task)
+    setting = Setting(model, task, network, len(dataset.train.inputs))
+    labels = dimension_labels(params, network, plane=landscape is not None)
+    taken = variables(list(task.metrics), {}, target)
+    subject = Subject(
+        *(setting, sweeps.programs, params, model_state, dataset.train, labels, taken)
+    )
+    lanes = plan_lanes(config, weights, sweeps)
+    keep = _keep(config, sweeps.programs, lanes, params, model_state)
     made = Experiment(
         config=config,
         dataset=dataset,
@@ -147,9 +162,10 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         network=network,
         weights=weights,
         programs=sweeps.programs,
-        lanes=plan_lanes(config, weights, sweeps),
-        probes=tuple(lookup("probe", name, probes.REGISTRY, also="") for name in config.probes),
-        target=_target(config.target, task),
+        lanes=lanes,
+        probing=bind(config.probes, subject),
+        keep=keep,
+        target=target,
         sources=collect(own_modules(config.to_json())),
         landscape=landscape,
         data_root=_data_root(config, folders),
@@ -157,6 +173,29 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     if made.streamed:
         _check_streamed(made)
     return made
+
+
+def _keep(
+    config: Config,
+    programs: Sequence[Program],
+    lanes: pd.DataFrame,
+    params: PyTree,
+    model_state: PyTree,
+) -> Keep:
+    """Which states are stored; steps that are no evaluation of some lane are refused."""
+    every = np.array([program.eval_every for program in programs])[lanes["program"].to_numpy()]
+    steps = lanes["steps"].to_numpy()
+    for step in config.keep if isinstance(config.keep, list) else ():
+        bad = np.flatnonzero((step > steps) | (step % every != 0))
+        if len(bad):
+            row = bad[0]
+            raise ConfigError(
+                f"keep: step {step} is no evaluation of optimizer "
+                f"{lanes['optimizer'].iloc[row]!r}, which has one every {every[row]} of "
+                f"{steps[row]} steps"
+            )
+    evals = int((steps // every).max()) + 1
+    return make_keep(config.keep, evals, programs, params, model_state)
 
 
 def _check_streamed(made: Experiment) -> None:
@@ -186,7 +225,7 @@ def _with_target(config: Config, landscape: Landscape) -> Config:
 
 
 def _check_probes(config: Config) -> None:
-    if LEAF in config.probes and not config.is_function:
+    if not config.is_function and any(probe.name == LEAF for probe in config.probes):
         raise ConfigError(f"probe {LEAF!r} is for cost functions; a network is no point in a plane")
 
 

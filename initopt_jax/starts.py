@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from initopt_jax import initializers
-from initopt_jax.config import Config, InitializerConfig, SeedsConfig
+from initopt_jax.config import Config
+from initopt_jax.entries import InitializerConfig, SeedsConfig
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers.exact import exact_law
 from initopt_jax.names import OWN, lookup

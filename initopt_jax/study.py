@@ -14,9 +14,11 @@ from initopt_jax import report, sources, stats
 from initopt_jax.audit import check
 from initopt_jax.config import Config, differences, validate
 from initopt_jax.engine.devices import set_up_devices
+from initopt_jax.engine.keep import KEPT, is_kept
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
-from initopt_jax.manifest import CONFIG_BEFORE, data_folders, new_manifest, obstacles, study_info
+from initopt_jax.manifest import data_folders, new_manifest, obstacles, study_info
+from initopt_jax.measurements import dimension_labels
 from initopt_jax.names import importable_from
 from initopt_jax.precision import in_precision
 from initopt_jax.preview import (
@@ -30,7 +32,6 @@ from initopt_jax.preview import (
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import Layout, Store
 from initopt_jax.training import Tally, train, variables
-from initopt_jax.tree import named_leaves
 from initopt_jax.types import Device
 
 
@@ -60,8 +61,20 @@ class Study:
         """The results, dims `lane`, `eval`, `leaf`; read lazily from disk, unchecked.
 
         A lane that an unfinished study still lacks is NaN (False in `diverged`), `step` included.
+        Stored states are in `kept`.
         """
-        return Store(self.dir).dataset()
+        found = Store(self.dir).dataset()
+        kept = [name for name in found.data_vars if is_kept(str(name))]
+        return found.drop_vars(kept).drop_dims(KEPT, errors="ignore")
+
+    @cached_property
+    def kept(self) -> xr.Dataset:
+        """Stored states, where the config has `keep`: weights by leaf, dims `lane`, `kept`, axes.
+
+        Read lazily from disk, unchecked; NaN for a state that a lane has not reached.
+        """
+        found = Store(self.dir).dataset()
+        return found[[name for name in found.data_vars if is_kept(str(name))]]
 
     @cached_property
     def info(self) -> stats.StudyInfo:
@@ -193,10 +206,12 @@ def _carry_out(
 
 def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:
     evals = [tile.steps // experiment.programs[tile.program].eval_every for tile in tiles]
-    coordinates = {"leaf": [name for name, _ in named_leaves(experiment.params)]}
-    if experiment.landscape:
-        coordinates["coordinate"] = ["x", "y"]
-    sizes = {name: len(labels) for name, labels in coordinates.items()}
+    plane = experiment.landscape is not None
+    coordinates = dimension_labels(experiment.params, experiment.network, plane=plane)
+    if experiment.keep.at is not None:
+        coordinates[KEPT] = experiment.keep.labels
+    sizes = {**experiment.probing.sizes, **experiment.keep.sizes}
+    sizes |= {name: len(labels) for name, labels in coordinates.items()}
     return Layout(
         variables(experiment),
         sizes={"lane": len(experiment.lanes), "eval": max(evals) + 1, **sizes},
@@ -211,8 +226,8 @@ def _refuse_changes(
     manifest = store.manifest()
     # Where training data lie changes no numbers, and may have to change to go on.
     was, now = (
-        CONFIG_BEFORE | config | {"device_data": None}
-        for config in (manifest["config"], experiment.config.to_json())
+        config.to_json() | {"device_data": None}
+        for config in (validate(manifest["config"]), experiment.config)
     )
     changed = differences(was, now)
     if changed:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from initopt_jax import initializers
-from initopt_jax.config import MAX_SEED, Config, InitializerConfig, OptimizerConfig, SeedsConfig
+from initopt_jax.config import Config
 from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.plan import Program, segment_steps, tile_width
+from initopt_jax.entries import MAX_SEED, InitializerConfig, OptimizerConfig, SeedsConfig
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
 from initopt_jax.names import find_initializer
@@ -187,6 +188,7 @@ def expand_optimizers(
                 segment_steps=segment_steps(every, width, seen, cost.flops),
                 width=width,
                 evaluated=optimizer.evaluated,
+                method=_method(spec),
             )
         for values in grid(optimizer.axes):
             row = {f"optimizer.{name}": value for name, value in values.items()}
@@ -195,6 +197,11 @@ def expand_optimizers(
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"optimizer {repeated!r} is listed twice; give one of them a label")
     return Sweeps(tuple(programs.values()), tuple(cells))
+
+
+def _method(spec: OptimizerConfig) -> str:
+    """The optimizer's name where it is all that makes an update."""
+    return "" if spec.schedule or spec.modifiers or spec.per_leaf else spec.name
 
 
 def _program_label(spec: OptimizerConfig, config: Config, batch: int | None) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from initopt_jax.engine import records
 from initopt_jax.engine.cost import flops_per_step
-from initopt_jax.engine.events import Compiled, Event, Finished, Progress, Saved
+from initopt_jax.engine.events import Compiled, Event, Finished, Probed, Progress, Saved
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.plan import Tile
@@ -22,6 +22,7 @@ from initopt_jax.resolve import Experiment
 from initopt_jax.store import FinishedTile, Store
 from initopt_jax.types import Device
 
+PROBE_COST = ("times", "seconds", "compile_seconds")  # of a probe, over all devices
 WRITE_EVERY = 1.0  # seconds that a finished tile may wait to be written with others
 
 
@@ -49,8 +50,10 @@ class Tally:
 def variables(experiment: Experiment) -> dict[str, records.Variable]:
     """The variables of a study's results."""
     wide = PRECISIONS[experiment.config.precision].wide
-    probes = {probe.name: probe.dims for probe in experiment.probes}
-    return records.variables(list(experiment.task.metrics), probes, experiment.target, wide)
+    metrics = list(experiment.task.metrics)
+    probed = experiment.probing.dims
+    kept = experiment.keep.variables
+    return records.variables(metrics, probed, experiment.target, wide) | dict(kept)
 
 
 def make_work(experiment: Experiment, initial: FirstWeights) -> Work:
@@ -64,7 +67,9 @@ def make_work(experiment: Experiment, initial: FirstWeights) -> Work:
         shapes=experiment.params,
         initial=initial,
         model_state=experiment.model_state,
-        probes={probe.name: probe.measure for probe in experiment.probes},
+        network=experiment.network,
+        measurements=experiment.probing.measurements,
+        keep=experiment.keep,
         eval_train=experiment.config.eval_train,
         checkpoint_every=experiment.config.checkpoint_every,
         device_data=experiment.device_data,
@@ -150,6 +155,7 @@ def train(
     began = time.perf_counter()
     tally = _tally(tiles, done)
     recorder = Recorder(experiment)
+    manifest.setdefault("probes", {})
     manifest["streamed"] = experiment.streamed  # as of this run: it changes no numbers
     store.write_manifest(manifest | {"status": "running"})
     work = make_work(experiment, initial)
@@ -212,6 +218,11 @@ def _write_down(
         entry = manifest["programs"][event.program]
         entry["compiled"] += 1
         entry["compile_seconds"] = round(entry["compile_seconds"] + event.seconds, 3)
+    elif isinstance(event, Probed):
+        cost = manifest["probes"].setdefault(event.probe, dict.fromkeys(PROBE_COST, 0))
+        cost["times"] += event.times
+        cost["seconds"] = round(cost["seconds"] + event.seconds, 4)
+        cost["compile_seconds"] = round(cost["compile_seconds"] + event.compile_seconds, 4)
     elif isinstance(event, Progress):
         tally.lane_steps_done += event.lane_steps
         tally.began = True

@@ -26,7 +26,7 @@ from initopt_jax.precision import in_precision
 from initopt_jax.preview import all_tiles, initial_weights, prepare
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import Store
-from initopt_jax.training import Recorder, make_work
+from initopt_jax.training import Recorder, make_work, variables
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Device
 
@@ -284,8 +284,10 @@ def rerun(
             record = recorder.complete(event.tile, event.record)
             for slot, lane in enumerate(event.tile.lanes):
                 rows[int(lane)] = {name: value[slot] for name, value in record.items()}
+    known = variables(experiment)
+    lengths = {name: evals if "eval" in variable.dims else 0 for name, variable in known.items()}
     return {
-        name: np.stack([_longest(rows[int(lane)][name], evals) for lane in chosen])
+        name: np.stack([_longest(rows[int(lane)][name], lengths[name]) for lane in chosen])
         for name in rows[int(chosen[0])]
     }
 

@@ -42,6 +42,15 @@ class Saved(NamedTuple):
     checkpoint: Checkpoint
 
 
+class Probed(NamedTuple):
+    """A probe was taken of a tile, so many times, in so many seconds besides its compilation."""
+
+    probe: str
+    times: int
+    seconds: float
+    compile_seconds: float
+
+
 class Finished(NamedTuple):
     """A tile's raw record (see `records.complete`), its real lanes only, and its seconds.
 
@@ -54,4 +63,4 @@ class Finished(NamedTuple):
     skipped: int = 0
 
 
-Event = Compiled | Progress | Saved | Finished
+Event = Compiled | Progress | Probed | Saved | Finished

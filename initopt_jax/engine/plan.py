@@ -36,6 +36,7 @@ class Program:
         segment_steps: steps of one device call; divides `eval_every`.
         width: W, lanes of a tile.
         evaluated: whether the transform offers other weights to evaluate than it trains.
+        method: the transform's name, where nothing else stands around it; empty otherwise.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Program:
     segment_steps: int
     width: int
     evaluated: bool = False
+    method: str = ""
 
 
 @dataclass(frozen=True)

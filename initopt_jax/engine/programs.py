@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -13,6 +13,8 @@ from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
 from initopt_jax.engine.feed import Piece, split_bytes
 from initopt_jax.engine.initial import FirstWeights
+from initopt_jax.engine.keep import Keep
+from initopt_jax.engine.measure import Measurement, Setting, make_measure
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.engine.segment import (
     EVALUATION_CHUNK,
@@ -23,12 +25,11 @@ from initopt_jax.engine.segment import (
     make_start,
 )
 from initopt_jax.errors import OutOfMemory, byte_size
+from initopt_jax.initializers import Network
 from initopt_jax.keys import stream_key
 from initopt_jax.metrics import Target
 from initopt_jax.precision import wide_dtype
 from initopt_jax.types import Dataset, Device, Model, PyTree, Split, Task
-
-Probe = Callable[[PyTree], jax.Array]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Work:
         shapes: of one network's parameters.
         initial: `stacked(weights [W], init_seeds [W], device) -> params [W, ...]` on the host.
         model_state: the model's first mutable state, the same for every lane.
-        probes: name to `(params of one lane) -> array`.
+        network: the model in its first state, as probes see it.
+        measurements: the probes. keep: which states are stored.
         eval_train: at most so many training examples measure `train_*`.
         checkpoint_every: seconds between checkpoints of a tile.
         device_data: bytes of training data on a device; a larger training split is streamed.
@@ -55,9 +57,11 @@ class Work:
     shapes: PyTree
     initial: FirstWeights
     model_state: PyTree
-    probes: Mapping[str, Probe]
+    network: Network
     eval_train: int
     checkpoint_every: float
+    measurements: Sequence[Measurement] = ()
+    keep: Keep = field(default_factory=Keep)
     device_data: float = math.inf
     early_stop: bool = False
     stop_at: Target | None = None
@@ -89,9 +93,8 @@ class Programs:
             p.index: jax.jit(make_offered(p.make_transform)) for p in work.programs if p.evaluated
         }
         self.evaluate = jax.jit(make_evaluate(work.model, work.task), compiler_options=options)
-        self.probe = jax.jit(
-            lambda params: {name: jax.vmap(probe)(params) for name, probe in work.probes.items()}
-        )
+        self._setting = Setting(work.model, work.task, work.network, len(work.dataset.train.inputs))
+        self._options = options
         self.keys = jax.jit(jax.vmap(lambda seed: stream_key(seed, "noise")))
 
     def compile_segment(
@@ -121,6 +124,12 @@ class Programs:
             data = split_bytes(piece.data) + spare  # the same at every width
             raise OutOfMemory(out_of_memory(program, device, needed, limit, data))
         return compiled
+
+    def compile_measure(self, measurement: Measurement, program: Program, *given: Any) -> Any:
+        """A probe's program, compiled for arguments like the given ones, where these are."""
+        of = program if measurement.of_optimizer else None
+        measure = make_measure(measurement, self._setting, of, program.width)
+        return jax.jit(measure, compiler_options=self._options).lower(*given).compile()
 
 
 def memory_needed(compiled: Any) -> int:

@@ -29,7 +29,7 @@ def variables(
 
     Args:
         metrics: of the task.
-        probes: a probe's name to its dimensions after `lane` and `eval`.
+        probes: what a probe gives, to its dimensions after `lane` and `eval`.
         target: what counts as reached, where there is one.
         dtype: of what is measured.
     """

@@ -14,6 +14,7 @@ import numpy as np
 from initopt_jax.engine.events import Checkpoint, Compiled, Event, Finished, Progress, Saved
 from initopt_jax.engine.feed import Feed, Piece, Resident
 from initopt_jax.engine.plan import Program, Tile
+from initopt_jax.engine.prober import Prober
 from initopt_jax.engine.programs import Programs, Work, memory_limit, out_of_memory, to_chunks
 from initopt_jax.engine.segment import LaneInputs, LaneState
 from initopt_jax.engine.streaming import Streamed, is_streamed
@@ -33,6 +34,7 @@ class Run:
     """A tile under way.
 
     Attributes:
+        start: the first weights, where a probe asks for them.
         step: steps done, or dispatched to the device.
         interval_loss: [W], sum of step losses since the last evaluation.
         record: on the host, per variable: curves [W, E, ...], NaN behind the last evaluation; and
@@ -46,6 +48,7 @@ class Run:
     program: Program
     state: LaneState
     inputs: LaneInputs
+    start: PyTree
     step: int
     interval_loss: jax.Array
     record: dict[str, np.ndarray]
@@ -81,6 +84,7 @@ class Worker:
         self.work, self.programs, self.device = work, programs, device
         self.emit, self.stop = emit, stop
         self.compiled: dict[int, dict[int, Any]] = {}  # by program, by steps
+        self.prober = Prober(work, programs, device)
         self._written = threading.Event()  # whether the last finished tile was written down
         self._written.set()
         data = work.dataset
@@ -123,6 +127,8 @@ class Worker:
         self._fetch(run)
         self._close(run, run.record["last_eval"] == OPEN)
         record = {name: value[: len(tile.lanes)] for name, value in run.record.items()}
+        for probed in self.prober.costs():
+            self.emit(probed)
         skipped = (tile.steps - run.step) * len(tile.lanes)
         seconds = time.perf_counter() - began
         self._written = self.emit(Finished(tile, record, seconds, skipped))
@@ -161,15 +167,18 @@ class Worker:
         self.emit(Progress(run.tile.index, program.segment_steps * len(run.tile.lanes)))
         run.step += program.segment_steps
         if run.step % program.eval_every == 0:
-            run.measured = self._measure(program, run.state, run.inputs)
+            run.measured = self._measure(run)
             run.measured["batch_loss"] = run.interval_loss / program.eval_every
             run.interval_loss = jnp.zeros_like(run.interval_loss)
+            self._keep(run)
             if self.work.early_stop:
                 self._fetch(run)
                 self._close(run, self._done(run))
 
     def _fetch(self, run: Run) -> None:
         """Write what was measured into the record, for lanes that have not ended before."""
+        if not run.measured:
+            return
         for name, value in run.measured.items():
             fetched = np.asarray(value)
             lanes = run.record["last_eval"] == OPEN
@@ -178,9 +187,10 @@ class Worker:
 
     def _begin(self, tile: Tile, program: Program) -> Run:
         """A tile at step 0, evaluated once."""
-        state, inputs = self._start(tile, program)
-        measured = self._measure(program, state, inputs)
-        first = {name: np.asarray(value) for name, value in measured.items()}
+        state, inputs, start = self._start(tile, program)
+        loss = jnp.zeros(program.width, wide_dtype(), device=self.device)
+        run = Run(tile, program, state, inputs, start, 0, loss, {})
+        first = {name: np.asarray(value) for name, value in self._measure(run).items()}
         first["batch_loss"] = np.full_like(first["val_loss"], np.nan)
         evals = tile.steps // program.eval_every + 1
         record: dict[str, np.ndarray] = {
@@ -195,8 +205,8 @@ class Worker:
         }
         record["diverged_step"] = np.full(program.width, -1, np.int32)
         record["last_eval"] = np.full(program.width, OPEN, np.int32)
-        loss = jnp.zeros(program.width, wide_dtype(), device=self.device)
-        run = Run(tile, program, state, inputs, 0, loss, record)
+        run.record = record | self.work.keep.empty(program.width)
+        self._keep(run)
         if self.work.early_stop:
             self._close(run, self._done(run))
         return run
@@ -224,8 +234,22 @@ class Worker:
         for name, value in {**test, "diverged_step": run.state.diverged_step}.items():
             run.record[name][lanes] = np.asarray(value)[lanes]
         run.record["last_eval"][lanes] = run.evaluation
+        if self.work.keep.at == "final":
+            self._keep_rows(run, lanes, 0)
 
-    def _start(self, tile: Tile, program: Program) -> tuple[LaneState, LaneInputs]:
+    def _keep(self, run: Run) -> None:
+        """Write the state of the lanes that have not ended before, where it is to be stored."""
+        place = self.work.keep.place(run.step, run.evaluation)
+        if place is not None:
+            self._keep_rows(run, run.record["last_eval"] == OPEN, place)
+
+    def _keep_rows(self, run: Run, lanes: np.ndarray, place: int) -> None:
+        """Write the state of these lanes into the record, as the stored state of this number."""
+        for name, rows in self.work.keep.rows(run.state).items():
+            run.record[name][lanes, place] = rows[lanes]
+
+    def _start(self, tile: Tile, program: Program) -> tuple[LaneState, LaneInputs, PyTree]:
+        """A tile's state at step 0, its inputs, and its first weights, where a probe asks."""
         lanes = tile.padded(program.width)
         table = self.work.lanes
         initial = self.work.initial
@@ -239,7 +263,9 @@ class Worker:
             for name in program.hyperparameters
         }
         inputs = LaneInputs(jax.device_put(hyper, self.device), self.programs.keys(stacked[2]))
-        return self.programs.start[program.index](*stacked[:2], inputs), inputs
+        # Placed anew: the state, with the weights in it, is given away to the first segment.
+        start = jax.device_put(params, self.device) if self.prober.asks_start else None
+        return self.programs.start[program.index](*stacked[:2], inputs), inputs, start
 
     def _compiled(self, program: Program) -> Callable[..., Any]:
         """The segment program, compiled for every shape of its data and batches."""
@@ -257,12 +283,13 @@ class Worker:
         made = self.compiled[program.index]
         return lambda *arguments: made[len(arguments[-1])](*arguments)
 
-    def _measure(
-        self, program: Program, state: LaneState, inputs: LaneInputs
-    ) -> dict[str, jax.Array]:
-        params = self._offered(program, state, inputs)
-        metrics = self.programs.evaluate(params, state.model_state, self.curve_splits)
-        return metrics | self.programs.probe(params)
+    def _measure(self, run: Run) -> dict[str, jax.Array]:
+        params = self._offered(run.program, run.state, run.inputs)
+        metrics = self.programs.evaluate(params, run.state.model_state, self.curve_splits)
+        last = run.tile.steps // run.program.eval_every
+        due = [probe for probe in self.work.measurements if probe.due(run.evaluation, last)]
+        found = self.prober.measure(due, run.program, params, run.state, run.inputs, run.start)
+        return metrics | found
 
     def _offered(self, program: Program, state: LaneState, inputs: LaneInputs) -> PyTree:
         """The weights to measure: those of training, unless the transform offers others."""

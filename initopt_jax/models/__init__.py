@@ -14,7 +14,7 @@ from initopt_jax.models import resnet as _resnet
 from initopt_jax.models import transformer as _transformer
 from initopt_jax.models.adapter import as_model, brings_weights, from_linen, is_model, param_shapes
 from initopt_jax.models.fit import fitted
-from initopt_jax.models.layers import network_of
+from initopt_jax.models.layers import network_in, network_of
 from initopt_jax.models.nnx_adapter import from_nnx
 from initopt_jax.models.precision import floats_as, with_precision
 from initopt_jax.names import import_object, lookup
@@ -31,6 +31,7 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "is_model",
+    "network_in",
     "network_of",
     "param_shapes",
     "with_precision",

@@ -1,12 +1,16 @@
 """A model as initializers see it: a network of kernels, with data."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import jax
 
 from initopt_jax.initializers import Network, make_network
 from initopt_jax.models.convolution import as_stock
 from initopt_jax.types import Array, Model, PyTree, Split, Task
+
+Forward: TypeAlias = Callable[[PyTree, Array], Array]
 
 
 def network_of(
@@ -37,6 +41,22 @@ def network_of(
     >>> network.anatomy.layouts["conv_1/kernel"].fans((3, 3, 16, 32))
     (144, 288)
     """
+    inputs: Any = train.inputs
+    targets: Any = train.targets
+    apply, plain = _forward(model, model_state)
+    return make_network(apply, task.loss, params, inputs, targets, plain=plain)
+
+
+def network_in(
+    network: Network, model: Model, model_state: PyTree, inputs: Array, targets: Array
+) -> Network:
+    """A network in another state of its model and on other examples; its anatomy stays."""
+    apply, plain = _forward(model, model_state)
+    return replace(network, apply=apply, plain=plain, inputs=inputs, targets=targets)
+
+
+def _forward(model: Model, model_state: PyTree) -> tuple[Forward, Forward]:
+    """The forward pass of training, and the same in operations that can be looked into."""
 
     def apply(params: PyTree, inputs: Array) -> Array:
         key = jax.random.key(0)
@@ -46,6 +66,4 @@ def network_of(
         with as_stock():  # a product over patches would not tell window and inputs apart
             return apply(params, inputs)
 
-    inputs: Any = train.inputs
-    targets: Any = train.targets
-    return make_network(apply, task.loss, params, inputs, targets, plain=plain)
+    return apply, plain

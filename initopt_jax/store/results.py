@@ -209,7 +209,7 @@ def _labels(layout: Layout) -> dict[str, list[str]]:
 
 
 def _fill(variable: Variable) -> Any:
-    return False if variable.dtype == "bool" else np.nan
+    return {"bool": False, "uint8": 0}.get(variable.dtype, np.nan)
 
 
 def _put(array: Any, place: slice, rows: np.ndarray) -> None:
@@ -245,7 +245,10 @@ def _groups(owner: np.ndarray, places: np.ndarray) -> Iterator[tuple[int, np.nda
 
 
 def _padded(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Rows [w, e, ...] with NaN behind their last evaluation, up to the array's [_, E, ...]."""
+    """Rows [w, e, ...] with NaN behind their last evaluation, up to the array's [_, E, ...].
+
+    Stored states are as many for every lane: such rows are whole.
+    """
     if rows.ndim < 2 or rows.shape[1] == shape[1]:
         return rows
     missing = [(0, 0), (0, shape[1] - rows.shape[1])] + [(0, 0)] * (rows.ndim - 2)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from initopt_jax.audit import audit_leaf, audit_params
-from initopt_jax.config import InitializerConfig
+from initopt_jax.entries import InitializerConfig
 from initopt_jax.initializers import (
     REGISTRY,
     default_rules,
