@@ -60,6 +60,7 @@ class Experiment:
         lanes: a row per lane; see DESIGN "lanes.csv".
         params: shapes of the parameters. model_state: the model's first mutable state.
         network: the model on its training data, as initializers see it: in the dtype of weights.
+        subject: what probes look at. probing: the probes. keep: which states are stored.
         sources: the user's own modules behind the config, by name.
         landscape: the cost function, where the task is one.
         data_root: the folder that a relative path of data was found in, if any.
@@ -75,6 +76,7 @@ class Experiment:
     weights: tuple[Weights, ...]
     programs: tuple[Program, ...]
     lanes: pd.DataFrame
+    subject: Subject
     probing: Probing
     keep: Keep
     target: Target | None
@@ -163,6 +165,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         weights=weights,
         programs=sweeps.programs,
         lanes=lanes,
+        subject=subject,
         probing=bind(config.probes, subject),
         keep=keep,
         target=target,

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from initopt_jax import report, sources, stats
+from initopt_jax import report, revisit, sources, stats
 from initopt_jax.audit import check
 from initopt_jax.config import Config, differences, validate
 from initopt_jax.engine.devices import set_up_devices
@@ -32,7 +32,7 @@ from initopt_jax.preview import (
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import Layout, Store
 from initopt_jax.training import Tally, train, variables
-from initopt_jax.types import Device
+from initopt_jax.types import Device, PyTree
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,43 @@ class Study:
         rows = data[curves].to_dataframe().dropna(subset=["step"]).reset_index("eval")
         lanes = self.lanes.join(data[finals].to_dataframe())
         return lanes.join(rows, how="inner").reset_index()
+
+    def params(self, lane: int, at: str | int = "final") -> PyTree:
+        """The weights of one lane as they were stored, in the form that its model takes.
+
+        Args:
+            lane: its number.
+            at: which stored state: `final`, a step of `keep: [...]`, or with `keep: every` the
+                number of an evaluation.
+
+        Raises:
+            StudyError: there is no such state or lane.
+        """
+        return revisit.params(Store(self.dir), lane, at)
+
+    def probe(
+        self,
+        name: str,
+        at: str | int = "final",
+        lanes: Sequence[int] | None = None,
+        **options: Any,
+    ) -> xr.Dataset:
+        """A probe taken of stored states, after the fact: the bits that the run would have had.
+
+        Args:
+            name: of the probe, as in a config.
+            at: which stored state, as in `params`.
+            lanes: numbers of those to measure; by default all.
+            options: of the probe, `examples` among them.
+
+        Returns:
+            Its variables, dims `lane` and the probe's own.
+
+        Raises:
+            ConfigError: an unknown probe or option.
+            StudyError: there is no such state or lane.
+        """
+        return revisit.probe(Store(self.dir), name, at, lanes, options)
 
     def report(self) -> list[Path]:
         """Rebuild summary.csv, the figures and report.html from the results.

@@ -14,6 +14,7 @@ from initopt_jax.engine.cost import flops_per_step
 from initopt_jax.engine.events import Compiled, Event, Finished, Probed, Progress, Saved
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.initial import FirstWeights
+from initopt_jax.engine.measure import Measurement
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.programs import Work
 from initopt_jax.errors import Interrupted
@@ -56,8 +57,13 @@ def variables(experiment: Experiment) -> dict[str, records.Variable]:
     return records.variables(metrics, probed, experiment.target, wide) | dict(kept)
 
 
-def make_work(experiment: Experiment, initial: FirstWeights) -> Work:
-    """The engine's view of an experiment."""
+def make_work(
+    experiment: Experiment,
+    initial: FirstWeights,
+    measurements: Sequence[Measurement] | None = None,
+) -> Work:
+    """The engine's view of an experiment, with other probes than its own where they are given."""
+    probes = experiment.probing.measurements if measurements is None else measurements
     return Work(
         model=experiment.model,
         task=experiment.task,
@@ -68,7 +74,7 @@ def make_work(experiment: Experiment, initial: FirstWeights) -> Work:
         initial=initial,
         model_state=experiment.model_state,
         network=experiment.network,
-        measurements=experiment.probing.measurements,
+        measurements=probes,
         keep=experiment.keep,
         eval_train=experiment.config.eval_train,
         checkpoint_every=experiment.config.checkpoint_every,

@@ -13,18 +13,19 @@ import xarray as xr
 
 from initopt_jax import sources
 from initopt_jax.bits import Distance, Mismatch, compare
-from initopt_jax.config import differences, validate
+from initopt_jax.config import differences
 from initopt_jax.data import describe
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.events import Finished
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.plan import cut_tiles
-from initopt_jax.errors import ConfigError, StudyError
-from initopt_jax.manifest import data_folders, obstacles
+from initopt_jax.errors import StudyError
+from initopt_jax.manifest import obstacles
 from initopt_jax.names import importable_from
 from initopt_jax.precision import in_precision
-from initopt_jax.preview import all_tiles, initial_weights, prepare
+from initopt_jax.preview import all_tiles, initial_weights
 from initopt_jax.resolve import Experiment
+from initopt_jax.revisit import recorded_precision, reopened
 from initopt_jax.store import Store
 from initopt_jax.training import Recorder, make_work, variables
 from initopt_jax.tree import named_leaves
@@ -90,14 +91,8 @@ def verify(
     store = Store(Path(folder))
     manifest = store.manifest()
     used = set_up_devices(devices)
-    with in_precision(_precision(manifest)):
+    with in_precision(recorded_precision(manifest)):
         return _verify(store, manifest, used, sample, lanes)
-
-
-def _precision(manifest: Mapping[str, Any]) -> str:
-    """As the config in the manifest has it; whether that is whole is found out later."""
-    config = manifest.get("config")
-    return config.get("precision", "") if isinstance(config, dict) else ""
 
 
 def _verify(
@@ -107,7 +102,7 @@ def _verify(
     sample: int | None,
     lanes: Sequence[int],
 ) -> Verification:
-    experiment = _set_up(store, manifest)
+    experiment = reopened(store, manifest)
     stored = store.dataset()
     _refuse_other(store, manifest, experiment, stored)
     sound = _sound_lanes(store, experiment, stored)
@@ -137,23 +132,6 @@ def _verify(
         altered=tuple(chosen[~sound[chosen]].tolist()),
         obstacles=tuple(obstacles(manifest, experiment, used)),
     )
-
-
-def _set_up(store: Store, manifest: Mapping[str, Any]) -> Experiment:
-    """The study's experiment, with the user's own files where they were when it began."""
-    try:
-        raw = manifest["config"] | {"tile_width": manifest["tile_width"]}
-        recorded = manifest.get("sources") or {}
-        found = sources.folders(recorded, store.folder)
-        changed = sources.unlike(recorded, store.folder)
-        data_first = data_folders(manifest, store.folder)
-    except (KeyError, TypeError) as error:
-        raise StudyError(f"the manifest of {str(store.folder)!r} is damaged: {error!r}") from None
-    try:
-        return prepare(validate(raw), first=found, data_first=data_first)
-    except (ConfigError, OSError) as error:
-        also = f"; what differs: {'; '.join(changed)}" if changed else ""
-        raise StudyError(f"the study cannot be set up here: {error}{also}") from error
 
 
 def _refuse_other(

@@ -23,6 +23,7 @@ LAYERS = (
     {"cli"},
     {"show"},
     {"study", "verify", "rehearsal"},
+    {"revisit"},
     {"preview", "training", "manifest"},
     {"report"},
     {"stats"},

@@ -19,6 +19,7 @@ from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.engine.segment import (
     EVALUATION_CHUNK,
     Chunks,
+    LaneInputs,
     make_evaluate,
     make_offered,
     make_segment,
@@ -96,6 +97,16 @@ class Programs:
         self._setting = Setting(work.model, work.task, work.network, len(work.dataset.train.inputs))
         self._options = options
         self.keys = jax.jit(jax.vmap(lambda seed: stream_key(seed, "noise")))
+
+    def inputs(self, program: Program, lanes: np.ndarray, device: Device) -> LaneInputs:
+        """Hyperparameters and noise keys of a tile of lanes, on a device."""
+        table = self._work.lanes
+        hyper = {
+            name: table.hyperparameters[name][lanes].astype(wide_dtype())
+            for name in program.hyperparameters
+        }
+        seeds = jax.device_put(table.noise_seed[lanes].astype(np.uint32), device)
+        return LaneInputs(jax.device_put(hyper, device), self.keys(seeds))
 
     def compile_segment(
         self, program: Program, piece: Piece, device: Device, *, spare: int = 0

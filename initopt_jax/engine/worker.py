@@ -254,18 +254,12 @@ class Worker:
         table = self.work.lanes
         initial = self.work.initial
         params = initial.stacked(table.weights[lanes], table.init_seed[lanes], self.device)
-        state = [self.work.model_state] * program.width
-        stacked = jax.device_put(
-            (params, _stack(state), table.noise_seed[lanes].astype(np.uint32)), self.device
-        )
-        hyper = {
-            name: table.hyperparameters[name][lanes].astype(wide_dtype())
-            for name in program.hyperparameters
-        }
-        inputs = LaneInputs(jax.device_put(hyper, self.device), self.programs.keys(stacked[2]))
+        state = _stack([self.work.model_state] * program.width)
+        stacked = jax.device_put((params, state), self.device)
+        inputs = self.programs.inputs(program, lanes, self.device)
         # Placed anew: the state, with the weights in it, is given away to the first segment.
         start = jax.device_put(params, self.device) if self.prober.asks_start else None
-        return self.programs.start[program.index](*stacked[:2], inputs), inputs, start
+        return self.programs.start[program.index](*stacked, inputs), inputs, start
 
     def _compiled(self, program: Program) -> Callable[..., Any]:
         """The segment program, compiled for every shape of its data and batches."""
