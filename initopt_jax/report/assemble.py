@@ -1,6 +1,7 @@
 """The report's parts in their order."""
 
 from collections.abc import Callable
+from typing import Any, get_args
 
 import pandas as pd
 import xarray as xr
@@ -46,6 +47,11 @@ LINES: tuple[tuple[str, Callable[[Results], LineChart | None], Callable[[LineCha
     ("weight_norms", norm_chart, words.norm_caption),
 )
 
+# What stands in the page as a picture, and who draws it; other charts are drawn there anew.
+PICTURES: dict[type, Callable[[Any], dict[str, bytes]]] = dict.fromkeys(
+    get_args(MapChart), draw_landscape
+)
+
 
 def files(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> dict[str, bytes]:
     """Every file of the report; see `report.build`."""
@@ -54,11 +60,11 @@ def files(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> dict[str
     made = {"summary.csv": summary_csv(results)}
     pictures: dict[str, bytes] = {}
     for item in shown:
-        if isinstance(item.chart, MapChart):
-            drawn = draw_landscape(item.chart)
+        chart: Any = item.chart
+        picture = PICTURES.get(type(chart))
+        drawn = (picture or draw)(chart)
+        if picture:
             pictures[item.name] = drawn.get("png") or drawn["gif"]
-        else:
-            drawn = draw(item.chart)
         for ending, content in drawn.items():
             made[f"figures/{item.name}.{ending}"] = content
     made["report.html"] = render(results, shown, pictures)

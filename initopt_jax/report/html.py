@@ -4,7 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import jinja2
 from PIL import Image
@@ -12,10 +12,8 @@ from plotly.offline import get_plotlyjs
 
 from initopt_jax.report import words
 from initopt_jax.report.canvas import PNG_DPI
-from initopt_jax.report.charts import Chart
 from initopt_jax.report.interactive import figure
 from initopt_jax.report.journeys import all_starts, make_journeys
-from initopt_jax.report.landscape import MapChart
 from initopt_jax.report.landscape_words import basin_sentence, speed_sentences
 from initopt_jax.report.prepare import Results
 from initopt_jax.report.surface import make_surface
@@ -25,12 +23,28 @@ from initopt_jax.tasks.cost_function import Landscape
 SCREEN_DPI = 104  # so that letters in pictures are about as large as those of the page
 
 
+Section = Literal["figures", "weights", "cost"]
+
+
+class Titled(Protocol):
+    """A chart, or what is drawn as a picture."""
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        ...
+
+
 class Shown(NamedTuple):
-    """A figure of the report: its file name, its chart and what it shows in one sentence."""
+    """A figure of the report: its file name, its chart and what it shows in one sentence.
+
+    section: where it stands: with the results, the weights, or the cost function.
+    """
 
     name: str
-    chart: Chart | MapChart
+    chart: Titled
     caption: str
+    section: Section = "figures"
 
 
 class Picture(NamedTuple):
@@ -66,9 +80,8 @@ def render(results: Results, shown: list[Shown], drawn: Mapping[str, bytes]) -> 
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    figures = {
-        item.name: figure(item.chart) for item in shown if not isinstance(item.chart, MapChart)
-    }
+    charts: dict[str, Any] = {item.name: item.chart for item in shown if item.name not in drawn}
+    figures = {name: figure(chart) for name, chart in charts.items()}
     text = environment.get_template("report.html.jinja").render(
         info=results.info,
         scale=words.scale_sentence(results),
@@ -76,7 +89,10 @@ def render(results: Results, shown: list[Shown], drawn: Mapping[str, bytes]) -> 
         groups=groups(results),
         table=best_table(results.best, results.lanes, results.info),
         cells=cell_table(results),
-        shown=shown,
+        shown={
+            section: [item for item in shown if item.section == section]
+            for section in get_args(Section)
+        },
         pictures={name: picture(content) for name, content in drawn.items()},
         figures=script_json(figures),
         plotly=get_plotlyjs(),

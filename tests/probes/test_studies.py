@@ -1,4 +1,4 @@
-"""Probes in a study: what they are given, when they are taken, what they may not do; kept states."""
+"""Probes in a study: what they are given, when they are taken, what they may not do."""
 
 import textwrap
 
