@@ -70,7 +70,7 @@ def test_other_errors_of_a_device_are_not_reworded(small_config, monkeypatch):
 def test_need_is_counted_and_one_lane_has_no_narrower_tile(small_config):
     double = jax.jit(lambda x: x + 1).lower(jax.ShapeDtypeStruct((1000,), "float32")).compile()
     assert 8_000 <= memory_needed(double) <= 9_000
-    device = jax.devices()[0]
+    device = jax.devices("cpu")[0]
     assert 2**28 < memory_limit(device, 2) == memory_limit(device, 1) / 2
     small_config["tile_width"] = 1
     message = out_of_memory(prepare(small_config).programs[0], device, 2**40, 2**30)
