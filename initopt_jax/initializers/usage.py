@@ -232,10 +232,13 @@ def inner_jaxprs(equation: Any, operands: Sequence[Value]) -> list[tuple[Inner, 
     """The jaxprs inside an operation, each with what its own inputs are."""
     name, params = equation.primitive.name, equation.params
     if name == "scan":
-        consts, whole = params["num_consts"], params["num_consts"] + params["num_carry"]
+        body = _opened(params["jaxpr"])
+        # By ranks, since JAX 0.11 no longer names the counts: only what is stacked loses an axis.
+        whole = _of_equal_rank(equation.invars, body.jaxpr.invars)
+        consts = whole - _of_equal_rank(equation.outvars, body.jaxpr.outvars)
         carried = _carried(operands[consts:whole])
         rows = [_one_of(one) for one in operands[whole:]]
-        return [(_opened(params["jaxpr"]), [*operands[:consts], *carried, *rows])]
+        return [(body, [*operands[:consts], *carried, *rows])]
     if name == "cond":
         return [(_opened(branch), list(operands[1:])) for branch in params["branches"]]
     if name == "while":
@@ -248,6 +251,12 @@ def inner_jaxprs(equation: Any, operands: Sequence[Value]) -> list[tuple[Inner, 
         if hasattr(part.jaxpr, "eqns") and len(part.jaxpr.invars) == len(operands):
             return [(part, list(operands))]
     return []
+
+
+def _of_equal_rank(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    """How many variables of a `scan` have as many axes outside as inside its body."""
+    pairs = zip(outside, inside, strict=True)
+    return sum(len(one.aval.shape) == len(other.aval.shape) for one, other in pairs)
 
 
 def _carried(first: Sequence[Value]) -> list[Value]:
