@@ -171,10 +171,14 @@ def _shapes(
     """Shapes of what a probe gives of one lane of a program."""
     width = program.width
     state, inputs = tile_shapes(program, subject.params, subject.model_state, width)
-    view = LaneView(state.params, state.model_state, state.params, inputs.noise_key, state.step)
+    weights = state.params
+    view = LaneView(
+        *(weights, weights, state.model_state, inputs.noise_key, state.step),
+        **{name: weights for name in ("start", "grads", "updates") if name in measurement.asks},
+    )
     optimizer = None
     if measurement.of_optimizer:
-        optimizer = OptimizerView(state.params, state.opt_state, inputs.hyperparameters)
+        optimizer = OptimizerView(state.opt_state, inputs.hyperparameters)
     examples = measurement.examples
     arrays = (subject.train.inputs, subject.train.targets)
     shaped: Any = [jax.ShapeDtypeStruct((examples, *a.shape[1:]), a.dtype) for a in arrays]

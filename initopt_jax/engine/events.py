@@ -43,7 +43,10 @@ class Saved(NamedTuple):
 
 
 class Probed(NamedTuple):
-    """A probe was taken of a tile, so many times, in so many seconds besides its compilation."""
+    """A probe was taken of a tile, so many times, in so many seconds besides its compilation.
+
+    Under `grads` and `updates`: what was computed once for all probes that ask for these.
+    """
 
     probe: str
     times: int

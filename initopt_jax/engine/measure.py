@@ -63,20 +63,24 @@ class Measurement:
 class LaneView(NamedTuple):
     """What a probe may look at of a lane; arrays gain a leading W in a tile.
 
-    params: those that are evaluated. start: the first ones, or None where nobody asks.
+    params: those that are evaluated. weights: those that are trained. start: the first ones. grads:
+    of the cost of the probe's batch. updates: what the optimizer would add. The last three are None
+    where the probe does not ask.
     """
 
     params: PyTree
+    weights: PyTree
     model_state: PyTree
-    start: PyTree
     noise_key: Array
     step: Array
+    start: PyTree = None
+    grads: PyTree = None
+    updates: PyTree = None
 
 
 class OptimizerView(NamedTuple):
-    """What a probe may look at of a lane's optimizer: its state, the weights that it trains."""
+    """What a probe may look at of a lane's optimizer."""
 
-    params: PyTree
     state: PyTree
     hyperparameters: dict[str, Array]
 
@@ -109,6 +113,38 @@ def make_measure(
     return over_lanes(of_lane, width, in_axes=(0, None if program is None else 0, None))
 
 
+def make_grads(setting: Setting, width: int) -> Callable[..., tuple[Array, PyTree]]:
+    """`grads(view, batch) -> (costs [W], grads)` of a tile: once for all probes that ask for it."""
+
+    def of_lane(view: LaneView, batch: Batch) -> tuple[Array, PyTree]:
+        return jax.value_and_grad(_loss(setting, view))(view.weights, batch)
+
+    return over_lanes(of_lane, width, in_axes=(0, None))
+
+
+def make_updates(setting: Setting, program: Program, width: int) -> Callable[..., PyTree]:
+    """`updates(view, optimizer, costs, batch) -> updates` of a tile, as a training step has them.
+
+    The view holds the gradients.
+    """
+
+    def of_lane(view: LaneView, optimizer: OptimizerView, cost: Array, batch: Batch) -> PyTree:
+        loss = _loss(setting, view)
+        held = _optimizer(program, view, optimizer)
+        updates, _ = held.transform.update(
+            view.grads,
+            held.state,
+            held.params,
+            value=cost,
+            grad=view.grads,
+            value_fn=lambda params, key=None: loss(params, batch),
+            key=_key(view, "updates"),
+        )
+        return updates
+
+    return over_lanes(of_lane, width, in_axes=(0, 0, 0, None))
+
+
 def _given(
     measurement: Measurement,
     setting: Setting,
@@ -118,33 +154,47 @@ def _given(
     batch: Batch,
 ) -> dict[str, Callable[[], Any]]:
     """What a probe may ask for, by name; made where it does."""
-
-    def network() -> Network:
-        return network_in(setting.network, setting.model, view.model_state, *batch)
-
-    def loss(params: PyTree, batch: Batch) -> Array:
-        outputs = network().apply(params, batch.inputs)
-        return jnp.mean(setting.task.loss(outputs, batch.targets))
-
-    def key() -> Array:
-        return jax.random.fold_in(named_key(view.noise_key, f"probe {measurement.name}"), view.step)
-
-    def lane_optimizer() -> LaneOptimizer:
-        made = program.make_transform(optimizer.hyperparameters) if program and optimizer else None
-        transform = optax.with_extra_args_support(made or optax.identity())
-        held = optimizer or OptimizerView(view.params, (), {})
-        return LaneOptimizer(transform, held.state, held.params)
-
     return {
         "params": lambda: view.params,
+        "weights": lambda: view.weights,
         "state": lambda: view.model_state,
         "batch": lambda: batch,
-        "key": key,
-        "loss": lambda: loss,
+        "key": lambda: _key(view, f"probe {measurement.name}"),
+        "loss": lambda: _loss(setting, view),
         "start": lambda: view.start,
-        "network": network,
-        "optimizer": lane_optimizer,
+        "grads": lambda: view.grads,
+        "updates": lambda: view.updates,
+        "network": lambda: _network(setting, view, batch),
+        "optimizer": lambda: _optimizer(program, view, optimizer),
         "batch_size": lambda: (program and program.batch_size) or setting.examples,
         "method": lambda: program.method if program else "",
         "hyperparameters": lambda: optimizer.hyperparameters if optimizer else {},
     }
+
+
+def _network(setting: Setting, view: LaneView, batch: Batch) -> Network:
+    return network_in(setting.network, setting.model, view.model_state, *batch)
+
+
+def _loss(setting: Setting, view: LaneView) -> Callable[[PyTree, Batch], Array]:
+    """The mean cost of a batch as in training, where the model's state is that of the lane."""
+
+    def loss(params: PyTree, batch: Batch) -> Array:
+        outputs = _network(setting, view, batch).apply(params, batch.inputs)
+        return jnp.mean(setting.task.loss(outputs, batch.targets))
+
+    return loss
+
+
+def _key(view: LaneView, name: str) -> Array:
+    return jax.random.fold_in(named_key(view.noise_key, name), view.step)
+
+
+def _optimizer(
+    program: Program | None, view: LaneView, optimizer: OptimizerView | None
+) -> LaneOptimizer:
+    """The lane's transform with its state; one that does nothing where there is no program."""
+    if program is None or optimizer is None:
+        return LaneOptimizer(optax.with_extra_args_support(optax.identity()), (), view.weights)
+    made = program.make_transform(optimizer.hyperparameters)
+    return LaneOptimizer(optax.with_extra_args_support(made), optimizer.state, view.weights)

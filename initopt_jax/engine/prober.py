@@ -51,20 +51,44 @@ class Prober:
             start: its first weights, where one of the probes asks for them.
         """
         found: dict[str, jax.Array] = {}
+        view = LaneView(params, state.params, state.model_state, inputs.noise_key, state.step)
+        optimizer = OptimizerView(state.opt_state, inputs.hyperparameters)
         if due:
             jax.block_until_ready((params, state.params))
+        slopes: dict[int, Any] = {}  # by examples: costs and gradients, and what becomes of them
+        steps: dict[int, Any] = {}
         for probe in due:
-            given = self._given(probe, params, state, inputs, start)
-            place = (probe.name, program.index if probe.of_optimizer else -1, program.width)
-            began = time.perf_counter()
-            if place not in self._compiled:
-                made = self._programs.compile_measure(probe, program, *given)
-                self._compiled[place] = made
-            ready = time.perf_counter()
-            found |= jax.block_until_ready(self._compiled[place](*given))
-            times, seconds, compiling = self._costs.get(probe.name, (0, 0.0, 0.0))
-            took = time.perf_counter() - ready
-            self._costs[probe.name] = times + 1, seconds + took, compiling + ready - began
+            size, batch = probe.examples, self._batches.get(probe.examples)
+            seen = view._replace(start=start) if "start" in probe.asks else view
+            if probe.asks & {"grads", "updates"}:
+                if size not in slopes:
+                    jitted = self._programs.grads(program)
+                    slopes[size] = self._timed("grads", (program.width, size), jitted, view, batch)
+                seen = seen._replace(grads=slopes[size][1])
+            if "updates" in probe.asks:
+                if size not in steps:
+                    jitted, place = self._programs.updates(program), (program.index, size)
+                    given = (seen._replace(start=None), optimizer, slopes[size][0], batch)
+                    steps[size] = self._timed("updates", place, jitted, *given)
+                seen = seen._replace(updates=steps[size])
+            if "grads" not in probe.asks:
+                seen = seen._replace(grads=None)
+            place = (program.index if probe.of_optimizer else -1, program.width)
+            held = optimizer if probe.of_optimizer else None
+            jitted = self._programs.measure(probe, program)
+            found |= self._timed(probe.name, place, jitted, seen, held, batch)
+        return found
+
+    def _timed(self, name: str, place: tuple[int, int], jitted: Any, *given: Any) -> Any:
+        """What a jitted function gives, computed to the end; its cost is booked by this name."""
+        began = time.perf_counter()
+        if (name, *place) not in self._compiled:
+            self._compiled[name, *place] = jitted.lower(*given).compile()
+        ready = time.perf_counter()
+        found = jax.block_until_ready(self._compiled[name, *place](*given))
+        times, seconds, compiling = self._costs.get(name, (0, 0.0, 0.0))
+        took = time.perf_counter() - ready
+        self._costs[name] = times + 1, seconds + took, compiling + ready - began
         return found
 
     def costs(self) -> Iterator[Probed]:
@@ -73,30 +97,10 @@ class Prober:
         for name, cost in costs.items():
             yield Probed(name, *cost)
 
-    def _given(
-        self,
-        probe: Measurement,
-        params: PyTree,
-        state: LaneState,
-        inputs: LaneInputs,
-        start: PyTree,
-    ) -> tuple[LaneView, OptimizerView | None, Batch | None]:
-        view = LaneView(
-            params=params,
-            model_state=state.model_state,
-            start=start if "start" in probe.asks else None,
-            noise_key=inputs.noise_key,
-            step=state.step,
-        )
-        optimizer = None
-        if probe.of_optimizer:
-            optimizer = OptimizerView(state.params, state.opt_state, inputs.hyperparameters)
-        return view, optimizer, self._batches.get(probe.examples)
-
 
 def looks_at_data(probe: Measurement) -> bool:
     """Whether a probe sees examples; a network holds those of its batch."""
-    return bool(probe.asks & {"batch", "network"})
+    return bool(probe.asks & {"batch", "network", "grads", "updates"})
 
 
 def probe_batch(train: Split, examples: int) -> Batch:

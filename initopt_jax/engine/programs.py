@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from initopt_jax.engine.devices import compiler_options
 from initopt_jax.engine.feed import Piece, split_bytes
 from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.keep import Keep
-from initopt_jax.engine.measure import Measurement, Setting, make_measure
+from initopt_jax.engine.measure import Measurement, Setting, make_grads, make_measure, make_updates
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.engine.segment import (
     EVALUATION_CHUNK,
@@ -96,6 +97,8 @@ class Programs:
         self.evaluate = jax.jit(make_evaluate(work.model, work.task), compiler_options=options)
         self._setting = Setting(work.model, work.task, work.network, len(work.dataset.train.inputs))
         self._options = options
+        self._probes: dict[Any, Any] = {}
+        self._lock = threading.Lock()
         self.keys = jax.jit(jax.vmap(lambda seed: stream_key(seed, "noise")))
 
     def inputs(self, program: Program, lanes: np.ndarray, device: Device) -> LaneInputs:
@@ -136,11 +139,29 @@ class Programs:
             raise OutOfMemory(out_of_memory(program, device, needed, limit, data))
         return compiled
 
-    def compile_measure(self, measurement: Measurement, program: Program, *given: Any) -> Any:
-        """A probe's program, compiled for arguments like the given ones, where these are."""
+    def measure(self, measurement: Measurement, program: Program) -> Any:
+        """A probe's program, jitted; one for all training programs where it asks for no optimizer.
+
+        Traced once, however many devices compile it.
+        """
         of = program if measurement.of_optimizer else None
-        measure = make_measure(measurement, self._setting, of, program.width)
-        return jax.jit(measure, compiler_options=self._options).lower(*given).compile()
+        place = (measurement.name, of and of.index, program.width)
+        return self._jitted(place, make_measure, measurement, self._setting, of, program.width)
+
+    def grads(self, program: Program) -> Any:
+        """What gives the gradients that probes ask for, jitted."""
+        return self._jitted(("grads", program.width), make_grads, self._setting, program.width)
+
+    def updates(self, program: Program) -> Any:
+        """What gives the updates that probes ask for, jitted."""
+        place = ("updates", program.index)
+        return self._jitted(place, make_updates, self._setting, program, program.width)
+
+    def _jitted(self, place: Any, make: Callable[..., Any], *given: Any) -> Any:
+        with self._lock:
+            if place not in self._probes:
+                self._probes[place] = jax.jit(make(*given), compiler_options=self._options)
+            return self._probes[place]
 
 
 def memory_needed(compiled: Any) -> int:

@@ -15,6 +15,9 @@ GIVEN = (
     "loss",
     "start",
     "network",
+    "weights",
+    "grads",
+    "updates",
     "optimizer",
     "batch_size",
     "method",
@@ -45,13 +48,15 @@ class Probe:
     Attributes:
         name: as written in a config.
         measure: the pure function of one network. It says by the names of its parameters what it
-            needs, of these: `params`, the weights that metrics are measured on; `state`, the
-            model's mutable state; `batch`, a `Batch`; `key`, of this lane, step and probe; `loss`,
-            `(params, batch) -> scalar`, the mean cost as in training; `start`, the first weights;
-            `network`, see `initializers.Network`; `optimizer`, a `LaneOptimizer`; `batch_size`, of
-            a training step; `method`, the optimizer's name in the config, empty where a schedule,
-            a modifier or rates per leaf stand around it; `hyperparameters`, its numbers by name.
-            Other parameters are options. It returns an array, or a dictionary of arrays by name.
+            needs, of these: `params`, the weights that metrics are measured on; `weights`, those
+            that the optimizer trains; `start`, the first ones; `state`, the model's mutable state;
+            `batch`, a `Batch`; `loss`, `(params, batch) -> scalar`, the mean cost as in training;
+            `grads`, its gradient at `weights` on the batch; `updates`, what the optimizer would add
+            to them; `network`, see `initializers.Network`; `key`, of this lane, step and probe;
+            `optimizer`, a `LaneOptimizer`; `batch_size`, of a training step; `method`, the
+            optimizer's name in the config, empty where a schedule, a modifier or rates per leaf
+            stand around it; `hyperparameters`, its numbers by name. Other parameters are options.
+            It returns an array, or a dictionary of arrays by name.
         dims: per array that it returns, names of its dimensions: `leaf` runs over parameter leaves,
             `kernel` over `network.anatomy.kernels`, `coordinate` over x and y; others are its own.
         formula: one line, plain text.
