@@ -29,6 +29,7 @@ from initopt_jax.entries import (
     there,
 )
 from initopt_jax.errors import ConfigError, nearest
+from initopt_jax.landscape_entries import KINDS, LandscapeConfig, check_kept
 from initopt_jax.overrides import apply_override
 from initopt_jax.task_keys import COST_FUNCTION, of_config
 from initopt_jax.yaml_text import parse_yaml
@@ -47,6 +48,8 @@ class Config(Strict):
         target: what counts as reached.
         probes: measurements of weights and cost between steps; they change no other number.
         keep: the state of lanes that is stored: `final`, `every` evaluation, or the steps listed.
+        landscapes: pictures of the cost, made from those states after training: `paths`, `slice`,
+            `line`, `lanes`; they change no number.
         precision: `float32`; `bfloat16`, in which the model computes, with weights, losses and all
             else in float32; or `float64` for all of the study.
         tile_width: lanes of a tile, or a list with one number per program; by default a rule of
@@ -72,6 +75,7 @@ class Config(Strict):
     target: TargetConfig | None = None
     probes: list[ProbeConfig] = Field(default_factory=lambda: [ProbeConfig(name="weight_norm")])
     keep: Literal["final", "every"] | list[Step] | None = None
+    landscapes: list[LandscapeConfig] = Field(default_factory=list)
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     tile_width: Count | list[Count] | None = None
     checkpoint_every: float = Field(default=30.0, gt=0)
@@ -110,6 +114,11 @@ class Config(Strict):
         if isinstance(value, list) and value != sorted(set(value)):
             raise ValueError("list the steps once each, in ascending order")
         return value or None
+
+    @model_validator(mode="after")
+    def _something_to_draw(self) -> "Config":
+        check_kept(self.landscapes, self.keep, is_function=self.is_function)
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """The whole config, defaults included, as plain JSON values."""
@@ -196,6 +205,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "seeds": SeedsConfig,
     "tuning": TuningConfig,
     "target": TargetConfig,
+    **KINDS,
 }
 
 

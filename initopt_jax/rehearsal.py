@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from initopt_jax.config import Config
 
 STEPS = 10
+MOST_SEEDS = 3  # that a picture needs
 
 
 def rehearsal(config: Config) -> list[str]:
     """The overrides that turn a config into its rehearsal.
 
-    Ten steps at most, evaluated at the start and the end; one seed, also for tuning; the first of
-    every optimizer's swept values. All initializers, optimizers and data stay, so that whatever
-    could stop the study stops its rehearsal. It has a name, and so a folder, of its own.
+    Ten steps at most, evaluated at the start and the end; one seed, also for tuning (or as many as
+    a picture of the cost joins); the first of every optimizer's swept values. All initializers,
+    optimizers and data stay, so that whatever could stop the study stops its rehearsal. It has a
+    name, and so a folder, of its own.
 
     Args:
         config: the study.
@@ -25,10 +27,12 @@ def rehearsal(config: Config) -> list[str]:
         f"name={config.name}-fast",
         f"steps={steps}",
         f"eval_every={steps}",
-        "seeds=1",
+        f"seeds={_seeds(config)}",
         f"tuning.seeds={min(1, config.tuning.seeds)}",
         f"eval_train={min(config.eval_train, 256)}",
     ]
+    if isinstance(config.keep, list):
+        settings.append("keep=every")  # the steps listed may lie behind the last one
     for number, optimizer in enumerate(config.optimizers):
         place = f"optimizers.{number}"
         if optimizer.steps or optimizer.eval_every:
@@ -40,6 +44,14 @@ def rehearsal(config: Config) -> list[str]:
             if _is_swept(value)
         ]
     return settings
+
+
+def _seeds(config: Config) -> int:
+    """One, unless networks of several seeds are held against each other."""
+    if not any(entry.name in ("line", "lanes") for entry in config.landscapes):
+        return 1
+    seeds = config.seeds
+    return min(seeds.all or (seeds.init or 1) * (seeds.data or 1), MOST_SEEDS)
 
 
 def _is_swept(value: object) -> bool:

@@ -28,6 +28,7 @@ from initopt_jax.engine.streaming import check_streamed, is_streamed, seeds_at_o
 from initopt_jax.entries import DatasetConfig, TargetConfig
 from initopt_jax.errors import ConfigError, parse_size, unknown_name
 from initopt_jax.initializers import Network, initialize, match_rules
+from initopt_jax.landscape_entries import check_chosen
 from initopt_jax.measurements import Probing, Subject, bind, dimension_labels
 from initopt_jax.metrics import Target
 from initopt_jax.names import import_object, lookup
@@ -153,6 +154,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         *(setting, sweeps.programs, params, model_state, dataset.train, labels, taken)
     )
     lanes = plan_lanes(config, weights, sweeps)
+    check_chosen(config.landscapes, lanes)
     keep = _keep(config, sweeps.programs, lanes, params, model_state)
     made = Experiment(
         config=config,

@@ -1,5 +1,6 @@
 """Run, resume and open a study: the only module that knows the whole flow."""
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from initopt_jax import report, revisit, sources, stats
+from initopt_jax import landscape_record, report, revisit, sources, stats
 from initopt_jax.audit import check
 from initopt_jax.config import Config, differences, validate
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.keep import KEPT, is_kept
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
+from initopt_jax.landscape_record import NetLandscape
+from initopt_jax.landscapes import StoredWeights, check_landscapes, make_landscapes
 from initopt_jax.manifest import data_folders, new_manifest, obstacles, study_info
 from initopt_jax.measurements import dimension_labels
 from initopt_jax.names import importable_from
@@ -30,7 +33,7 @@ from initopt_jax.preview import (
     read,
 )
 from initopt_jax.resolve import Experiment
-from initopt_jax.store import Layout, Store
+from initopt_jax.store import LANDSCAPES, Layout, Store
 from initopt_jax.training import Tally, train, variables
 from initopt_jax.types import Device, PyTree
 
@@ -75,6 +78,16 @@ class Study:
         """
         found = Store(self.dir).dataset()
         return found[[name for name in found.data_vars if is_kept(str(name))]]
+
+    @cached_property
+    def landscapes(self) -> list[NetLandscape]:
+        """What the entries of the config's `landscapes` found, as arrays; in their order.
+
+        Raises:
+            StudyError: the file that holds them is damaged.
+        """
+        content = Store(self.dir).read_file(LANDSCAPES)
+        return landscape_record.from_bytes(content) if content else []
 
     @cached_property
     def info(self) -> stats.StudyInfo:
@@ -220,7 +233,8 @@ def _carry_out(
     progress: Callable[[Tally], None] | None,
     stop: threading.Event,
 ) -> Study:
-    """Audit, create or take up the folder, train what it lacks, report."""
+    """Audit, create or take up the folder, train what it lacks, draw, report."""
+    check_landscapes(experiment)
     initial = initial_weights(experiment)
     if experiment.config.audit:
         check(audit_experiment(experiment, initial))
@@ -236,9 +250,31 @@ def _carry_out(
             store.create(manifest, experiment.lanes, layout)
         trained = train(store, experiment, initial, tiles, devices, progress, stop)
         study = Study(store.folder)
-        if trained or not store.has_report:
+        drawn = _draw_landscapes(store, study, experiment, anew=trained)
+        study = Study(store.folder)  # whose config may ask for other pictures now
+        if trained or drawn or not store.has_report:
             _write_report(store, study)
     return study
+
+
+def _draw_landscapes(store: Store, study: Study, experiment: Experiment, *, anew: bool) -> bool:
+    """Make the pictures that a config asks for, unless they are there. Returns whether it did."""
+    entries = experiment.config.to_json()["landscapes"]
+    text, content = json.dumps(entries), store.read_file(LANDSCAPES)
+    if content is None and not entries:
+        return False
+    if content is not None and not anew and landscape_record.entries_of(content) == text:
+        return False
+    study.check()
+    weights = StoredWeights(experiment, study.kept, study.dataset["step"].values)
+    best = stats.best_cells(study.dataset.load(), study.lanes, study.info)
+    made = make_landscapes(experiment, best, weights)
+    store.write_file(LANDSCAPES, landscape_record.to_bytes(made, text))
+    manifest = store.manifest()
+    # The only part of a config that may change afterwards: weights are read, none is changed.
+    manifest["config"]["landscapes"] = entries
+    store.write_manifest(manifest)
+    return True
 
 
 def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:
@@ -261,9 +297,9 @@ def _refuse_changes(
 ) -> None:
     """One study, one config, one platform, one text of the user's files: bits must compare."""
     manifest = store.manifest()
-    # Where training data lie changes no numbers, and may have to change to go on.
+    # Where training data lie changes no numbers, and may have to change to go on; nor do pictures.
     was, now = (
-        config.to_json() | {"device_data": None}
+        config.to_json() | {"device_data": None, "landscapes": None}
         for config in (validate(manifest["config"]), experiment.config)
     )
     changed = differences(was, now)
@@ -285,7 +321,7 @@ def _refuse_changes(
 
 def _write_report(store: Store, study: Study) -> list[Path]:
     study.check()
-    files = report.build(study.dataset.load(), study.lanes, study.info)
+    files = report.build(study.dataset.load(), study.lanes, study.info, study.landscapes)
     for name, content in files.items():
         store.write_file(name, content)
     return [store.folder / name for name in files]

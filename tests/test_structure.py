@@ -24,7 +24,7 @@ LAYERS = (
     {"show"},
     {"study", "verify", "rehearsal"},
     {"revisit"},
-    {"preview", "training", "manifest"},
+    {"preview", "training", "manifest", "landscapes"},
     {"report"},
     {"stats"},
     {"store"},
@@ -33,6 +33,7 @@ LAYERS = (
     {"sweep"},
     {"optimizers"},
     {"config"},
+    {"landscape_entries"},
     {"entries"},
     {"engine"},
     {"conformance", "probes"},
@@ -42,6 +43,7 @@ LAYERS = (
     {"transforms"},
     {"names", "options", "overrides", "schedules"},
     {"tree", "keys", "checks", "task_keys", "yaml_text", "metrics", "sources", "bits", "precision"},
+    {"landscape_record"},
     {"types", "errors"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

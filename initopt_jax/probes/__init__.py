@@ -2,6 +2,19 @@
 
 from initopt_jax.probes.point import point
 from initopt_jax.probes.probe import GIVEN, OF_OPTIMIZER, Batch, LaneOptimizer, Probe
+from initopt_jax.probes.slices import (
+    barrier,
+    filter_direction,
+    filter_normalized,
+    interpolate,
+    match_units,
+    orthonormal_pair,
+    path_plane,
+    plane_losses,
+    plane_through,
+    slice_1d,
+    slice_2d,
+)
 from initopt_jax.probes.weight_norm import weight_norm
 
 __all__ = [
@@ -11,7 +24,18 @@ __all__ = [
     "Batch",
     "LaneOptimizer",
     "Probe",
+    "barrier",
+    "filter_direction",
+    "filter_normalized",
+    "interpolate",
+    "match_units",
+    "orthonormal_pair",
+    "path_plane",
+    "plane_losses",
+    "plane_through",
     "point",
+    "slice_1d",
+    "slice_2d",
     "weight_norm",
 ]
 

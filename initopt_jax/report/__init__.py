@@ -1,12 +1,20 @@
 """Tables, figures and the HTML report of a study, as file contents; writing them is the store's."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import xarray as xr
 
+from initopt_jax.landscape_record import NetLandscape
 from initopt_jax.stats import StudyInfo
 
 
-def build(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> dict[str, bytes]:
+def build(
+    dataset: xr.Dataset,
+    lanes: pd.DataFrame,
+    info: StudyInfo,
+    landscapes: Sequence[NetLandscape] = (),
+) -> dict[str, bytes]:
     """Make every file of a study's report.
 
     Plotting libraries are imported here rather than with the package: they are slow to load, and
@@ -16,6 +24,7 @@ def build(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> dict[str
         dataset: the results, dims `lane`, `eval` and (for weight norms) `leaf`.
         lanes: the lane table, index lane id.
         info: the study in words.
+        landscapes: pictures of the networks' cost.
 
     Returns:
         Relative path to contents: `summary.csv`, `figures/<name>.png` and `.pdf`, `report.html`.
@@ -23,4 +32,4 @@ def build(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> dict[str
     """
     from initopt_jax.report import assemble
 
-    return assemble.files(dataset, lanes, info)
+    return assemble.files(dataset, lanes, info, landscapes)

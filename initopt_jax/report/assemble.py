@@ -1,11 +1,12 @@
 """The report's parts in their order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import pandas as pd
 import xarray as xr
 
+from initopt_jax.landscape_record import NetLandscape
 from initopt_jax.report import words
 from initopt_jax.report.charts import Chart, LineChart
 from initopt_jax.report.figures import draw
@@ -24,6 +25,9 @@ from initopt_jax.report.landscape_words import (
     speed_sentences,
     trail_sentence,
 )
+from initopt_jax.report.net_landscapes import landscape_figures_of_nets
+from initopt_jax.report.net_map import NetMap
+from initopt_jax.report.net_map_figures import draw_net_map
 from initopt_jax.report.prepare import (
     Results,
     curve_chart,
@@ -48,15 +52,21 @@ LINES: tuple[tuple[str, Callable[[Results], LineChart | None], Callable[[LineCha
 )
 
 # What stands in the page as a picture, and who draws it; other charts are drawn there anew.
-PICTURES: dict[type, Callable[[Any], dict[str, bytes]]] = dict.fromkeys(
-    get_args(MapChart), draw_landscape
-)
+PICTURES: dict[type, Callable[[Any], dict[str, bytes]]] = {
+    **dict.fromkeys(get_args(MapChart), draw_landscape),
+    NetMap: draw_net_map,
+}
 
 
-def files(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> dict[str, bytes]:
+def files(
+    dataset: xr.Dataset,
+    lanes: pd.DataFrame,
+    info: StudyInfo,
+    landscapes: Sequence[NetLandscape] = (),
+) -> dict[str, bytes]:
     """Every file of the report; see `report.build`."""
     results = make_results(dataset, lanes, info)
-    shown = figures(results)
+    shown = figures(results) + landscape_figures_of_nets(results, landscapes)
     made = {"summary.csv": summary_csv(results)}
     pictures: dict[str, bytes] = {}
     for item in shown:

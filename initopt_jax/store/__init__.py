@@ -9,6 +9,7 @@ a result.
 from initopt_jax.store.folder import (
     FORMAT,
     JOURNAL,
+    LANDSCAPES,
     LANES,
     LOCK,
     MANIFEST,
@@ -23,6 +24,7 @@ from initopt_jax.store.results import Layout
 __all__ = [
     "FORMAT",
     "JOURNAL",
+    "LANDSCAPES",
     "LANES",
     "LOCK",
     "MANIFEST",

@@ -25,6 +25,7 @@ from initopt_jax.store.results import Layout, Results
 FORMAT = 2  # of the study folder; a reader refuses any other
 MANIFEST, LANES, RESULTS = "manifest.json", "lanes.csv", "results.zarr"
 JOURNAL, LOCK, REPORT = "journal.jsonl", ".lock", "report.html"
+LANDSCAPES = "landscapes.npz"
 CHECKPOINTS = "checkpoints"
 
 
@@ -161,6 +162,11 @@ class Store:
         """Write one file of the study so that it is there whole or not at all."""
         with clear_errors(self.folder):
             write_whole(self.folder / name, content)
+
+    def read_file(self, name: str) -> bytes | None:
+        """The content of one file of the study; None where it is not there."""
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else None
 
     def lanes(self) -> pd.DataFrame:
         """The lane table, a row per lane. Raises StudyError where it is not as it was written."""
