@@ -140,6 +140,22 @@ def audit(
 
 
 @app.command()
+def probe(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File (.html) or folder; default runs/<name>-probe.html.")
+    ] = None,
+) -> None:
+    """Show whether signals and gradients vanish, explode or pass, without training."""
+    from initopt_jax import probing, show
+
+    found, page = probing.probe(config, set_ or [], out)
+    show.probing(found)
+    typer.echo(str(page))
+
+
+@app.command()
 def check(
     name: Annotated[
         str, typer.Argument(help="An initializer, optimizer or model: a name, or module:function.")

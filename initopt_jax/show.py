@@ -17,6 +17,7 @@ from initopt_jax.data import REGISTRY
 from initopt_jax.data.prepared import PREFIX, PreparedSet
 from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.preview import Plan
+from initopt_jax.report.probing import Probing, judge
 from initopt_jax.study import Study
 from initopt_jax.task_keys import COST_FUNCTION
 from initopt_jax.training import Tally
@@ -183,6 +184,19 @@ def audit(rows: Sequence[LeafAudit]) -> None:
             row.verdict if not row.reason else f"{row.verdict}: {row.reason}",
         ]
         table.add_row(*texts)
+    _console().print(table)
+
+
+def probing(found: Probing) -> None:
+    """A verdict per initializer on untrained networks."""
+    table = Table(title=f"{found.name}: before training", title_justify="left")
+    for name in ("initializer", "signals", "gradients", "verdict"):
+        table.add_column(name, overflow="fold")
+    for look in found.looks:
+        verdict = judge(look, found)
+        # Labels may hold brackets, which are no markup.
+        texts = (look.label, verdict.signal, verdict.gradient, verdict.sentence)
+        table.add_row(*map(Text, texts))
     _console().print(table)
 
 

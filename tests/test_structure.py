@@ -22,7 +22,7 @@ LINES = 450
 LAYERS = (
     {"cli"},
     {"show"},
-    {"study", "verify", "rehearsal"},
+    {"study", "verify", "rehearsal", "probing"},
     {"revisit"},
     {"preview", "training", "manifest", "landscapes"},
     {"report"},

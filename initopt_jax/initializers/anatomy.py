@@ -288,7 +288,7 @@ class _Recorder(Follower):
                 return results, outcome
         before = set(self.summed)
         results = self.through(equation, operands)
-        outcome = _compute(equation, numbers)
+        outcome = compute(equation, numbers)
         if name in SUMS:
             for path in set(self.summed) - before:
                 if not self.summed[path].alone:
@@ -296,7 +296,7 @@ class _Recorder(Follower):
         return results, outcome
 
 
-def _compute(equation: Any, numbers: Sequence[Any]) -> list[Any]:
+def compute(equation: Any, numbers: Sequence[Any]) -> list[Any]:
     """The results of one operation."""
     primitive = equation.primitive
     bound = primitive.get_bind_params(equation.params)
@@ -307,16 +307,22 @@ def _compute(equation: Any, numbers: Sequence[Any]) -> list[Any]:
 
 def _units_last(equation: Any, operands: Sequence[Value], path: str, sums: Array) -> Array:
     """The sums as [n, outputs]."""
-    if equation.primitive.name == "conv_general_dilated":
-        units = [equation.params["dimension_numbers"].out_spec[1]]
-    else:
-        contracted, _ = equation.params["dimension_numbers"]
-        left = bool(operands[0].place and operands[0].place.path == path)
-        free = len(equation.invars[0 if left else 1].aval.shape) - len(contracted[0 if left else 1])
-        units = list(range(free)) if left else list(range(sums.ndim - free, sums.ndim))
+    units = unit_axes(equation, operands, path, sums.ndim)
     rows = [axis for axis in range(sums.ndim) if axis not in units]
     ordered = sums.transpose(*rows, *units)
-    count = 1
-    for axis in units:
-        count *= sums.shape[axis]
-    return ordered.reshape(-1, count)
+    return ordered.reshape(-1, math.prod(sums.shape[axis] for axis in units))
+
+
+def unit_axes(
+    equation: Any, operands: Sequence[Value], path: str, dimensions: int
+) -> tuple[int, ...]:
+    """The axes of a kernel's sums that number its units; the others are examples and places."""
+    if equation.primitive.name == "conv_general_dilated":
+        return (equation.params["dimension_numbers"].out_spec[1],)
+    contracted, batched = equation.params["dimension_numbers"]
+    left = bool(operands[0].place and operands[0].place.path == path)
+    side = 0 if left else 1
+    shared = len(batched[0])
+    free = len(equation.invars[side].aval.shape) - len(contracted[side]) - shared
+    first = shared if left else dimensions - free
+    return (*range(shared), *range(first, first + free))

@@ -100,6 +100,78 @@ def slope(activation: str, sigma_w: float, sigma_b: float) -> float:
     return sigma_w**2 * _square_mean(find_activation(activation).slope, q)
 
 
+def next_size(activation: str, sigma_w: float, sigma_b: float, q: float) -> float:
+    """The size of pre-activations one layer further: `sigma_w^2 E[phi(sqrt(q) z)^2] + sigma_b^2`.
+
+    Args:
+        activation: a name that `gains.gain` knows.
+        sigma_w: of the weights times sqrt(fan-in), at least 0.
+        sigma_b: of the biases, at least 0.
+        q: the size before, at least 0.
+
+    Reference:
+        Poole et al. (2016), eq. 3.
+
+    >>> round(next_size("relu", 2**0.5, 0.0, 3.0), 12)
+    3.0
+    """
+    return sigma_w**2 * _square_mean(find_activation(activation).value, q) + sigma_b**2
+
+
+def next_correlation(activation: str, sigma_w: float, sigma_b: float, q: float, c: float) -> float:
+    """The correlation of two inputs' pre-activations one layer further.
+
+    `(sigma_w^2 E[phi(u_1) phi(u_2)] + sigma_b^2) / q'`, `q'` of `next_size`
+
+    Args:
+        activation: as for `next_size`; `sigma_w`, `sigma_b` and `q` likewise, the size `q` above 0
+            and that of both inputs.
+        sigma_w: of the weights times sqrt(fan-in).
+        sigma_b: of the biases.
+        q: the size before.
+        c: the correlation before, -1 to 1.
+
+    Returns:
+        The correlation; NaN where nothing is left of the signals.
+
+    Reference:
+        Poole et al. (2016), eq. 5.
+
+    >>> round(next_correlation("relu", 2**0.5, 0.0, 1.0, 0.0), 4)  # 1 / pi
+    0.3183
+    """
+    after = next_size(activation, sigma_w, sigma_b, q)
+    if after == 0:
+        return math.nan
+    phi = find_activation(activation).value
+    c = min(max(c, -1.0), 1.0)
+    if abs(c) == 1:
+        mean = float(normal_mean(lambda x: phi(x) * phi(c * x), np.array(math.sqrt(max(q, 1e-24)))))
+    else:
+        mean = _product_mean(phi, max(q, 1e-24), c)
+    return (sigma_w**2 * mean + sigma_b**2) / after
+
+
+def local_slope(activation: str, sigma_w: float, q: float) -> float:
+    """Chi of a layer whose pre-activations have size q: `sigma_w^2 E[phi'(sqrt(q) z)^2]`.
+
+    It is `slope` where `q` is the fixed point. The squared norm of a gradient grows by it on the
+    way back through the layer, in networks of constant width.
+
+    Args:
+        activation: a name that `gains.gain` knows.
+        sigma_w: of the weights above the activation times sqrt(fan-in), at least 0.
+        q: the size, at least 0.
+
+    Reference:
+        Schoenholz et al. (2017), eq. 5 and 15.
+
+    >>> round(local_slope("relu", 2**0.5, 0.3), 12)
+    1.0
+    """
+    return sigma_w**2 * _square_mean(find_activation(activation).slope, q)
+
+
 def correlation(activation: str, sigma_w: float, sigma_b: float) -> float:
     """The correlation c* that two inputs come to with depth.
 

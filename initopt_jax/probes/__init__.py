@@ -1,7 +1,9 @@
 """Probes: measurements of a lane's weights and cost, taken outside the training program."""
 
+from initopt_jax.probes import signals as _signals
 from initopt_jax.probes.point import point
 from initopt_jax.probes.probe import GIVEN, OF_OPTIMIZER, Batch, LaneOptimizer, Probe
+from initopt_jax.probes.signals import jacobian_spectrum, signals
 from initopt_jax.probes.slices import (
     barrier,
     filter_direction,
@@ -28,12 +30,14 @@ __all__ = [
     "filter_direction",
     "filter_normalized",
     "interpolate",
+    "jacobian_spectrum",
     "match_units",
     "orthonormal_pair",
     "path_plane",
     "plane_losses",
     "plane_through",
     "point",
+    "signals",
     "slice_1d",
     "slice_2d",
     "weight_norm",
@@ -56,5 +60,6 @@ REGISTRY: dict[str, Probe] = {
             "(x, y), where a run on a cost function stands; on by default there, and only there",
             "",
         ),
+        *_signals.PROBES,
     )
 }

@@ -104,7 +104,7 @@ def _line(chart: LineChart, line: Series, place: int, *, first: bool) -> list[Fi
     }
     band = np.isfinite(low) & np.isfinite(high)
     if chart.y_scale == "log":
-        low = np.maximum(low, 1e-12)
+        low = np.where(low > 0, low, 1e-12)
     bars, traces = {}, []
     if line.marks:
         bars["error_y"] = {
