@@ -1,6 +1,19 @@
 """Probes: measurements of a lane's weights and cost, taken outside the training program."""
 
+from initopt_jax.probes import curvature as _curvature
 from initopt_jax.probes import signals as _signals
+from initopt_jax.probes.curvature import (
+    gauss_newton_top,
+    hessian_density,
+    hessian_ends,
+    hessian_top,
+    hessian_trace,
+    preconditioned_sharpness,
+    preconditioned_top,
+    sharpness,
+    smooth_density,
+    stability_limit,
+)
 from initopt_jax.probes.point import point
 from initopt_jax.probes.probe import GIVEN, OF_OPTIMIZER, Batch, LaneOptimizer, Probe
 from initopt_jax.probes.signals import jacobian_spectrum, signals
@@ -29,6 +42,11 @@ __all__ = [
     "barrier",
     "filter_direction",
     "filter_normalized",
+    "gauss_newton_top",
+    "hessian_density",
+    "hessian_ends",
+    "hessian_top",
+    "hessian_trace",
     "interpolate",
     "jacobian_spectrum",
     "match_units",
@@ -37,9 +55,14 @@ __all__ = [
     "plane_losses",
     "plane_through",
     "point",
+    "preconditioned_sharpness",
+    "preconditioned_top",
+    "sharpness",
     "signals",
     "slice_1d",
     "slice_2d",
+    "smooth_density",
+    "stability_limit",
     "weight_norm",
 ]
 
@@ -61,5 +84,6 @@ REGISTRY: dict[str, Probe] = {
             "",
         ),
         *_signals.PROBES,
+        *_curvature.PROBES,
     )
 }

@@ -9,6 +9,8 @@ import xarray as xr
 from initopt_jax.landscape_record import NetLandscape
 from initopt_jax.report import words
 from initopt_jax.report.charts import Chart, LineChart
+from initopt_jax.report.curvature import curvature_figures
+from initopt_jax.report.depth_figures import depth_figures
 from initopt_jax.report.figures import draw
 from initopt_jax.report.html import Shown, render
 from initopt_jax.report.journeys import all_starts, make_journeys
@@ -94,7 +96,7 @@ def figures(results: Results) -> list[Shown]:
         chart = make(results)
         if chart is not None:
             shown.append(Shown(name, chart, caption(chart)))
-    return shown
+    return shown + depth_figures(results) + curvature_figures(results)
 
 
 def landscape_figures(results: Results, landscape: Landscape) -> list[Shown]:

@@ -11,6 +11,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from benchmarks import compile as compile_benchmark
+from benchmarks import curvature as curvature_benchmark
 from benchmarks import engine, scaling
 from benchmarks import initializers as initializers_benchmark
 from benchmarks.crossover import crossover, seconds_at
@@ -298,3 +299,16 @@ def test_first_weights_are_timed_and_recorded(tmp_path, capsys):
     assert set(seconds) == {"zeros", "uniform"}
     assert all(value > 0 for values in seconds.values() for value in values)
     assert "784-300-100-10" in capsys.readouterr().out
+
+
+def test_curvature_is_timed_and_held_against_float64(tmp_path, capsys):
+    small = ["--lanes", "2", "--width", "2", "--rounds", "1", "--examples", "16"]
+    chosen = ["--only", "first weights", "--iterations", "40", "--exact-iterations", "60"]
+    assert curvature_benchmark.main([*small, *chosen, "--out", str(tmp_path)]) == 0
+    (record,) = tmp_path.glob("curvature-*.json")
+    (row,) = json.loads(record.read_text())["rows"]
+    # Both have converged, so that float32's rounding in products and small matrix is left.
+    assert row["largest_error"] < 1e-4
+    assert row["first"] > 0
+    assert len(row["later"]) == 1
+    assert "Sharpness of 2 digits networks" in capsys.readouterr().out
