@@ -1,7 +1,9 @@
 """Probes: measurements of a lane's weights and cost, taken outside the training program."""
 
 from initopt_jax.probes import curvature as _curvature
+from initopt_jax.probes import gradients as _gradients
 from initopt_jax.probes import signals as _signals
+from initopt_jax.probes import weights as _weights
 from initopt_jax.probes.curvature import (
     gauss_newton_top,
     hessian_density,
@@ -14,6 +16,7 @@ from initopt_jax.probes.curvature import (
     smooth_density,
     stability_limit,
 )
+from initopt_jax.probes.gradients import gradient_noise, step_cosine, update
 from initopt_jax.probes.point import point
 from initopt_jax.probes.probe import GIVEN, OF_OPTIMIZER, Batch, LaneOptimizer, Probe
 from initopt_jax.probes.signals import jacobian_spectrum, signals
@@ -31,6 +34,7 @@ from initopt_jax.probes.slices import (
     slice_2d,
 )
 from initopt_jax.probes.weight_norm import weight_norm
+from initopt_jax.probes.weights import distance, spectrum, symmetry, weight_histogram
 
 __all__ = [
     "GIVEN",
@@ -40,9 +44,11 @@ __all__ = [
     "LaneOptimizer",
     "Probe",
     "barrier",
+    "distance",
     "filter_direction",
     "filter_normalized",
     "gauss_newton_top",
+    "gradient_noise",
     "hessian_density",
     "hessian_ends",
     "hessian_top",
@@ -62,7 +68,12 @@ __all__ = [
     "slice_1d",
     "slice_2d",
     "smooth_density",
+    "spectrum",
     "stability_limit",
+    "step_cosine",
+    "symmetry",
+    "update",
+    "weight_histogram",
     "weight_norm",
 ]
 
@@ -83,6 +94,8 @@ REGISTRY: dict[str, Probe] = {
             "(x, y), where a run on a cost function stands; on by default there, and only there",
             "",
         ),
+        *_weights.PROBES,
+        *_gradients.PROBES,
         *_signals.PROBES,
         *_curvature.PROBES,
     )

@@ -36,13 +36,14 @@ from initopt_jax.report.prepare import (
     examples_chart,
     heat_chart,
     make_results,
-    norm_chart,
     rate_chart,
 )
 from initopt_jax.report.profile import solved_chart
+from initopt_jax.report.ridges import RidgeChart, draw_ridges
 from initopt_jax.report.surface import make_surface
 from initopt_jax.report.tables import summary_csv
 from initopt_jax.report.tradeoff import tradeoff_chart
+from initopt_jax.report.weights_section import weights_figures
 from initopt_jax.stats import StudyInfo
 from initopt_jax.tasks.cost_function import Landscape
 
@@ -50,12 +51,12 @@ LINES: tuple[tuple[str, Callable[[Results], LineChart | None], Callable[[LineCha
     ("learning_curves", curve_chart, words.curve_caption),
     ("learning_curves_examples", examples_chart, words.curve_caption),
     ("learning_rate", rate_chart, words.rate_caption),
-    ("weight_norms", norm_chart, words.norm_caption),
 )
 
 # What stands in the page as a picture, and who draws it; other charts are drawn there anew.
 PICTURES: dict[type, Callable[[Any], dict[str, bytes]]] = {
     **dict.fromkeys(get_args(MapChart), draw_landscape),
+    RidgeChart: draw_ridges,
     NetMap: draw_net_map,
 }
 
@@ -96,7 +97,8 @@ def figures(results: Results) -> list[Shown]:
         chart = make(results)
         if chart is not None:
             shown.append(Shown(name, chart, caption(chart)))
-    return shown + depth_figures(results) + curvature_figures(results)
+    made = (weights_figures, depth_figures, curvature_figures)
+    return shown + [item for make in made for item in make(results)]
 
 
 def landscape_figures(results: Results, landscape: Landscape) -> list[Shown]:

@@ -71,13 +71,15 @@ def _lines(chart: LineChart) -> Figure:
     beside = 0.7 + LABEL_INCHES * max([len(name) for name in handles] or [0])
     height = 1.7 if total > 1 else 3.0
     named = NAME_HEIGHT * len(handles) if chart.direct else 0.0
+    beside_y = [f"{label} {chart.y_label}" for label in chart.row_labels]
+    parted = LABEL_INCHES * max([len(name) for name in beside_y] or [0]) > height
     frame = Frame(
         panel=(1.25 if narrow else 2.35 if total > 1 else 4.6, max(height, named)),
         gap=(
             0.16 if chart.share_x else 0.34,
             0.3 if chart.row_labels else 0.45 if chart.share_x else 0.62,
         ),
-        left=0.85,
+        left=1.0 if parted else 0.85,
         right=beside + 0.2,
         top=0.95 if narrow else 0.75,
         bottom=0.9,
@@ -97,7 +99,9 @@ def _lines(chart: LineChart) -> Figure:
         if last:
             axes.set_xlabel(chart.x_label, fontsize=LABEL, color=INK)
         if column == 0:
-            name = f"{chart.row_labels[row]} {chart.y_label}" if chart.row_labels else chart.y_label
+            name = beside_y[row] if chart.row_labels else chart.y_label
+            if parted:
+                name = f"{chart.row_labels[row]}\n{chart.y_label}"
             axes.set_ylabel(name, fontsize=LABEL, color=INK)
     _share(chart, grid[:total])
     if chart.direct:

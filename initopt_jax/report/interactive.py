@@ -24,6 +24,7 @@ from initopt_jax.report.numbers import count, score
 from initopt_jax.report.palette import SYMBOLS, rgba
 from initopt_jax.report.plotly_axes import Figure, axis_name, make_axis, make_layout, note, plain
 
+LONG_LABEL = 28  # letters
 DASH = {"solid": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "dashdot"}
 
 
@@ -69,7 +70,7 @@ def _lines(chart: LineChart) -> Figure:
         }
         lead = row * chart.columns if chart.row_labels else 0
         beside = chart.panels[lead : lead + chart.columns] if chart.row_labels else chart.panels
-        label = f"{chart.row_labels[row]} {chart.y_label}" if chart.row_labels else chart.y_label
+        label = _beside(chart.row_labels[row], chart) if chart.row_labels else chart.y_label
         layout[f"{axis_name('yaxis', place)}"] = {
             **make_axis(chart.y_scale, chart.y_range or y_span(beside), chart.metric),
             "domain": [max(top - tall, 0.0), top],
@@ -90,6 +91,12 @@ def _lines(chart: LineChart) -> Figure:
 
 def _heading(panel: Panel, chart: LineChart) -> str:
     return panel.title.replace("(", "<br>(", 1) if chart.columns > 4 else panel.title
+
+
+def _beside(label: str, chart: LineChart) -> str:
+    """What stands beside a row, in two lines where one would be longer than the row is high."""
+    whole = f"{label} {chart.y_label}"
+    return whole if len(whole) < LONG_LABEL else f"{label}<br>{chart.y_label}"
 
 
 def _line(chart: LineChart, line: Series, place: int, *, first: bool) -> list[Figure]:

@@ -37,6 +37,8 @@ BAND_FOOT = (
     "Lines: mean over the seeds that did not diverge; bands: 95% interval of the mean; a cross at "
     "the foot: from there on every seed had diverged."
 )
+GEOMETRIC_FOOT = BAND_FOOT.replace("mean", "geometric mean", 1)
+RATIO_FOOT = f"{GEOMETRIC_FOOT} Not defined: what it is measured against is zero."
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def curve_chart(results: Results, x: str = "step") -> LineChart:
     for initializer in results.initializers:
         rows = best[best["initializer"] == initializer]
         series = [
-            _curve(by_cell[cell], optimizer, results.optimizer_styles[optimizer], x)
+            curve_series(by_cell[cell], optimizer, results.optimizer_styles[optimizer], x)
             for cell, optimizer in zip(rows["cell"], rows["optimizer"], strict=True)
             if cell in by_cell
         ]
@@ -235,7 +237,8 @@ def curve_chart(results: Results, x: str = "step") -> LineChart:
     )
 
 
-def _curve(table: pd.DataFrame, label: str, style: Style, x: str) -> Series:
+def curve_series(table: pd.DataFrame, label: str, style: Style, x: str) -> Series:
+    """One cell's line from its rows of `curve_bands`; `x` is `step` or `examples_seen`."""
     along, lost = table[x].to_numpy(np.float64), bool(table["diverged"].any())
     finite = np.isfinite(table["mean"].to_numpy(np.float64))
     last = float(along[finite][-1]) if finite.any() else float(along[0])
@@ -326,39 +329,86 @@ def _rate_line(results: Results, optimizer: str, initializer: str) -> Series | N
 
 def norm_chart(results: Results) -> LineChart | None:
     """Weight norms: a row per kernel, a column per initializer, a line per optimizer."""
+    return leaf_chart(results, "weight_norm", "Frobenius norms of the kernels", "norm")
+
+
+def leaf_chart(
+    results: Results, variable: str, title: str, y_label: str, *, ratio: bool = False
+) -> LineChart | None:
+    """A variable of leaves: a row per kernel, a column per initializer, a line per optimizer.
+
+    Args:
+        results: of the study.
+        variable: of dims lane, eval, leaf; None is returned where it was not recorded.
+        title: what is shown; when, and at which setting, is added.
+        y_label: follows the kernel's name.
+        ratio: whether it is a ratio: averaged by its logarithm.
+    """
     dataset, best = results.dataset, results.best
-    if "weight_norm" not in dataset:
+    if variable not in dataset:
         return None
     leaves = shown_leaves([str(leaf) for leaf in dataset["leaf"].values])
-    table = curve_bands(dataset.sel(leaf=leaves), results.lanes, list(best["cell"]), "weight_norm")
+    bands = ratio_bands if ratio else curve_bands
+    table = bands(dataset.sel(leaf=leaves), results.lanes, list(best["cell"]), variable)
     groups = dict(list(table.groupby(["leaf", "cell"])))
     panels = []
     for leaf in leaves:
         for initializer in results.initializers:
             rows = best[best["initializer"] == initializer]
             series = [
-                _curve(groups[leaf, cell], optimizer, results.optimizer_styles[optimizer], "step")
+                curve_series(
+                    groups[leaf, cell], optimizer, results.optimizer_styles[optimizer], "step"
+                )
                 for cell, optimizer in zip(rows["cell"], rows["optimizer"], strict=True)
                 if (leaf, cell) in groups
             ]
-            # A logarithmic axis has no zero: lines that never leave it are told in words.
-            drawn = np.concatenate([line.y for line in series] or [np.zeros(0)])
-            flat = drawn.size > 0 and np.nanmax(drawn, initial=0.0) == 0.0
-            panels.append(Panel(initializer, tuple(series), note="exactly zero" if flat else ""))
-    means = table["mean"].to_numpy(np.float64)
-    means = means[means > 0]
+            note = _flat_note(results, variable, leaf, list(rows["cell"]))
+            panels.append(Panel(initializer, tuple(series), note=note))
+    span = positive_span(table)
     return LineChart(
-        title=f"Frobenius norms of the kernels during training, each at its {results.setting}",
+        title=f"{title} during training, each at its {results.setting}",
         x_label="steps",
-        y_label="norm",
+        y_label=y_label,
         panels=tuple(panels),
         columns=len(results.initializers),
-        y_scale="log" if means.size else "linear",
-        y_range=(float(means.min()) / 1.3, float(means.max()) * 1.3) if means.size else None,
-        metric="weight_norm",
+        y_scale="log" if span else "linear",
+        y_range=span,
+        metric=variable,
         row_labels=tuple(leaves),
-        foot=BAND_FOOT,
+        foot=RATIO_FOOT if ratio else BAND_FOOT,
     )
+
+
+def positive_span(table: pd.DataFrame) -> tuple[float, float] | None:
+    """Ends of a logarithmic axis for the means of a table, at most six decades apart."""
+    means = table["mean"].to_numpy(np.float64)
+    means = means[means > 0]
+    if not means.size:
+        return None
+    high = float(means.max()) * 1.3
+    return max(float(means.min()) / 1.3, high / 1e6), high
+
+
+def ratio_bands(
+    dataset: xr.Dataset, lanes: pd.DataFrame, cells: list[int], variable: str
+) -> pd.DataFrame:
+    """`curve_bands` of the logarithm, as the ratios that it stands for; zeros are left out."""
+    values = dataset[variable]
+    logarithm = np.log10(values.where(values > 0).astype(np.float64))
+    table = curve_bands(dataset.assign({variable: logarithm}), lanes, cells, variable)
+    parts = ["mean", "low", "high"]
+    return table.assign(**{part: 10.0 ** table[part] for part in parts})
+
+
+def _flat_note(results: Results, variable: str, leaf: str, cells: list[int]) -> str:
+    """A logarithmic axis has no zero: lines that never leave it are told in words."""
+    own = results.finals["cell"].isin(cells) & (results.finals["role"] == "report")
+    lanes = results.finals.index[own & ~results.finals["diverged"].astype(bool)]
+    values = results.dataset[variable].sel(lane=lanes, leaf=leaf).values
+    if not values.size:
+        return ""
+    known = values[np.isfinite(values)]
+    return "not defined" if not known.size else "exactly zero" if known.max() == 0.0 else ""
 
 
 def shown_leaves(leaves: list[str]) -> list[str]:
