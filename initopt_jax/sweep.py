@@ -200,8 +200,8 @@ def expand_optimizers(
 
 
 def _method(spec: OptimizerConfig) -> str:
-    """The optimizer's name where it is all that makes an update."""
-    return "" if spec.schedule or spec.modifiers or spec.per_leaf else spec.name
+    """The optimizer's name, where no modifier changes what it makes of a gradient."""
+    return "" if spec.modifiers else spec.name
 
 
 def _program_label(spec: OptimizerConfig, config: Config, batch: int | None) -> str:

@@ -36,7 +36,7 @@ class Program:
         segment_steps: steps of one device call; divides `eval_every`.
         width: W, lanes of a tile.
         evaluated: whether the transform offers other weights to evaluate than it trains.
-        method: the transform's name, where nothing else stands around it; empty otherwise.
+        method: the transform's name; empty where modifiers stand around it.
     """
 
     index: int

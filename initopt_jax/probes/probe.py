@@ -54,9 +54,9 @@ class Probe:
             `grads`, its gradient at `weights` on the batch; `updates`, what the optimizer would add
             to them; `network`, see `initializers.Network`; `key`, of this lane, step and probe;
             `optimizer`, a `LaneOptimizer`; `batch_size`, of a training step; `method`, the
-            optimizer's name in the config, empty where a schedule, a modifier or rates per leaf
-            stand around it; `hyperparameters`, its numbers by name. Other parameters are options.
-            It returns an array, or a dictionary of arrays by name.
+            optimizer's name in the config, empty where modifiers stand around it;
+            `hyperparameters`, its numbers by name. Other parameters are options. It returns an
+            array, or a dictionary of arrays by name.
         dims: per array that it returns, names of its dimensions: `leaf` runs over parameter leaves,
             `kernel` over `network.anatomy.kernels`, `coordinate` over x and y; others are its own.
         formula: one line, plain text.
