@@ -1,7 +1,9 @@
 """Probes of one device: their batches and compiled programs there, and what they cost."""
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,14 +17,19 @@ from initopt_jax.engine.segment import LaneInputs, LaneState
 from initopt_jax.probes import Batch
 from initopt_jax.types import Device, PyTree, Split
 
+TIMED, TIMED_AGAIN = (
+    3,
+    32,
+)  # so many calls are timed after the one that compiles, then one of so many
+
 
 class Prober:
     """Takes probes of tiles on one device, each timed by itself."""
 
     def __init__(self, work: Work, programs: Programs, device: Device):
         self._programs = programs
-        self._called: set[tuple[str, int, int]] = set()
-        self._costs: dict[str, tuple[int, float, float]] = {}
+        self._costs: dict[tuple[str, int, int], _Cost] = {}
+        self._before: Any = None
         self.asks_start = any("start" in probe.asks for probe in work.measurements)
         # Shared by all that look at as many examples; nothing where none are asked for.
         counts = {probe.examples for probe in work.measurements if looks_at_data(probe)}
@@ -39,6 +46,7 @@ class Prober:
         state: LaneState,
         inputs: LaneInputs,
         start: PyTree,
+        metrics: Any = None,
     ) -> dict[str, jax.Array]:
         """What these probes give of a tile, [W, ...] by variable.
 
@@ -49,12 +57,12 @@ class Prober:
             state: of the tile.
             inputs: of the tile.
             start: its first weights, where one of the probes asks for them.
+            metrics: what the device may still be busy with.
         """
+        self._before = metrics
         found: dict[str, jax.Array] = {}
         view = LaneView(params, state.params, state.model_state, inputs.noise_key, state.step)
         optimizer = OptimizerView(state.opt_state, inputs.hyperparameters)
-        if due:
-            jax.block_until_ready((params, state.params))
         slopes: dict[int, Any] = {}  # by examples: costs and gradients, and what becomes of them
         steps: dict[int, Any] = {}
         for probe in due:
@@ -63,43 +71,71 @@ class Prober:
             if probe.asks & {"grads", "updates"}:
                 if size not in slopes:
                     jitted = self._programs.grads(program)
-                    slopes[size] = self._timed("grads", (program.width, size), jitted, view, batch)
+                    slopes[size] = self._booked("grads", (program.width, size), jitted, view, batch)
                 seen = seen._replace(grads=slopes[size][1])
             if "updates" in probe.asks:
                 if size not in steps:
                     jitted, place = self._programs.updates(program), (program.index, size)
                     given = (seen._replace(start=None), optimizer, slopes[size][0], batch)
-                    steps[size] = self._timed("updates", place, jitted, *given)
+                    steps[size] = self._booked("updates", place, jitted, *given)
                 seen = seen._replace(updates=steps[size])
             if "grads" not in probe.asks:
                 seen = seen._replace(grads=None)
             place = (program.index if probe.of_optimizer else -1, program.width)
             held = optimizer if probe.of_optimizer else None
             jitted = self._programs.measure(probe, program)
-            found |= self._timed(probe.name, place, jitted, seen, held, batch)
+            found |= self._booked(probe.name, place, jitted, seen, held, batch)
         return found
 
-    def _timed(self, name: str, place: tuple[int, int], jitted: Any, *given: Any) -> Any:
-        """What a jitted function gives, computed to the end; its cost is booked by this name.
-
-        The first call at a place compiles, and is booked as compilation. Calls of jitted functions
-        cost a tenth of those of compiled ones, which go through Python.
-        """
+    def _booked(self, name: str, place: tuple[int, int], jitted: Any, *given: Any) -> Any:
+        """What a jitted function gives, on its way; some calls are timed alone, see `costs`."""
+        cost = self._costs.setdefault((name, *place), _Cost())
+        timed = cost.times <= TIMED or cost.times % TIMED_AGAIN == 0
+        if timed:
+            jax.block_until_ready((given, self._before))
         began = time.perf_counter()
-        found = jax.block_until_ready(jitted(*given))
-        took = time.perf_counter() - began
-        first = (name, *place) not in self._called
-        self._called.add((name, *place))
-        times, seconds, compiling = self._costs.get(name, (0, 0.0, 0.0))
-        spent = (0.0, took) if first else (took, 0.0)
-        self._costs[name] = times + 1, seconds + spent[0], compiling + spent[1]
+        found = jitted(*given)
+        if timed:
+            jax.block_until_ready(found)
+            cost.book(time.perf_counter() - began)
+        cost.times += 1
         return found
 
     def costs(self) -> Iterator[Probed]:
-        """What every probe took since this was last asked."""
-        costs, self._costs = self._costs, {}
-        for name, cost in costs.items():
-            yield Probed(name, *cost)
+        """What every probe took since this was last asked: times, and seconds by the timed calls.
+
+        Waiting for each result would cost as much as most probes: the first call compiles, the next
+        few and then one of many are timed alone, and stand for the others.
+        """
+        for name, group in itertools.groupby(sorted(self._costs), key=lambda place: place[0]):
+            fresh = [self._costs[place].new() for place in group]
+            times, seconds, compiling = map(sum, zip(*fresh, strict=True))
+            yield Probed(name, int(times), seconds, compiling)
+
+
+@dataclass
+class _Cost:
+    """What one program took: calls, seconds of compilation, calls timed alone and their seconds."""
+
+    times: int = 0
+    compiling: float = 0.0
+    timed: int = 0
+    seconds: float = 0.0
+    told: tuple[float, float, float] = (0, 0.0, 0.0)
+
+    def book(self, seconds: float) -> None:
+        """A call that was timed alone; the first is one that compiles."""
+        if self.times == 0:
+            self.compiling = seconds
+        else:
+            self.timed, self.seconds = self.timed + 1, self.seconds + seconds
+
+    def new(self) -> tuple[float, float, float]:
+        """Times, seconds, seconds of compilation, less those told before."""
+        each = self.seconds / self.timed if self.timed else 0.0
+        total = (self.times, each * (self.times - 1), self.compiling)
+        (times, seconds, compiling), self.told = self.told, total
+        return total[0] - times, total[1] - seconds, total[2] - compiling
 
 
 def looks_at_data(probe: Measurement) -> bool:

@@ -282,10 +282,8 @@ class Worker:
         metrics = self.programs.evaluate(params, run.state.model_state, self.curve_splits)
         last = run.tile.steps // run.program.eval_every
         due = [probe for probe in self.work.measurements if probe.due(run.evaluation, last)]
-        if due:
-            jax.block_until_ready(metrics)  # so that probes are timed alone
-        found = self.prober.measure(due, run.program, params, run.state, run.inputs, run.start)
-        return metrics | found
+        given = (run.program, params, run.state, run.inputs, run.start, metrics)
+        return metrics | self.prober.measure(due, *given)
 
     def _offered(self, program: Program, state: LaneState, inputs: LaneInputs) -> PyTree:
         """The weights to measure: those of training, unless the transform offers others."""
