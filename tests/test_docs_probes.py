@@ -38,3 +38,9 @@ def test_the_entries_at_the_head_of_the_page(page, small_config, working_dir):
     assert {"hessian_top", "spectral_norm", "weight_norm"} <= set(study.dataset)
     assert study.probe("weight_norm", lanes=[0, 1])["weight_norm"].dims == ("lane", "leaf")
     assert "kept_params.dense_0.kernel" in study.kept
+
+
+def test_the_pages_name_every_probe(repository):
+    pages = "".join(page.read_text() for page in (repository / "docs").glob("probes*.md"))
+    absent = [name for name in iox.probes.REGISTRY if f"`{name}`" not in pages]
+    assert absent == ["point"]

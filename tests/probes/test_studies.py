@@ -145,6 +145,23 @@ def test_probes_are_taken_where_asked_and_change_no_byte(config, mine):
     assert cost["mine:slope"]["times"] < cost["weight_norm"]["times"]
 
 
+def test_no_probe_changes_a_byte(config, working_dir):
+    few = config | {"optimizers": config["optimizers"][1:2], "seeds": 1, "steps": 10}
+    quiet = iox.run(few | {"probes": []}, "quiet")
+    every = [name for name in iox.probes.REGISTRY if name != "point"]
+    probed = iox.run(few | {"probes": every, "keep": "every"}, "probed")
+    plain, found = arrays(quiet.dir), arrays(probed.dir)
+    assert plain
+    for name, values in plain.items():
+        assert values.tobytes() == found[name].tobytes(), name
+    taken = {name for probe in every for name in iox.probes.REGISTRY[probe].dims}
+    for name in taken - {"sharpness_limit"}:  # Adam's belongs to the preconditioned sharpness
+        assert np.isfinite(probed.dataset[name].isel(eval=-1)).any(), name
+    report = (probed.dir / "report.html").read_text()
+    assert 'id="weights"' in report
+    assert 'id="cost"' in report
+
+
 @pytest.fixture
 def kept(config, mine):
     return iox.run(config | {"probes": PROBES, "keep": "every"}, "kept")
