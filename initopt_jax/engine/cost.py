@@ -32,7 +32,9 @@ def flops_per_step(
         tile_shapes(program, params, state, width=1),
     )
     step = make_lane_step(model, replace(task, augment=None), program.make_transform)
-    counted = jax.jit(step).lower(one, one_input, examples, targets).cost_analysis()
+    # For CPU whatever trains: XLA counts a program that is not compiled there, and not on a GPU.
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        counted = jax.jit(step).lower(one, one_input, examples, targets).cost_analysis()
     return float((counted or {}).get("flops", np.nan))
 
 

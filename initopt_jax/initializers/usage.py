@@ -232,13 +232,10 @@ def inner_jaxprs(equation: Any, operands: Sequence[Value]) -> list[tuple[Inner, 
     """The jaxprs inside an operation, each with what its own inputs are."""
     name, params = equation.primitive.name, equation.params
     if name == "scan":
-        body = _opened(params["jaxpr"])
-        # By ranks, since JAX 0.11 no longer names the counts: only what is stacked loses an axis.
-        whole = _of_equal_rank(equation.invars, body.jaxpr.invars)
-        consts = whole - _of_equal_rank(equation.outvars, body.jaxpr.outvars)
+        consts, whole = scan_counts(equation)
         carried = _carried(operands[consts:whole])
         rows = [_one_of(one) for one in operands[whole:]]
-        return [(body, [*operands[:consts], *carried, *rows])]
+        return [(_opened(params["jaxpr"]), [*operands[:consts], *carried, *rows])]
     if name == "cond":
         return [(_opened(branch), list(operands[1:])) for branch in params["branches"]]
     if name == "while":
@@ -251,6 +248,16 @@ def inner_jaxprs(equation: Any, operands: Sequence[Value]) -> list[tuple[Inner, 
         if hasattr(part.jaxpr, "eqns") and len(part.jaxpr.invars) == len(operands):
             return [(part, list(operands))]
     return []
+
+
+def scan_counts(equation: Any) -> tuple[int, int]:
+    """Inputs of a `scan` that every round gets alike; and these with what rounds hand on.
+
+    By ranks, since JAX 0.11 no longer names the counts: only what is stacked loses an axis.
+    """
+    body = _opened(equation.params["jaxpr"]).jaxpr
+    whole = _of_equal_rank(equation.invars, body.invars)
+    return whole - _of_equal_rank(equation.outvars, body.outvars), whole
 
 
 def _of_equal_rank(outside: Sequence[Any], inside: Sequence[Any]) -> int:

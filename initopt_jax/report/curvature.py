@@ -14,7 +14,7 @@ from initopt_jax.report.curvature_words import (
 )
 from initopt_jax.report.html import Shown
 from initopt_jax.report.palette import Style
-from initopt_jax.report.prepare import Results
+from initopt_jax.report.prepare import Results, ratio_bands
 from initopt_jax.stats import curve_bands
 
 MEANS = "Lines: means over the seeds that did not diverge; bands: their 95% intervals."
@@ -56,10 +56,14 @@ def _cells(results: Results, initializer: str) -> list[Cell]:
 
 
 def _courses(results: Results, variable: str) -> dict[Cell, Course]:
-    """Mean and band of a variable of dims (lane, eval) over the steps of every tuned cell."""
+    """Mean and band of a variable of dims (lane, eval) over the steps of every tuned cell.
+
+    Geometric, as its axis is logarithmic, unless curvature is negative somewhere.
+    """
     cells = [cell for name in results.initializers for cell in _cells(results, name)]
     ids = [cell.cell for cell in cells]
-    table = curve_bands(results.dataset, results.lanes, ids, variable)
+    bands = curve_bands if (results.dataset[variable] < 0).any() else ratio_bands
+    table = bands(results.dataset, results.lanes, ids, variable)
     found = {}
     for cell in cells:
         rows = table[table["cell"] == cell.cell].dropna(subset=["mean"])

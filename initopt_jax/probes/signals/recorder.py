@@ -23,6 +23,7 @@ from initopt_jax.initializers.usage import (
     Value,
     inner_jaxprs,
     prepare,
+    scan_counts,
 )
 from initopt_jax.probes.signals.tap import tapped
 from initopt_jax.types import Array, PyTree, Shape
@@ -277,7 +278,8 @@ class _Recorder(Follower):
     ) -> _Made:
         """A loop, run with a recorder inside; what it records comes out beside the results."""
         params = equation.params
-        consts, carry = params["num_consts"], params["num_carry"]
+        consts, whole = scan_counts(equation)
+        carry = whole - consts
         (part, given), *_ = inner_jaxprs(equation, operands)
         kept: list[_Recorder] = []
         each = {path: tap for path, tap in self.taps.items() if tap.ndim > 1}
