@@ -26,6 +26,7 @@ from initopt_jax.entries import (
     TargetConfig,
     TaskConfig,
     TuningConfig,
+    one_of,
     there,
 )
 from initopt_jax.errors import ConfigError, nearest
@@ -108,12 +109,18 @@ class Config(Strict):
             raise ValueError("each probe may be named once")
         return value
 
-    @field_validator("keep")
+    @field_validator("keep", mode="before")
     @classmethod
-    def _in_order(cls, value: Any) -> Any:
-        if isinstance(value, list) and value != sorted(set(value)):
+    def _known_states(cls, value: Any) -> Any:
+        if value is None or value in ("final", "every") or value == []:
+            return value or None
+        if not isinstance(value, list):
+            raise ValueError(one_of(value, ("final", "every"), "a list of steps"))
+        if not all(type(step) is int and step >= 0 for step in value):
+            raise ValueError("steps must be whole numbers, at least 0")
+        if value != sorted(set(value)):
             raise ValueError("list the steps once each, in ascending order")
-        return value or None
+        return value
 
     @model_validator(mode="after")
     def _something_to_draw(self) -> "Config":

@@ -1,6 +1,6 @@
 """What the entries of a config look like: each part of its schema, with the words of its errors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from initopt_jax.errors import checked_size
+from initopt_jax.errors import checked_size, nearest
 from initopt_jax.task_keys import COST_FUNCTION, of_task
 
 MAX_SEED = 1_000_000  # reported seeds lie below, tuning seeds start here: they never meet
@@ -22,6 +22,17 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Step = Annotated[int, Field(ge=0, strict=True)]
 Name = Annotated[str, Field(min_length=1)]
 Size = Annotated[str, AfterValidator(checked_size)]
+
+
+def one_of(value: Any, words: Sequence[str], other: str) -> str:
+    """That a value must be one of some words or something else, with the nearest word.
+
+    >>> one_of("lst", ("first", "last"), "a number")
+    "must be first, last or a number; did you mean 'last'?"
+    """
+    close = nearest(value, words) if isinstance(value, str) else ""
+    hint = f"; did you mean {close!r}?" if close else ""
+    return f"must be {', '.join(words)} or {other}{hint}"
 
 
 class Strict(BaseModel):
@@ -192,6 +203,14 @@ class ProbeConfig(Open):
 
     at: Count | Literal["every", "ends"] | None = None
     examples: Count | None = None
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _known_time(cls, value: Any) -> Any:
+        number = type(value) is int and value >= 1
+        if value is None or number or value in ("every", "ends"):
+            return value
+        raise ValueError(one_of(value, ("every", "ends"), "a number of evaluations, at least 1"))
 
 
 class SeedsConfig(Strict):

@@ -226,7 +226,7 @@ def test_a_study_without_states_says_how_to_get_them(config, working_dir):
         ([{"name": "weight_norm", "power": 3}], "unknown option 'power'"),
         ([{"name": "mine:norms", "pover": 3}], "did you mean 'power'"),
         ([{"name": "weight_norm", "at": "end"}], "did you mean 'ends'"),
-        ([{"name": "weight_norm", "at": 0}], "probes.0.at"),
+        ([{"name": "weight_norm", "at": 0}], "probes.0.at: must be every, ends or a number"),
         ([{"name": "weight_norm", "examples": 0}], "probes.0.examples"),
         (["mine:taken"], "gives 'val_loss', which the study has already"),
         (["mine:norms", {"name": "mine:norms"}], "each probe may be named once"),
@@ -249,7 +249,8 @@ def test_bad_probes_are_refused_before_anything_runs(config, mine, probes, messa
 @pytest.mark.parametrize(
     ("keep", "message"),
     [
-        ("last", "keep"),
+        ("finl", "keep: must be final, every or a list of steps; did you mean 'final'"),
+        ([0.5], "keep: steps must be whole numbers"),
         ([5, 0], "ascending"),
         ([0, 7], "step 7 is no evaluation of optimizer 'sgd', which has one every 5 of 20 steps"),
         ([20], "step 20 is no evaluation of optimizer 'gd'"),
