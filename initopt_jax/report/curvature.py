@@ -17,7 +17,10 @@ from initopt_jax.report.palette import Style
 from initopt_jax.report.prepare import Results, ratio_bands
 from initopt_jax.stats import curve_bands
 
-MEANS = "Lines: means over the seeds that did not diverge; bands: their 95% intervals."
+MEANS = (
+    "Lines: means over the seeds that did not diverge, geometric unless some are negative; bands: "
+    "their 95% intervals."
+)
 EDGE = Style("#8C8C8C", "dashed", 0)
 FIRST = Style("#8C8C8C", "solid", 7)
 GRID, SMOOTH = 600, 0.01  # points of a density; its Gaussians' width, as a share of the range
@@ -92,11 +95,13 @@ def _scales(lines: dict[str, list[Series]]) -> dict[str, Any]:
     return {"y_scale": "log", "y_range": (float(y.min()) / 1.3, float(y.max()) * 1.3)}
 
 
-def _panels(results: Results, lines: dict[str, list[Series]]) -> tuple[Panel, ...]:
-    return tuple(
+def _drawn(results: Results, lines: dict[str, list[Series]]) -> dict[str, Any]:
+    """What charts with a panel per initializer have in common."""
+    panels = tuple(
         Panel(name, tuple(lines[name]), note="" if lines[name] else "not finite")
         for name in results.initializers
     )
+    return {"panels": panels, "columns": min(4, len(panels)), **_scales(lines)}
 
 
 def _sharpness(results: Results) -> Shown:
@@ -117,10 +122,8 @@ def _sharpness(results: Results) -> Shown:
         f"{results.setting}",
         x_label="steps",
         y_label="sharpness",
-        panels=_panels(results, lines),
-        columns=min(4, len(results.initializers)),
         metric="sharpness",
-        **_scales(lines),
+        **_drawn(results, lines),
         foot=f"Dashed: above it the steps of that optimizer grow, if it does not adapt. {MEANS}",
     )
     relative = [course.over(limits[cell]) for cell, course in courses.items() if cell in limits]
@@ -145,10 +148,8 @@ def _share(results: Results) -> Shown:
         title="Curvature as each optimizer meets it, as a share of what it can bear",
         x_label="steps",
         y_label="share of the limit",
-        panels=_panels(results, lines),
-        columns=min(4, len(results.initializers)),
         metric="stability_share",
-        **_scales(lines),
+        **_drawn(results, lines),
         foot="The start is left out: there an adaptive method has seen a single gradient at most. "
         + MEANS,
     )
@@ -194,10 +195,8 @@ def _top(results: Results) -> Shown:
         title="The largest eigenvalues of the Hessian, before and after training",
         x_label="number of the eigenvalue",
         y_label="eigenvalue",
-        panels=_panels(results, lines),
-        columns=min(4, len(results.initializers)),
         metric="hessian_top",
-        **_scales(lines),
+        **_drawn(results, lines),
         foot="Means over the seeds that did not diverge; negative ones are not drawn.",
     )
     return Shown("hessian_top", chart, top_sentence(first, last), "cost")
@@ -256,11 +255,8 @@ def _density(results: Results) -> Shown:
         title="The density of the Hessian's eigenvalues, before and after training",
         x_label="eigenvalue",
         y_label="density",
-        panels=_panels(results, lines),
-        columns=min(4, len(results.initializers)),
-        y_scale="log",
-        y_range=(LEAST_DENSITY * peak, 2 * peak),
         metric="density_weights",
+        **_drawn(results, lines) | {"y_scale": "log", "y_range": (LEAST_DENSITY * peak, 2 * peak)},
         foot=f"Smoothed by Gaussians of standard deviation {width:.3g}; of all seeds that did not "
         "diverge.",
     )

@@ -73,16 +73,11 @@ def render(results: Results, shown: list[Shown], drawn: Mapping[str, bytes]) -> 
     Returns:
         UTF-8 HTML; plotly.js is inside.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("initopt_jax", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     charts: dict[str, Any] = {item.name: item.chart for item in shown if item.name not in drawn}
     figures = {name: figure(chart) for name, chart in charts.items()}
-    text = environment.get_template("report.html.jinja").render(
+    return fill_page(
+        "report.html.jinja",
+        figures,
         info=results.info,
         scale=words.scale_sentence(results),
         findings=findings(results),
@@ -94,10 +89,28 @@ def render(results: Results, shown: list[Shown], drawn: Mapping[str, bytes]) -> 
             for section in get_args(Section)
         },
         pictures={name: picture(content) for name, content in drawn.items()},
-        figures=script_json(figures),
-        plotly=get_plotlyjs(),
         tuned=bool((results.lanes["role"] == "tuning").any()),
         selection=results.info.readable(results.info.selection),
+    )
+
+
+def fill_page(template: str, figures: Mapping[str, Any], **values: Any) -> bytes:
+    """A page that opens without a network: UTF-8 HTML with plotly.js inside.
+
+    Args:
+        template: its file in this folder.
+        figures: by name, as Plotly takes them.
+        values: of the template.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("initopt_jax", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    text = environment.get_template(template).render(
+        figures=script_json(figures), plotly=get_plotlyjs(), **values
     )
     return text.encode("utf-8")
 

@@ -1,8 +1,6 @@
 """The page of a look into untrained networks: one HTML file that opens without a network."""
 
-import jinja2
 import numpy as np
-from plotly.offline import get_plotlyjs
 
 from initopt_jax.report import depth_words as words
 from initopt_jax.report.depth import (
@@ -12,7 +10,7 @@ from initopt_jax.report.depth import (
     size_chart,
     step_chart,
 )
-from initopt_jax.report.html import Shown, script_json
+from initopt_jax.report.html import Shown, fill_page
 from initopt_jax.report.interactive import figure
 from initopt_jax.report.numbers import rate
 from initopt_jax.report.phase import phase_figure
@@ -33,13 +31,6 @@ def render(probing: Probing) -> bytes:
     Returns:
         UTF-8 HTML; plotly.js is inside.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("initopt_jax", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     verdicts = [judge(look, probing) for look in probing.looks]
     charts = {
         "sizes": (size_chart(probing), words.size_sentence(probing)),
@@ -57,7 +48,9 @@ def render(probing: Probing) -> bytes:
     if probing.activation and any(look.phase for look in probing.looks):
         figures["phase_diagram"] = phase_figure(probing, probing.activation)
         phase = words.phase_sentence(probing)
-    text = environment.get_template("probe.html.jinja").render(
+    return fill_page(
+        "probe.html.jinja",
+        figures,
         probing=probing,
         scale=scale_sentence(probing),
         findings=words.findings(probing, verdicts),
@@ -68,10 +61,7 @@ def render(probing: Probing) -> bytes:
         shown=shown,
         phase=phase,
         plain=any(look.foretold for look in probing.looks),
-        figures=script_json(figures),
-        plotly=get_plotlyjs(),
     )
-    return text.encode("utf-8")
 
 
 def _whole_layers(drawn: Figure, probing: Probing) -> Figure:
