@@ -71,7 +71,10 @@ def probe(
             stored = store.dataset()
             place = _place(stored, at)
             chosen = _chosen(stored, lanes)
-            entry = ProbeConfig.model_validate({**(options or {}), "name": name})
+            # When it was taken decides what is looked at together, and with it the last bits.
+            own = {probe.name: probe.at for probe in experiment.config.probes}
+            given = {"at": own.get(name), **(options or {}), "name": name}
+            entry = ProbeConfig.model_validate(given)
             return _measured(experiment, stored, entry, chosen, place, devices)
 
 
@@ -177,7 +180,7 @@ def _of_tile(
     params = state.params
     if program.evaluated:
         params = programs.offered[program.index](state, inputs)
-    found = prober.measure(work.measurements, program, params, state, inputs, start)
+    found = prober.once(program, params, state, inputs, start)
     arrays = {name: np.asarray(value) for name, value in found.items()}
     return {
         int(lane): {name: value[slot] for name, value in arrays.items()}

@@ -13,7 +13,7 @@ import pandas as pd
 from initopt_jax import initializers
 from initopt_jax.config import Config
 from initopt_jax.engine.model_cost import ModelCost
-from initopt_jax.engine.plan import Program, segment_steps, tile_width
+from initopt_jax.engine.plan import Program, segment_steps, snapshots, tile_width
 from initopt_jax.entries import MAX_SEED, InitializerConfig, OptimizerConfig, SeedsConfig
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
@@ -189,6 +189,7 @@ def expand_optimizers(
                 width=width,
                 evaluated=optimizer.evaluated,
                 method=_method(spec),
+                snapshots=_snapshots(cost, width, steps // every + 1),
             )
         for values in grid(optimizer.axes):
             row = {f"optimizer.{name}": value for name, value in values.items()}
@@ -222,6 +223,10 @@ def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelC
             "that; give one number for all, or one per program (see --dry-run)"
         )
     return given[program]
+
+
+def _snapshots(cost: ModelCost, width: int, evaluations: int) -> int:
+    return snapshots(jax.default_backend(), cost, width, evaluations, wide_dtype().itemsize)
 
 
 def _batch_size(

@@ -20,6 +20,7 @@ from initopt_jax.models import network_in
 from initopt_jax.probes import OF_OPTIMIZER, Batch, LaneOptimizer
 from initopt_jax.types import Array, Model, PyTree, Task
 
+LIGHT = 128  # examples that a light probe looks at, at most
 When = Literal["every", "ends"] | int
 
 
@@ -42,6 +43,11 @@ class Measurement:
     shapes: Mapping[str, tuple[int, ...]]
     examples: int
     at: When = "every"
+
+    @property
+    def light(self) -> bool:
+        """Whether states of several evaluations are probed together: often, on few examples."""
+        return self.at == "every" and self.examples <= LIGHT
 
     @property
     def of_optimizer(self) -> bool:

@@ -17,6 +17,9 @@ CPU_WIDTH_OF_FEW = 2048
 # about so much stays in cache.
 CPU_WEIGHT_BYTES, CPU_ACTIVATION_BYTES = 8 * 2**20, 4 * 2**20
 ACCELERATOR_BYTES = 2**30
+# States that probes look at together: more of them gained nothing, and these stay in cache.
+CPU_ALBUM = 128
+CPU_ALBUM_WEIGHT_BYTES, CPU_ALBUM_ACTIVATION_BYTES = 32 * 2**20, 16 * 2**20
 SEGMENT_INDEX_BYTES = 8 * 2**20  # example numbers sent to a device at once
 SEGMENT_FLOPS = (
     10**11
@@ -37,6 +40,7 @@ class Program:
         width: W, lanes of a tile.
         evaluated: whether the transform offers other weights to evaluate than it trains.
         method: the transform's name; empty where modifiers stand around it.
+        snapshots: evaluations of a tile that light probes look at together.
     """
 
     index: int
@@ -49,6 +53,7 @@ class Program:
     width: int
     evaluated: bool = False
     method: str = ""
+    snapshots: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,27 @@ def tile_width(platform: str, cost: ModelCost, batch: int, number_bytes: int = 4
     activations = CPU_ACTIVATION_BYTES if cpu else ACCELERATOR_BYTES
     fitting = min(weights, activations // (number_bytes * batch * max(cost.activations, 1)))
     return max(1, min(most, 2 ** int(math.log2(max(fitting, 1)))))
+
+
+def snapshots(
+    platform: str, cost: ModelCost, width: int, evaluations: int, number_bytes: int = 4
+) -> int:
+    """Evaluations of a tile that light probes look at together, by rule.
+
+    On CPU, calls to probe a small network take longer than the probes: states of several
+    evaluations are probed in one, up to 128 lanes, while four copies of their weights stay within
+    32 MiB and the activations of 64 examples within 16 MiB. Elsewhere a tile fills the device.
+
+    >>> digits = ModelCost(parameters=8_970, activations=406, flops=17_664)
+    >>> snapshots("cpu", digits, 16, evaluations=21), snapshots("cpu", digits, 2, evaluations=21)
+    (7, 21)
+    """
+    if platform != "cpu":
+        return 1
+    weights = CPU_ALBUM_WEIGHT_BYTES // (4 * number_bytes * max(cost.parameters, 1))
+    activations = CPU_ALBUM_ACTIVATION_BYTES // (number_bytes * 64 * max(cost.activations, 1))
+    most = max(1, min(CPU_ALBUM, weights, activations) // width)
+    return -(-evaluations // -(-evaluations // most))  # as even as can be
 
 
 def segment_steps(eval_every: int, width: int, batch: int, flops: int) -> int:

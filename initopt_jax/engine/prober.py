@@ -2,13 +2,14 @@
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from initopt_jax.engine.album import Album
 from initopt_jax.engine.events import Probed
 from initopt_jax.engine.measure import LaneView, Measurement, OptimizerView
 from initopt_jax.engine.plan import Program
@@ -17,19 +18,41 @@ from initopt_jax.engine.segment import LaneInputs, LaneState
 from initopt_jax.probes import Batch
 from initopt_jax.types import Device, PyTree, Split
 
-TIMED, TIMED_AGAIN = (
-    3,
-    32,
-)  # so many calls are timed after the one that compiles, then one of so many
+# So many calls are timed after the one that compiles, then one of so many.
+TIMED, TIMED_AGAIN = 3, 32
+
+
+class Seen(NamedTuple):
+    """What probes found in an album.
+
+    evaluations: E numbers. lanes: [E, W], whether a lane counts. found: by variable, rows of all
+    slots, those of the evaluations first.
+    """
+
+    evaluations: tuple[int, ...]
+    lanes: np.ndarray
+    found: dict[str, jax.Array]
+
+    def write(self, record: Mapping[str, np.ndarray]) -> None:
+        """Put what was found in its place in curves [W, evaluations, ...]."""
+        slots, lanes = np.nonzero(self.lanes)
+        rows, evaluations = slots * self.lanes.shape[1] + lanes, np.asarray(self.evaluations)[slots]
+        for name, values in self.found.items():
+            record[name][lanes, evaluations] = np.asarray(values)[rows]
 
 
 class Prober:
     """Takes probes of tiles on one device, each timed by itself."""
 
     def __init__(self, work: Work, programs: Programs, device: Device):
-        self._programs = programs
-        self._costs: dict[tuple[str, int, int], _Cost] = {}
+        self._programs, self._all = programs, work.measurements
+        self.light = [probe for probe in work.measurements if probe.light]
+        self.light_shapes = {
+            name: shape for probe in self.light for name, shape in probe.shapes.items()
+        }
+        self._costs: dict[tuple[Any, ...], _Cost] = {}
         self._before: Any = None
+        self._count = 1
         self.asks_start = any("start" in probe.asks for probe in work.measurements)
         # Shared by all that look at as many examples; nothing where none are asked for.
         counts = {probe.examples for probe in work.measurements if looks_at_data(probe)}
@@ -38,31 +61,68 @@ class Prober:
             for count in counts
         }
 
-    def measure(
+    def album(self, program: Program, inputs: LaneInputs, start: PyTree) -> Album | None:
+        """Room for what light probes look at of a tile; None where they look at once."""
+        if not self.light or program.snapshots == 1:
+            return None
+        return Album(program, self.light, inputs, start, program.snapshots)
+
+    def now(self, program: Program, evaluation: int, last: int) -> list[Measurement]:
+        """The probes that look at a tile at an evaluation of 0 to `last`, without an album."""
+        waits = self.light if program.snapshots > 1 else ()
+        due = (probe for probe in self._all if probe.due(evaluation, last))
+        return [probe for probe in due if probe not in waits]
+
+    def look(self, album: Album, program: Program, before: Any = None) -> Seen:
+        """What light probes find in an album, which is empty then."""
+        view, optimizer = album.views()
+        evaluations, lanes = zip(*album.emptied(), strict=True)
+        given = (self.light, program, view, optimizer, album.width, before)
+        found = self.measure(*given, count=len(evaluations))
+        return Seen(evaluations, np.stack(lanes), found)
+
+    def once(
         self,
-        due: Sequence[Measurement],
         program: Program,
         params: PyTree,
         state: LaneState,
         inputs: LaneInputs,
         start: PyTree,
-        metrics: Any = None,
     ) -> dict[str, jax.Array]:
-        """What these probes give of a tile, [W, ...] by variable.
+        """What all probes find of one state of a tile, [W, ...] by variable."""
+        view, optimizer = views(params, state, inputs, start)
+        found = self.measure(self.now(program, 0, 0), program, view, optimizer, program.width)
+        if album := self.album(program, inputs, start):
+            album.add(params, state, 0, np.ones(program.width, bool))
+            seen = self.look(album, program)
+            found |= {name: rows[: program.width] for name, rows in seen.found.items()}
+        return found
+
+    def measure(
+        self,
+        due: Sequence[Measurement],
+        program: Program,
+        view: LaneView,
+        optimizer: OptimizerView,
+        width: int,
+        before: Any = None,
+        count: int = 1,
+    ) -> dict[str, jax.Array]:
+        """What these probes give of lanes, [width, ...] by variable.
 
         Args:
             due: the probes.
-            program: that trains the tile.
-            params: those that are evaluated.
-            state: of the tile.
-            inputs: of the tile.
-            start: its first weights, where one of the probes asks for them.
-            metrics: what the device may still be busy with.
+            program: that trains the lanes.
+            view: of the lanes, with their first weights where one of the probes asks for them.
+            optimizer: of the lanes.
+            width: how many.
+            before: what the device may still be busy with.
+            count: of how many evaluations they are, for the costs.
         """
-        self._before = metrics
+        self._before, self._count = before, count
         found: dict[str, jax.Array] = {}
-        view = LaneView(params, state.params, state.model_state, inputs.noise_key, state.step)
-        optimizer = OptimizerView(state.opt_state, inputs.hyperparameters)
+        start = view.start
+        view = view._replace(start=None)
         slopes: dict[int, Any] = {}  # by examples: costs and gradients, and what becomes of them
         steps: dict[int, Any] = {}
         for probe in due:
@@ -70,27 +130,28 @@ class Prober:
             seen = view._replace(start=start) if "start" in probe.asks else view
             if probe.asks & {"grads", "updates"}:
                 if size not in slopes:
-                    jitted = self._programs.grads(program)
-                    slopes[size] = self._booked("grads", (program.width, size), jitted, view, batch)
+                    jitted = self._programs.grads(width)
+                    slopes[size] = self._booked("grads", (width, size), jitted, view, batch)
                 seen = seen._replace(grads=slopes[size][1])
             if "updates" in probe.asks:
                 if size not in steps:
-                    jitted, place = self._programs.updates(program), (program.index, size)
+                    jitted = self._programs.updates(program, width)
                     given = (seen._replace(start=None), optimizer, slopes[size][0], batch)
+                    place = (program.index, width, size)
                     steps[size] = self._booked("updates", place, jitted, *given)
                 seen = seen._replace(updates=steps[size])
             if "grads" not in probe.asks:
                 seen = seen._replace(grads=None)
-            place = (program.index if probe.of_optimizer else -1, program.width)
+            place = (program.index if probe.of_optimizer else -1, width)
             held = optimizer if probe.of_optimizer else None
-            jitted = self._programs.measure(probe, program)
+            jitted = self._programs.measure(probe, program, width)
             found |= self._booked(probe.name, place, jitted, seen, held, batch)
         return found
 
-    def _booked(self, name: str, place: tuple[int, int], jitted: Any, *given: Any) -> Any:
+    def _booked(self, name: str, place: tuple[int, ...], jitted: Any, *given: Any) -> Any:
         """What a jitted function gives, on its way; some calls are timed alone, see `costs`."""
         cost = self._costs.setdefault((name, *place), _Cost())
-        timed = cost.times <= TIMED or cost.times % TIMED_AGAIN == 0
+        timed = cost.calls <= TIMED or cost.calls % TIMED_AGAIN == 0
         if timed:
             jax.block_until_ready((given, self._before))
         began = time.perf_counter()
@@ -98,7 +159,8 @@ class Prober:
         if timed:
             jax.block_until_ready(found)
             cost.book(time.perf_counter() - began)
-        cost.times += 1
+        cost.calls += 1
+        cost.times += self._count
         return found
 
     def costs(self) -> Iterator[Probed]:
@@ -115,8 +177,16 @@ class Prober:
 
 @dataclass
 class _Cost:
-    """What one program took: calls, seconds of compilation, calls timed alone and their seconds."""
+    """What one program took.
 
+    Attributes:
+        calls: of it. times: evaluations of tiles in them.
+        compiling: seconds of the first call, which compiles.
+        timed: calls that were timed alone. seconds: what these took.
+        told: what `new` gave before, in all.
+    """
+
+    calls: int = 0
     times: int = 0
     compiling: float = 0.0
     timed: int = 0
@@ -125,7 +195,7 @@ class _Cost:
 
     def book(self, seconds: float) -> None:
         """A call that was timed alone; the first is one that compiles."""
-        if self.times == 0:
+        if self.calls == 0:
             self.compiling = seconds
         else:
             self.timed, self.seconds = self.timed + 1, self.seconds + seconds
@@ -133,9 +203,18 @@ class _Cost:
     def new(self) -> tuple[float, float, float]:
         """Times, seconds, seconds of compilation, less those told before."""
         each = self.seconds / self.timed if self.timed else 0.0
-        total = (self.times, each * (self.times - 1), self.compiling)
+        total = (self.times, each * (self.calls - 1), self.compiling)
         (times, seconds, compiling), self.told = self.told, total
         return total[0] - times, total[1] - seconds, total[2] - compiling
+
+
+def views(
+    params: PyTree, state: LaneState, inputs: LaneInputs, start: PyTree
+) -> tuple[LaneView, OptimizerView]:
+    """What probes see of a tile: `params` are those that are evaluated, `start` the first ones."""
+    weights, model_state = state.params, state.model_state
+    view = LaneView(params, weights, model_state, inputs.noise_key, state.step, start)
+    return view, OptimizerView(state.opt_state, inputs.hyperparameters)
 
 
 def looks_at_data(probe: Measurement) -> bool:

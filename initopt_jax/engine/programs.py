@@ -139,23 +139,22 @@ class Programs:
             raise OutOfMemory(out_of_memory(program, device, needed, limit, data))
         return compiled
 
-    def measure(self, measurement: Measurement, program: Program) -> Any:
-        """A probe's program, jitted; one for all training programs where it asks for no optimizer.
-
-        Traced once, however many devices compile it.
+    def measure(self, measurement: Measurement, program: Program, width: int) -> Any:
+        """A probe's program for so many lanes, jitted; one for all training programs where it asks
+        for no optimizer. Traced once, however many devices compile it.
         """
         of = program if measurement.of_optimizer else None
-        place = (measurement.name, of and of.index, program.width)
-        return self._jitted(place, make_measure, measurement, self._setting, of, program.width)
+        place = (measurement.name, of and of.index, width)
+        return self._jitted(place, make_measure, measurement, self._setting, of, width)
 
-    def grads(self, program: Program) -> Any:
+    def grads(self, width: int) -> Any:
         """What gives the gradients that probes ask for, jitted."""
-        return self._jitted(("grads", program.width), make_grads, self._setting, program.width)
+        return self._jitted(("grads", width), make_grads, self._setting, width)
 
-    def updates(self, program: Program) -> Any:
+    def updates(self, program: Program, width: int) -> Any:
         """What gives the updates that probes ask for, jitted."""
-        place = ("updates", program.index)
-        return self._jitted(place, make_updates, self._setting, program, program.width)
+        place = ("updates", program.index, width)
+        return self._jitted(place, make_updates, self._setting, program, width)
 
     def _jitted(self, place: Any, make: Callable[..., Any], *given: Any) -> Any:
         with self._lock:

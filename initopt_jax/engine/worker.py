@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from initopt_jax.engine.album import Album
 from initopt_jax.engine.events import Checkpoint, Compiled, Event, Finished, Progress, Saved
 from initopt_jax.engine.feed import Feed, Piece, Resident
 from initopt_jax.engine.plan import Program, Tile
-from initopt_jax.engine.prober import Prober
+from initopt_jax.engine.prober import Prober, Seen, views
 from initopt_jax.engine.programs import Programs, Work, memory_limit, out_of_memory, to_chunks
 from initopt_jax.engine.segment import LaneInputs, LaneState
 from initopt_jax.engine.streaming import Streamed, is_streamed
@@ -22,6 +24,7 @@ from initopt_jax.errors import OutOfMemory
 from initopt_jax.precision import wide_dtype
 from initopt_jax.types import Device, PyTree
 
+UNWRITTEN = 8  # finished tiles of a device that may be on their way to the disk
 SAVE_ON_STOP = 1.0  # seconds of unsaved work from which a stopped tile is checkpointed
 OPEN = -1  # in place of the evaluation at which a lane ended: it has not
 
@@ -42,6 +45,8 @@ class Run:
             ended, OPEN before that.
         pieces: the training examples of the steps to come.
         measured: evaluated on the device, not yet fetched.
+        album: what light probes have not yet looked at; None where nothing waits for them.
+        seen: what they found, not yet fetched.
     """
 
     tile: Tile
@@ -54,6 +59,8 @@ class Run:
     record: dict[str, np.ndarray]
     pieces: Iterator[Piece] = field(default_factory=lambda: iter(()))
     measured: dict[str, jax.Array] = field(default_factory=dict)
+    album: Album | None = None
+    seen: list[Seen] = field(default_factory=list)
 
     @property
     def evaluation(self) -> int:
@@ -85,8 +92,7 @@ class Worker:
         self.emit, self.stop = emit, stop
         self.compiled: dict[int, dict[int, Any]] = {}  # by program, by steps
         self.prober = Prober(work, programs, device)
-        self._written = threading.Event()  # whether the last finished tile was written down
-        self._written.set()
+        self._unwritten: deque[threading.Event] = deque()  # of finished tiles, the oldest first
         data = work.dataset
         self.feed: Feed = (
             Streamed(data.train, work.lanes, seeds, work.device_data, device)
@@ -124,6 +130,7 @@ class Worker:
                 self._take_up(run, checkpoint)
             if not self._train(run, segment):
                 return
+        self._develop(run)
         self._fetch(run)
         self._close(run, run.record["last_eval"] == OPEN)
         record = {name: value[: len(tile.lanes)] for name, value in run.record.items()}
@@ -131,7 +138,7 @@ class Worker:
             self.emit(probed)
         skipped = (tile.steps - run.step) * len(tile.lanes)
         seconds = time.perf_counter() - began
-        self._written = self.emit(Finished(tile, record, seconds, skipped))
+        self._unwritten.append(self.emit(Finished(tile, record, seconds, skipped)))
 
     def _train(self, run: Run, segment: Callable[..., Any]) -> bool:
         """All segments, with checkpoints when they are due; False where it was stopped before."""
@@ -141,6 +148,7 @@ class Worker:
             stopping = self.stop.is_set() and not run.over
             patience = SAVE_ON_STOP if stopping else self.work.checkpoint_every
             if not run.over and time.perf_counter() - saved > patience:
+                self._develop(run)
                 self._fetch(run)
                 # Waiting for it to be written costs milliseconds every `checkpoint_every` seconds,
                 # and means that a kill loses no segment before the one under way.
@@ -163,13 +171,15 @@ class Worker:
             self._fetch(run)
             previous.block_until_ready()
             done += len(piece.batches)
-        self._written.wait()  # one finished tile at most is on its way to the disk
+        while len(self._unwritten) > UNWRITTEN:
+            self._unwritten.popleft().wait()
         self.emit(Progress(run.tile.index, program.segment_steps * len(run.tile.lanes)))
         run.step += program.segment_steps
         if run.step % program.eval_every == 0:
             run.measured = self._measure(run)
             run.measured["batch_loss"] = run.interval_loss / program.eval_every
             run.interval_loss = jnp.zeros_like(run.interval_loss)
+            self._snap(run)
             self._keep(run)
             if self.work.early_stop:
                 self._fetch(run)
@@ -177,8 +187,9 @@ class Worker:
 
     def _fetch(self, run: Run) -> None:
         """Write what was measured into the record, for lanes that have not ended before."""
-        if not run.measured:
-            return
+        for seen in run.seen:
+            seen.write(run.record)
+        run.seen = []
         for name, value in run.measured.items():
             fetched = np.asarray(value)
             lanes = run.record["last_eval"] == OPEN
@@ -203,9 +214,16 @@ class Worker:
             f"test_{metric}": np.full_like(first[f"val_{metric}"], np.nan)
             for metric in self.work.task.metrics
         }
+        if album := self.prober.album(program, inputs, start):
+            run.album = album
+            record |= {
+                name: np.full((program.width, evals, *shape), np.nan, wide_dtype())
+                for name, shape in self.prober.light_shapes.items()
+            }
         record["diverged_step"] = np.full(program.width, -1, np.int32)
         record["last_eval"] = np.full(program.width, OPEN, np.int32)
         run.record = record | self.work.keep.empty(program.width)
+        self._snap(run)
         self._keep(run)
         if self.work.early_stop:
             self._close(run, self._done(run))
@@ -216,6 +234,8 @@ class Worker:
         run.step, leaves, run.record, loss = checkpoint
         run.state = jax.device_put(_filled(run.state, leaves), self.device)
         run.interval_loss = jax.device_put(loss, self.device)
+        if run.album:
+            run.album.emptied()
 
     def _done(self, run: Run) -> np.ndarray:
         """Which lanes need no further step: diverged, or at the target; [W]."""
@@ -278,12 +298,28 @@ class Worker:
         return lambda *arguments: made[len(arguments[-1])](*arguments)
 
     def _measure(self, run: Run) -> dict[str, jax.Array]:
+        """Metrics, and what those probes find that look at once."""
         params = self._offered(run.program, run.state, run.inputs)
         metrics = self.programs.evaluate(params, run.state.model_state, self.curve_splits)
         last = run.tile.steps // run.program.eval_every
-        due = [probe for probe in self.work.measurements if probe.due(run.evaluation, last)]
-        given = (run.program, params, run.state, run.inputs, run.start, metrics)
+        due = self.prober.now(run.program, run.evaluation, last)
+        seen, optimizer = views(params, run.state, run.inputs, run.start)
+        given = (run.program, seen, optimizer, run.program.width, metrics)
         return metrics | self.prober.measure(due, *given)
+
+    def _snap(self, run: Run) -> None:
+        """Put the state before the light probes, and let them look where their album is full."""
+        if run.album is None:
+            return
+        params = self._offered(run.program, run.state, run.inputs)
+        run.album.add(params, run.state, run.evaluation, run.record["last_eval"] == OPEN)
+        if run.album.full:
+            self._develop(run)
+
+    def _develop(self, run: Run) -> None:
+        """Let the light probes look at what is in their album."""
+        if run.album is not None and run.album.taken:
+            run.seen.append(self.prober.look(run.album, run.program, run.measured))
 
     def _offered(self, program: Program, state: LaneState, inputs: LaneInputs) -> PyTree:
         """The weights to measure: those of training, unless the transform offers others."""

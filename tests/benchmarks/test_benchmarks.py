@@ -14,6 +14,7 @@ from benchmarks import compile as compile_benchmark
 from benchmarks import curvature as curvature_benchmark
 from benchmarks import engine, scaling
 from benchmarks import initializers as initializers_benchmark
+from benchmarks import probes as probes_benchmark
 from benchmarks.crossover import crossover, seconds_at
 from benchmarks.machine import OtherLoad, machine, matrix_rate
 from benchmarks.pace import LEAST_WARM, index_batches, paced
@@ -312,3 +313,23 @@ def test_curvature_is_timed_and_held_against_float64(tmp_path, capsys):
     assert row["first"] > 0
     assert len(row["later"]) == 1
     assert "Sharpness of 2 digits networks" in capsys.readouterr().out
+
+
+def test_light_probes_are_judged_by_the_ratio_of_each_round(tmp_path, capsys, monkeypatch):
+    seconds = iter([9.0, 9.0, 12.0, 10.0, 11.0, 20.0, 33.0, 30.0])  # the first two do not count
+    asked = []
+
+    def run_study(folder, name, overrides, cache):
+        asked.append((name, overrides))
+        return {"seconds": next(seconds), "probes": {}}
+
+    monkeypatch.setattr(probes_benchmark, "run_study", run_study)
+    arguments = ["--rounds", "3", "--set", "seeds=1", "--out", str(tmp_path)]
+    assert probes_benchmark.main([*arguments, "--check"]) == 1
+    (record,) = tmp_path.glob("probes-*.json")
+    # With against without: 12 / 10, the first round being reversed, 20 / 11 and 33 / 30.
+    assert json.loads(record.read_text())["share"] == pytest.approx(0.2)
+    assert "missed" in capsys.readouterr().out
+    assert [name for name, _ in asked[:4]] == ["0-without", "0-with", "1-with", "1-without"]
+    assert asked[0][1] == ["probes=[]", "seeds=1"]
+    assert "signals" in asked[1][1][0]
