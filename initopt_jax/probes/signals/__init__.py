@@ -22,7 +22,7 @@ PROBES: tuple[Probe, ...] = (
     Probe(
         "jacobian_spectrum",
         jacobian_spectrum,
-        dict.fromkeys(jacobian.OUTPUTS, ()),
+        dict.fromkeys(jacobian.SCALARS, ()) | {jacobian.VALUES: ("jacobian_value",)},
         "singular values s of dz/dx: mean s^2, largest, Var(s^2) / mean(s^2)^2",
         "Pennington, Schoenholz & Ganguli 2017",
         examples=8,
