@@ -24,7 +24,7 @@ from initopt_jax.errors import OutOfMemory
 from initopt_jax.precision import wide_dtype
 from initopt_jax.types import Device, PyTree
 
-UNWRITTEN = 8  # finished tiles of a device that may be on their way to the disk
+UNWRITTEN_BYTES = 2**28  # of a device's finished tiles that may be on their way to the disk
 SAVE_ON_STOP = 1.0  # seconds of unsaved work from which a stopped tile is checkpointed
 OPEN = -1  # in place of the evaluation at which a lane ended: it has not
 
@@ -92,7 +92,8 @@ class Worker:
         self.emit, self.stop = emit, stop
         self.compiled: dict[int, dict[int, Any]] = {}  # by program, by steps
         self.prober = Prober(work, programs, device)
-        self._unwritten: deque[threading.Event] = deque()  # of finished tiles, the oldest first
+        # Finished tiles, the oldest first: a mark that is set once one is written, and its bytes.
+        self._unwritten: deque[tuple[threading.Event, int]] = deque()
         data = work.dataset
         self.feed: Feed = (
             Streamed(data.train, work.lanes, seeds, work.device_data, device)
@@ -138,7 +139,8 @@ class Worker:
             self.emit(probed)
         skipped = (tile.steps - run.step) * len(tile.lanes)
         seconds = time.perf_counter() - began
-        self._unwritten.append(self.emit(Finished(tile, record, seconds, skipped)))
+        written = self.emit(Finished(tile, record, seconds, skipped))
+        self._unwritten.append((written, sum(value.nbytes for value in record.values())))
 
     def _train(self, run: Run, segment: Callable[..., Any]) -> bool:
         """All segments, with checkpoints when they are due; False where it was stopped before."""
@@ -171,8 +173,7 @@ class Worker:
             self._fetch(run)
             previous.block_until_ready()
             done += len(piece.batches)
-        while len(self._unwritten) > UNWRITTEN:
-            self._unwritten.popleft().wait()
+        self._await_writing()
         self.emit(Progress(run.tile.index, program.segment_steps * len(run.tile.lanes)))
         run.step += program.segment_steps
         if run.step % program.eval_every == 0:
@@ -184,6 +185,14 @@ class Worker:
             if self.work.early_stop:
                 self._fetch(run)
                 self._close(run, self._done(run))
+
+    def _await_writing(self) -> None:
+        """Wait until no more bytes than allowed are on their way to the disk."""
+        waiting = self._unwritten
+        while waiting and (
+            waiting[0][0].is_set() or sum(size for _, size in waiting) > UNWRITTEN_BYTES
+        ):
+            waiting.popleft()[0].wait()
 
     def _fetch(self, run: Run) -> None:
         """Write what was measured into the record, for lanes that have not ended before."""
