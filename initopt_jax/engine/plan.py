@@ -17,7 +17,7 @@ CPU_WIDTH_OF_FEW = 2048
 # about so much stays in cache.
 CPU_WEIGHT_BYTES, CPU_ACTIVATION_BYTES = 8 * 2**20, 4 * 2**20
 ACCELERATOR_BYTES = 2**30
-# States that probes look at together: more of them gained nothing, and these stay in cache.
+# States that probes look at together: of 32, 64 and 128, the digits study was fastest with 128.
 CPU_ALBUM = 128
 CPU_ALBUM_WEIGHT_BYTES, CPU_ALBUM_ACTIVATION_BYTES = 32 * 2**20, 16 * 2**20
 SEGMENT_INDEX_BYTES = 8 * 2**20  # example numbers sent to a device at once

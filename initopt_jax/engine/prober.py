@@ -18,7 +18,7 @@ from initopt_jax.engine.segment import LaneInputs, LaneState
 from initopt_jax.probes import Batch
 from initopt_jax.types import Device, PyTree, Split
 
-# So many calls are timed after the one that compiles, then one of so many.
+# So many calls are timed after the first, then one of so many.
 TIMED, TIMED_AGAIN = 3, 32
 
 
@@ -154,6 +154,10 @@ class Prober:
         timed = cost.calls <= TIMED or cost.calls % TIMED_AGAIN == 0
         if timed:
             jax.block_until_ready((given, self._before))
+        if cost.calls == 0:
+            began = time.perf_counter()
+            jitted.lower(*given).compile()  # which the call below finds
+            cost.compiling = time.perf_counter() - began
         began = time.perf_counter()
         found = jitted(*given)
         if timed:
@@ -166,8 +170,8 @@ class Prober:
     def costs(self) -> Iterator[Probed]:
         """What every probe took since this was last asked: times, and seconds by the timed calls.
 
-        Waiting for each result would cost as much as most probes: the first call compiles, the next
-        few and then one of many are timed alone, and stand for the others.
+        Waiting for each result would cost as much as most probes: the first few calls and then one
+        of many are timed alone, and stand for the others.
         """
         for name, group in itertools.groupby(sorted(self._costs), key=lambda place: place[0]):
             fresh = [self._costs[place].new() for place in group]
@@ -181,29 +185,30 @@ class _Cost:
 
     Attributes:
         calls: of it. times: evaluations of tiles in them.
-        compiling: seconds of the first call, which compiles.
-        timed: calls that were timed alone. seconds: what these took.
+        compiling: seconds of compilation. first: of the first call.
+        timed: later calls that were timed alone. seconds: what these took.
         told: what `new` gave before, in all.
     """
 
     calls: int = 0
     times: int = 0
     compiling: float = 0.0
+    first: float = 0.0
     timed: int = 0
     seconds: float = 0.0
     told: tuple[float, float, float] = (0, 0.0, 0.0)
 
     def book(self, seconds: float) -> None:
-        """A call that was timed alone; the first is one that compiles."""
+        """A call that was timed alone; the first, slower than others, stands for itself only."""
         if self.calls == 0:
-            self.compiling = seconds
+            self.first = seconds
         else:
             self.timed, self.seconds = self.timed + 1, self.seconds + seconds
 
     def new(self) -> tuple[float, float, float]:
         """Times, seconds, seconds of compilation, less those told before."""
         each = self.seconds / self.timed if self.timed else 0.0
-        total = (self.times, each * (self.calls - 1), self.compiling)
+        total = (self.times, self.first + each * (self.calls - 1), self.compiling)
         (times, seconds, compiling), self.told = self.told, total
         return total[0] - times, total[1] - seconds, total[2] - compiling
 

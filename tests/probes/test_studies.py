@@ -144,9 +144,7 @@ def test_probes_are_taken_where_asked_and_change_no_byte(config, mine):
     assert len(np.unique(drawn)) == 5 * len(lanes["noise_seed"].unique())  # paired by seed
     cost = study.manifest["probes"]
     assert set(cost) == {"weight_norm", "mine:norms", "mine:slope", "mine:moved"}
-    for entry in cost.values():  # what is asked for once counts as compilation
-        assert entry["times"] > 0
-        assert entry["seconds"] + entry["compile_seconds"] > 0
+    assert all(entry["times"] > 0 and entry["seconds"] > 0 for entry in cost.values())
     assert cost["mine:slope"]["times"] < cost["weight_norm"]["times"]
 
 

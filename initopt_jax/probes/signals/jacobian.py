@@ -27,8 +27,8 @@ def jacobian_spectrum(
     - `jacobian_spread`: `Var(s_i^2) / mean(s_i^2)^2`, 0 for an isometry. In networks of L square
       layers it is L with Gaussian and 0 with orthogonal weights, and with relu 2 L and L.
 
-    The time grows with `m^2` times the larger of inputs and outputs: nothing for ten classes, about
-    a second for all examples of one network that gives back 784 pixels.
+    The time grows with `m^2` times the larger of inputs and outputs: 0.2 s for the
+    eight examples of one network that gives back 784 pixels.
 
     Args:
         params: of the network.
