@@ -8,6 +8,9 @@ from initopt_jax.types import Array, PyTree
 
 # The width of the largest numbers would be infinite, and the inverse of half of it 0.
 SCALE = 2.0**-4
+# Neighbours are counted in different tables: a count waits for the one before where both are of one
+# bin, which took three times as long in a leaf whose weights are nearly all alike.
+TABLES = 4
 
 
 def weight_histogram(params: PyTree, *, bins: int = 32) -> dict[str, Array]:
@@ -42,7 +45,10 @@ def _counted(weights: Array, bins: int) -> tuple[Array, Array]:
     width = SCALE * high - SCALE * low
     along = (SCALE * weights - SCALE * low) / jnp.where(width > 0, width, 1)
     place = jnp.where(width > 0, jnp.minimum(jnp.floor(along * bins), bins - 1), bins // 2)
-    counts = jnp.zeros(bins, weights.dtype).at[place.astype(jnp.int32)].add(1)
+    table = jnp.arange(weights.size, dtype=jnp.int32) % TABLES
+    slots = bins * table + place.astype(jnp.int32)
+    tables = jnp.zeros(TABLES * bins, jnp.int32).at[slots].add(1)
+    counts = jnp.sum(tables.reshape(TABLES, bins), axis=0).astype(weights.dtype)
     finite = jnp.isfinite(low) & jnp.isfinite(high)
     ends = jnp.stack([low, high])
     return jnp.where(finite, counts, jnp.nan), jnp.where(finite, ends, jnp.nan)
