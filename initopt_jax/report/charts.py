@@ -4,6 +4,7 @@ A chart holds numbers in the metric's own units. The scale `shortfall` shows `1 
 logarithmic axis that is labelled with y: 90%, 99% and 99.9% stand equally far apart.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -56,6 +57,7 @@ class LineChart:
     """Small multiples of lines that share their axes (rows share y when `rows` is set).
 
     `direct` names lines at their right ends, where they must be known, instead of in a legend.
+    `whole_x`: x counts something, such as layers.
     """
 
     title: str
@@ -71,6 +73,7 @@ class LineChart:
     legend: str = "optimizer"
     share_x: bool = True
     direct: bool = False
+    whole_x: bool = False
     foot: str = ""
 
 
@@ -181,6 +184,16 @@ def shortfall_ticks(low: float, high: float, most: int = 7) -> list[float]:
     step = next(m * power for m in (1.0, 2.0, 5.0, 10.0) if m * power >= raw)
     found = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
     return [round(float(tick), 7) for tick in found]
+
+
+def whole_ticks(low: float, high: float, most: int = 6) -> list[int]:
+    """Whole numbers between two ends, counted from 1 at even steps: at most `most`.
+
+    >>> whole_ticks(0.9, 3.1), whole_ticks(0.5, 20.5)
+    ([1, 2, 3], [1, 5, 9, 13, 17])
+    """
+    last = max(math.floor(high), 1)
+    return [tick for tick in range(1, last + 1, -(-last // most)) if tick >= low]
 
 
 def log_ticks(low: float, high: float, most: int = 5) -> list[float]:

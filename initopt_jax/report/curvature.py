@@ -194,6 +194,7 @@ def _top(results: Results) -> Shown:
     chart = LineChart(
         title="The largest eigenvalues of the Hessian, before and after training",
         x_label="number of the eigenvalue",
+        whole_x=True,
         y_label="eigenvalue",
         metric="hessian_top",
         **_drawn(results, lines),

@@ -91,6 +91,7 @@ def step_chart(probing: Probing) -> LineChart | None:
     return LineChart(
         title="Gradients by pre-activations along the steps",
         x_label="step",
+        whole_x=True,
         y_label="|∂loss/∂h|, rms",
         panels=tuple(panels),
         columns=min(4, len(panels)),
@@ -152,6 +153,7 @@ def _chart(
     return LineChart(
         title=title,
         x_label="layer",
+        whole_x=True,
         y_label=y_label,
         panels=tuple(panels),
         columns=min(4, len(panels)),

@@ -76,6 +76,7 @@ def _chart(results: Results, profile: _Profile) -> LineChart:
         title=f"{profile.title} through depth, before and after training, "
         f"each at its {results.setting}",
         x_label="layer",
+        whole_x=True,
         y_label=profile.label,
         panels=tuple(panels),
         columns=min(4, len(panels)),
@@ -143,9 +144,18 @@ def _sentence(chart: LineChart, profile: _Profile) -> str:
             f"first layer to the last; after it × {rate(after)}, the median over optimizers."
         )
     return (
-        f"Training moves it most for {label}: from {before:.2f} to {after:.2f}, mean over layers "
-        "and median over optimizers."
+        f"Training moves it most for {label}: from {_two_digits(before)} to {_two_digits(after)}, "
+        "mean over layers and median over optimizers."
     )
+
+
+def _two_digits(value: float) -> str:
+    """Two digits behind the point, and no zero below zero.
+
+    >>> _two_digits(-0.25), _two_digits(-0.004)
+    ('−0.25', '0.00')
+    """
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def _ratio(y: Floats) -> float:

@@ -36,6 +36,7 @@ from initopt_jax.report.charts import (
     placed,
     shortfall,
     text_color,
+    whole_ticks,
     x_span,
 )
 from initopt_jax.report.palette import MARKERS
@@ -131,7 +132,10 @@ def _share(chart: LineChart, grid: list[Axes]) -> None:
     groups = [chart.panels] * len(grid) if chart.share_x else [(panel,) for panel in chart.panels]
     for axes, panels in zip(grid, groups, strict=True):
         axes.set_xlim(*x_span(panels, chart.x_scale))
-        ticks(axes, "x", chart.x_scale, "", axes.get_xlim())
+        if chart.whole_x:
+            axes.set_xticks(whole_ticks(*axes.get_xlim()))
+        else:
+            ticks(axes, "x", chart.x_scale, "", axes.get_xlim())
         if chart.y_scale != "shortfall":
             ticks(axes, "y", chart.y_scale, chart.metric, axes.get_ylim())
 

@@ -17,6 +17,7 @@ from initopt_jax.report.charts import (
     log_ticks,
     placed,
     text_color,
+    whole_ticks,
     x_span,
     y_span,
 )
@@ -25,6 +26,7 @@ from initopt_jax.report.palette import SYMBOLS, rgba
 from initopt_jax.report.plotly_axes import Figure, axis_name, make_axis, make_layout, note, plain
 
 LONG_LABEL = 28  # letters
+LINE = 28  # pixels of a second line beside a row
 DASH = {"solid": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "dashdot"}
 
 
@@ -47,6 +49,9 @@ def _lines(chart: LineChart) -> Figure:
     layout = make_layout(
         90 + (210 if rows > 1 else 300) * rows, legend={"title": {"text": chart.legend}}
     )
+    beside_rows = [_beside(label, chart) for label in chart.row_labels]
+    if any("<br>" in label for label in beside_rows):
+        layout["margin"]["l"] += LINE
     data: list[Figure] = []
     seen: set[str] = set()
     gap_x, gap_y = 0.18 / chart.columns, 0.26 / rows
@@ -56,12 +61,15 @@ def _lines(chart: LineChart) -> Figure:
         left, top = column * (wide + gap_x), 1 - row * (tall + gap_y)
         for order, line in enumerate(panel.series):
             layout["annotations"] += _lost(chart, line, place, order)
-            data += _line(chart, line, place, first=line.label not in seen)
-            seen.add(line.label)
+            # Without any trace a panel would have no axes, without points no place in the legend.
+            first = line.label not in seen and bool(_drawn(chart, line).any())
+            data += _line(chart, line, place, first=first)
+            seen |= {line.label} if first else set()
         last = place + chart.columns >= len(chart.panels)
-        shared = chart.panels if chart.share_x else (panel,)
+        span = x_span(chart.panels if chart.share_x else (panel,), chart.x_scale)
         layout[f"{axis_name('xaxis', place)}"] = {
-            **make_axis(chart.x_scale, x_span(shared, chart.x_scale), ""),
+            **make_axis(chart.x_scale, span, ""),
+            **({"tickvals": whole_ticks(*span)} if chart.whole_x else {}),
             "domain": [left, left + wide],
             "anchor": axis_name("y", place),
             "title": {"text": chart.x_label if last else "", "standoff": 4},
@@ -70,7 +78,7 @@ def _lines(chart: LineChart) -> Figure:
         }
         lead = row * chart.columns if chart.row_labels else 0
         beside = chart.panels[lead : lead + chart.columns] if chart.row_labels else chart.panels
-        label = _beside(chart.row_labels[row], chart) if chart.row_labels else chart.y_label
+        label = beside_rows[row] if chart.row_labels else chart.y_label
         layout[f"{axis_name('yaxis', place)}"] = {
             **make_axis(chart.y_scale, chart.y_range or y_span(beside), chart.metric),
             "domain": [max(top - tall, 0.0), top],
@@ -86,7 +94,17 @@ def _lines(chart: LineChart) -> Figure:
             )
         if row == 0 or not chart.row_labels:
             layout["annotations"].append(note(_heading(panel, chart), left, top, align="left"))
-    return {"data": data, "layout": layout}
+    return {"data": data + _named_only(chart, seen), "layout": layout}
+
+
+def _named_only(chart: LineChart, seen: set[str]) -> list[Figure]:
+    """Places in the legend for lines that are drawn in no panel, such as where all diverged.
+
+    Plotly leaves out what has no points at all, but not a point without a place.
+    """
+    absent = {s.label: s for panel in chart.panels for s in panel.series if s.label not in seen}
+    traces = [_line(chart, series, 0, first=True)[-1] for series in absent.values()]
+    return [trace | {"x": [None], "y": [None]} for trace in traces]
 
 
 def _heading(panel: Panel, chart: LineChart) -> str:
@@ -99,9 +117,14 @@ def _beside(label: str, chart: LineChart) -> str:
     return whole if len(whole) < LONG_LABEL else f"{label}<br>{chart.y_label}"
 
 
-def _line(chart: LineChart, line: Series, place: int, *, first: bool) -> list[Figure]:
+def _drawn(chart: LineChart, line: Series) -> np.ndarray:
+    """Which points of a line have a place on the axes."""
     keep = np.isfinite(line.y) & ((line.x > 0) | (chart.x_scale != "log"))
-    keep &= (line.y > 0) | (chart.y_scale != "log")
+    return keep & ((line.y > 0) | (chart.y_scale != "log"))
+
+
+def _line(chart: LineChart, line: Series, place: int, *, first: bool) -> list[Figure]:
+    keep = _drawn(chart, line)
     x, color = line.x[keep], line.style.color
     y, low, high = (placed(v[keep], chart.y_scale) for v in (line.y, line.low, line.high))
     axes = {
@@ -111,9 +134,9 @@ def _line(chart: LineChart, line: Series, place: int, *, first: bool) -> list[Fi
     }
     band = np.isfinite(low) & np.isfinite(high)
     if chart.y_scale == "log":
-        low = np.where(low > 0, low, 1e-12)
+        low = np.where(low <= 0, 1e-12, low)
     bars, traces = {}, []
-    if line.marks:
+    if line.marks and band.any():
         bars["error_y"] = {
             "type": "data",
             "array": high - y,

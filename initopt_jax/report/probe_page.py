@@ -14,11 +14,9 @@ from initopt_jax.report.html import Shown, fill_page
 from initopt_jax.report.interactive import figure
 from initopt_jax.report.numbers import rate
 from initopt_jax.report.phase import phase_figure
-from initopt_jax.report.plotly_axes import Figure
 from initopt_jax.report.probing import Look, Probing, Verdict, judge
 from initopt_jax.report.tables import Entry, Table
 
-MOST_TICKS = 6
 JACOBIAN = "jacobian_mean_square"
 
 
@@ -40,7 +38,7 @@ def render(probing: Probing) -> bytes:
     }
     steps = step_chart(probing)
     shown = [Shown(name, chart, caption) for name, (chart, caption) in charts.items()]
-    figures = {name: _whole_layers(figure(chart), probing) for name, (chart, _) in charts.items()}
+    figures = {name: figure(chart) for name, (chart, _) in charts.items()}
     if steps:
         shown.append(Shown("steps", steps, words.step_sentence(probing)))
         figures["steps"] = figure(steps)
@@ -62,15 +60,6 @@ def render(probing: Probing) -> bytes:
         phase=phase,
         plain=any(look.foretold for look in probing.looks),
     )
-
-
-def _whole_layers(drawn: Figure, probing: Probing) -> Figure:
-    """A depth axis without halves of layers."""
-    step = -(-len(probing.kernels) // MOST_TICKS)
-    for name, axis in drawn["layout"].items():
-        if name.startswith("xaxis"):
-            axis |= {"tick0": 1, "dtick": step}
-    return drawn
 
 
 def scale_sentence(probing: Probing) -> str:
