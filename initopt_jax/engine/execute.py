@@ -20,7 +20,7 @@ from initopt_jax.engine.worker import Worker
 from initopt_jax.precision import MATMUL_PRECISION
 from initopt_jax.types import Device
 
-WAITING = 4096  # events that may wait for the consumer
+WAITING = 64  # events that may wait for the consumer
 
 
 class _Outbox:

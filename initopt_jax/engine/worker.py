@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from initopt_jax.errors import OutOfMemory
 from initopt_jax.precision import wide_dtype
 from initopt_jax.types import Device, PyTree
 
-UNWRITTEN_BYTES = 2**28  # of a device's finished tiles that may be on their way to the disk
 SAVE_ON_STOP = 1.0  # seconds of unsaved work from which a stopped tile is checkpointed
 OPEN = -1  # in place of the evaluation at which a lane ended: it has not
 
@@ -92,8 +90,8 @@ class Worker:
         self.emit, self.stop = emit, stop
         self.compiled: dict[int, dict[int, Any]] = {}  # by program, by steps
         self.prober = Prober(work, programs, device)
-        # Finished tiles, the oldest first: a mark that is set once one is written, and its bytes.
-        self._unwritten: deque[tuple[threading.Event, int]] = deque()
+        self._written = threading.Event()  # whether the last finished tile was written down
+        self._written.set()
         data = work.dataset
         self.feed: Feed = (
             Streamed(data.train, work.lanes, seeds, work.device_data, device)
@@ -139,8 +137,7 @@ class Worker:
             self.emit(probed)
         skipped = (tile.steps - run.step) * len(tile.lanes)
         seconds = time.perf_counter() - began
-        written = self.emit(Finished(tile, record, seconds, skipped))
-        self._unwritten.append((written, sum(value.nbytes for value in record.values())))
+        self._written = self.emit(Finished(tile, record, seconds, skipped))
 
     def _train(self, run: Run, segment: Callable[..., Any]) -> bool:
         """All segments, with checkpoints when they are due; False where it was stopped before."""
@@ -173,26 +170,19 @@ class Worker:
             self._fetch(run)
             previous.block_until_ready()
             done += len(piece.batches)
-        self._await_writing()
+        self._written.wait()  # one finished tile at most is on its way to the disk
         self.emit(Progress(run.tile.index, program.segment_steps * len(run.tile.lanes)))
         run.step += program.segment_steps
         if run.step % program.eval_every == 0:
-            run.measured = self._measure(run)
+            params = self._offered(program, run.state, run.inputs)
+            run.measured = self._measure(run, params)
             run.measured["batch_loss"] = run.interval_loss / program.eval_every
             run.interval_loss = jnp.zeros_like(run.interval_loss)
-            self._snap(run)
+            self._snap(run, params)
             self._keep(run)
             if self.work.early_stop:
                 self._fetch(run)
                 self._close(run, self._done(run))
-
-    def _await_writing(self) -> None:
-        """Wait until no more bytes than allowed are on their way to the disk."""
-        waiting = self._unwritten
-        while waiting and (
-            waiting[0][0].is_set() or sum(size for _, size in waiting) > UNWRITTEN_BYTES
-        ):
-            waiting.popleft()[0].wait()
 
     def _fetch(self, run: Run) -> None:
         """Write what was measured into the record, for lanes that have not ended before."""
@@ -210,7 +200,8 @@ class Worker:
         state, inputs, start = self._start(tile, program)
         loss = jnp.zeros(program.width, wide_dtype(), device=self.device)
         run = Run(tile, program, state, inputs, start, 0, loss, {})
-        first = {name: np.asarray(value) for name, value in self._measure(run).items()}
+        params = self._offered(program, state, inputs)
+        first = {name: np.asarray(value) for name, value in self._measure(run, params).items()}
         first["batch_loss"] = np.full_like(first["val_loss"], np.nan)
         evals = tile.steps // program.eval_every + 1
         record: dict[str, np.ndarray] = {
@@ -232,7 +223,7 @@ class Worker:
         record["diverged_step"] = np.full(program.width, -1, np.int32)
         record["last_eval"] = np.full(program.width, OPEN, np.int32)
         run.record = record | self.work.keep.empty(program.width)
-        self._snap(run)
+        self._snap(run, params)
         self._keep(run)
         if self.work.early_stop:
             self._close(run, self._done(run))
@@ -306,9 +297,8 @@ class Worker:
         made = self.compiled[program.index]
         return lambda *arguments: made[len(arguments[-1])](*arguments)
 
-    def _measure(self, run: Run) -> dict[str, jax.Array]:
-        """Metrics, and what those probes find that look at once."""
-        params = self._offered(run.program, run.state, run.inputs)
+    def _measure(self, run: Run, params: PyTree) -> dict[str, jax.Array]:
+        """Metrics of these weights, and what those probes find that look at once."""
         metrics = self.programs.evaluate(params, run.state.model_state, self.curve_splits)
         last = run.tile.steps // run.program.eval_every
         due = self.prober.now(run.program, run.evaluation, last)
@@ -316,11 +306,13 @@ class Worker:
         given = (run.program, seen, optimizer, run.program.width, metrics)
         return metrics | self.prober.measure(due, *given)
 
-    def _snap(self, run: Run) -> None:
-        """Put the state before the light probes, and let them look where their album is full."""
+    def _snap(self, run: Run, params: PyTree) -> None:
+        """Put the state and the weights that are evaluated before the light probes.
+
+        They look where their album is full.
+        """
         if run.album is None:
             return
-        params = self._offered(run.program, run.state, run.inputs)
         run.album.add(params, run.state, run.evaluation, run.record["last_eval"] == OPEN)
         if run.album.full:
             self._develop(run)

@@ -64,7 +64,8 @@ def _lines(chart: LineChart) -> Figure:
             # Without any trace a panel would have no axes, without points no place in the legend.
             first = line.label not in seen and bool(_drawn(chart, line).any())
             data += _line(chart, line, place, first=first)
-            seen |= {line.label} if first else set()
+            if first:
+                seen.add(line.label)
         last = place + chart.columns >= len(chart.panels)
         span = x_span(chart.panels if chart.share_x else (panel,), chart.x_scale)
         layout[f"{axis_name('xaxis', place)}"] = {
