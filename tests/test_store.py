@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
@@ -72,6 +73,36 @@ def test_rows_come_back_and_missing_ones_are_nan(study_dir):
     assert np.isnan(data["loss"][4:]).all()
     assert data["leaf"].to_numpy().tolist() == ["a/w", "a/b"]
     assert data["norm"].dims == ("lane", "eval", "leaf")
+
+
+def assert_opens_plainly(folder):
+    """With xarray alone, in silence, and with the same content either way; warnings are errors."""
+    place = folder / RESULTS
+    plain, apart = xr.open_zarr(place), xr.open_zarr(place, consolidated=False)
+    assert set(plain.data_vars) == set(VARIABLES)
+    xr.testing.assert_identical(plain.load(), apart.load())
+    return plain
+
+
+def test_results_open_with_xarray_alone_at_any_time(study_dir):
+    """Before, while and after tiles are written, and after the study was taken up again."""
+    store = make_store(study_dir)
+    assert np.isnan(assert_opens_plainly(study_dir)["loss"]).all()
+    store.write_tiles([FinishedTile(tile(0, 0, 1), rows(2), 0.1)])
+    np.testing.assert_array_equal(assert_opens_plainly(study_dir)["loss"][:2], rows(2)["loss"])
+    root = study_dir / RESULTS / "zarr.json"
+    whole = root.read_bytes()
+    for missing in ("the copy", "one array"):  # a study of an earlier version; a damaged copy
+        described = json.loads(whole)
+        if missing == "the copy":
+            del described["consolidated_metadata"]
+        else:
+            del described["consolidated_metadata"]["metadata"]["norm"]
+        root.write_text(json.dumps(described))
+        Store(study_dir).restore(make_table(), make_layout())
+        assert root.read_bytes() == whole
+    assert_opens_plainly(study_dir)
+    assert store.finished([tile(0, 0, 1)], NAMES) == {0}
 
 
 def test_lanes_apart_and_fewer_evaluations_fit(study_dir):

@@ -12,6 +12,7 @@ import numpy as np
 
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
+from initopt_jax.engine.divergence import make_finite
 from initopt_jax.engine.feed import Piece, split_bytes
 from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.keep import Keep
@@ -95,6 +96,7 @@ class Programs:
             p.index: jax.jit(make_offered(p.make_transform)) for p in work.programs if p.evaluated
         }
         self.evaluate = jax.jit(make_evaluate(work.model, work.task), compiler_options=options)
+        self.finite = jax.jit(make_finite(work.model_state))
         self._setting = Setting(work.model, work.task, work.network, len(work.dataset.train.inputs))
         self._options = options
         self._probes: dict[Any, Any] = {}

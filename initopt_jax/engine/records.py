@@ -64,12 +64,13 @@ def complete(
     """All variables of a tile's lanes [w, ...] from what its programs measured.
 
     Args:
-        raw: curves [w, E], test metrics [w], probes [w, E, ...], `diverged_step` [w] (-1: never),
-            `last_eval` [w], the evaluation at which the lane ended.
+        raw: curves [w, E], test metrics [w], probes [w, E, ...], `diverged_step` [w] (-1: never;
+            see `divergence`), `last_eval` [w], the evaluation at which the lane ended.
         steps_between: optimizer steps between evaluations.
         batch: examples of one step.
         flops_per_step: floating-point operations of one lane's step.
-        target: what counts as reached; `*_to_target` is NaN for a lane that never reached it.
+        target: what counts as reached; `*_to_target` is NaN for a lane that never reached it;
+            what comes after a lane has diverged, or with a loss that is not finite, never counts.
     """
     lanes, evals = raw["val_loss"].shape
     raw = dict(raw)
@@ -85,7 +86,9 @@ def complete(
         "flops_per_step": np.full(lanes, flops_per_step, np.float64),
     }
     if target:
-        good = target.reached(raw[target.metric])
+        calm = ~diverged[:, None] | (step <= raw["diverged_step"][:, None])
+        calm &= np.isfinite(raw["train_loss"]) & np.isfinite(raw["val_loss"])
+        good = target.reached(raw[target.metric]) & calm
         first = np.where(good.any(axis=1), np.argmax(good, axis=1) * float(steps_between), np.nan)
         record |= {
             "steps_to_target": first,

@@ -21,7 +21,8 @@ EVALUATION_CHUNK = 2048  # examples of one forward pass; bounds the memory of an
 class LaneState(NamedTuple):
     """What one lane carries from step to step; every array gains a leading W in a tile.
 
-    step: int32, steps done. diverged_step: int32, the first step whose loss was not finite, or -1.
+    step: int32, steps done. diverged_step: int32, the first step whose loss was not finite, or
+    -1; see `divergence`.
     """
 
     params: PyTree

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from initopt_jax.engine import divergence
 from initopt_jax.engine.album import Album
 from initopt_jax.engine.events import Checkpoint, Compiled, Event, Finished, Progress, Saved
 from initopt_jax.engine.feed import Feed, Piece, Resident
@@ -42,7 +43,7 @@ class Run:
             [W], test metrics, `diverged_step` and `last_eval`, the evaluation at which the lane
             ended, OPEN before that.
         pieces: the training examples of the steps to come.
-        measured: evaluated on the device, not yet fetched.
+        measured: evaluated on the device, not yet fetched; with it `finite`, see `divergence`.
         album: what light probes have not yet looked at; None where nothing waits for them.
         seen: what they found, not yet fetched.
     """
@@ -57,6 +58,7 @@ class Run:
     record: dict[str, np.ndarray]
     pieces: Iterator[Piece] = field(default_factory=lambda: iter(()))
     measured: dict[str, jax.Array] = field(default_factory=dict)
+    finite: Any = None
     album: Album | None = None
     seen: list[Seen] = field(default_factory=list)
 
@@ -189,11 +191,15 @@ class Worker:
         for seen in run.seen:
             seen.write(run.record)
         run.seen = []
-        for name, value in run.measured.items():
-            fetched = np.asarray(value)
-            lanes = run.record["last_eval"] == OPEN
-            run.record[name][lanes, run.evaluation] = fetched[lanes]
-        run.measured = {}
+        if not run.measured:
+            return
+        fetched = {name: np.asarray(value) for name, value in run.measured.items()}
+        lanes = run.record["last_eval"] == OPEN
+        for name, value in fetched.items():
+            run.record[name][lanes, run.evaluation] = value[lanes]
+        step = run.evaluation * run.program.eval_every
+        _diverged(run, lanes, divergence.found(step, fetched, np.asarray(run.finite)))
+        run.measured, run.finite = {}, None
 
     def _begin(self, tile: Tile, program: Program) -> Run:
         """A tile at step 0, evaluated once."""
@@ -220,9 +226,11 @@ class Worker:
                 name: np.full((program.width, evals, *shape), np.nan, wide_dtype())
                 for name, shape in self.prober.light_shapes.items()
             }
-        record["diverged_step"] = np.full(program.width, -1, np.int32)
+        record["diverged_step"] = np.full(program.width, divergence.NEVER, np.int32)
         record["last_eval"] = np.full(program.width, OPEN, np.int32)
         run.record = record | self.work.keep.empty(program.width)
+        every = np.full(program.width, True)
+        _diverged(run, every, divergence.found(0, first, np.asarray(run.finite)))
         self._snap(run, params)
         self._keep(run)
         if self.work.early_stop:
@@ -239,7 +247,8 @@ class Worker:
 
     def _done(self, run: Run) -> np.ndarray:
         """Which lanes need no further step: diverged, or at the target; [W]."""
-        done = np.asarray(run.state.diverged_step) >= 0
+        steps = np.asarray(run.state.diverged_step), run.record["diverged_step"]
+        done = divergence.earlier(*steps) != divergence.NEVER
         if target := self.work.stop_at:
             done |= target.reached(run.record[target.metric][:, run.evaluation])
         return done
@@ -250,9 +259,12 @@ class Worker:
         if not lanes.any():
             return
         params = self._offered(run.program, run.state, run.inputs)
-        test = self.programs.evaluate(params, run.state.model_state, self.test_split)
-        for name, value in {**test, "diverged_step": run.state.diverged_step}.items():
-            run.record[name][lanes] = np.asarray(value)[lanes]
+        measured = self.programs.evaluate(params, run.state.model_state, self.test_split)
+        test = {name: np.asarray(value) for name, value in measured.items()}
+        for name, value in test.items():
+            run.record[name][lanes] = value[lanes]
+        _diverged(run, lanes, np.asarray(run.state.diverged_step))
+        _diverged(run, lanes, divergence.found(run.step, test, np.full(len(lanes), True)))
         run.record["last_eval"][lanes] = run.evaluation
         if self.work.keep.at == "final":
             self._keep_rows(run, lanes, 0)
@@ -300,6 +312,8 @@ class Worker:
     def _measure(self, run: Run, params: PyTree) -> dict[str, jax.Array]:
         """Metrics of these weights, and what those probes find that look at once."""
         metrics = self.programs.evaluate(params, run.state.model_state, self.curve_splits)
+        weights = (params, run.state.params) if run.program.evaluated else params
+        run.finite = self.programs.finite(weights, run.state.model_state)
         last = run.tile.steps // run.program.eval_every
         due = self.prober.now(run.program, run.evaluation, last)
         seen, optimizer = views(params, run.state, run.inputs, run.start)
@@ -327,6 +341,12 @@ class Worker:
         if not program.evaluated:
             return state.params
         return self.programs.offered[program.index](state, inputs)
+
+
+def _diverged(run: Run, lanes: np.ndarray, steps: np.ndarray) -> None:
+    """Note after how many updates these lanes were seen to have diverged, where none were fewer."""
+    known = run.record["diverged_step"]
+    known[lanes] = divergence.earlier(known, steps)[lanes]
 
 
 def _stack(trees: Sequence[PyTree]) -> PyTree:

@@ -1,6 +1,7 @@
 """The result arrays: a Zarr group that opens as an xarray Dataset."""
 
 import shutil
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Results:
         self._lay_group(layout)
         for name in layout.variables:
             self._lay_array(name, layout)
+        self._consolidate()
 
     def mend(self, layout: Layout) -> None:
         """Lay anew what describes the arrays where it is damaged or gone.
@@ -76,6 +78,8 @@ class Results:
         for name in layout.variables:
             if not self._fits(name, layout):
                 self._lay_array(name, layout)
+        if not self._consolidated(layout):
+            self._consolidate()
 
     def _lay_group(self, layout: Layout) -> None:
         (self.folder / METADATA).unlink(missing_ok=True)
@@ -94,6 +98,27 @@ class Results:
             dimension_names=variable.dims,
             zarr_format=3,
         )
+
+    def _consolidate(self) -> None:
+        """Copy what describes the arrays into the group, where `xarray.open_zarr` looks first.
+
+        The group's file is replaced by one rename; arrays never change their shape afterwards.
+        """
+        with warnings.catch_warnings():  # that other implementations of Zarr may not read the copy
+            warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
+            zarr.consolidate_metadata(self.folder, zarr_format=3)
+
+    def _consolidated(self, layout: Layout) -> bool:
+        """Whether the copy is there and says what the arrays say."""
+        try:
+            group = zarr.open_group(self.folder, mode="r", use_consolidated=True)
+            copied = getattr(group.metadata.consolidated_metadata, "metadata", {})
+            return copied.keys() == set(layout.variables) and all(
+                copied[name].to_dict() == zarr.open_array(self.folder / name).metadata.to_dict()
+                for name in copied
+            )
+        except Exception:  # noqa: BLE001 - whatever damaged metadata raises
+            return False
 
     def _coordinates(self) -> Any:
         """The labels that stand in the group, or None where it cannot be read."""
