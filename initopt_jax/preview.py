@@ -207,7 +207,7 @@ def _examples(
         sizes = [size.strip() for size in shape.split(",")]
         if not all(size.isdecimal() for size in sizes):
             raise ConfigError(f"--input takes the sizes of one example, as in 28,28,1, got {shape}")
-        return [made_up(tuple(map(int, sizes)), outputs=outputs, task=task or "classification")]
+        return [made_up(tuple(map(int, sizes)), outputs=outputs, task=task)]
     spec = parse_yaml(str(dataset), f"the value in --data {dataset}")
     found = {
         "name": "check",

@@ -45,7 +45,7 @@ from initopt_jax.tasks.cost_function import (
     make_model,
     make_task,
 )
-from initopt_jax.types import Dataset, Model, PyTree, Task
+from initopt_jax.types import Dataset, Model, PyTree, Task, option_names
 
 CHECKED = 4096  # examples that are looked at to tell whole numbers from others
 LANE_INTS = ("program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
@@ -123,13 +123,13 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     if landscape:
         config = _with_target(config, landscape)
         task, dataset = make_task(landscape.minima), in_wide(make_dataset(landscape))
-        plain = make_model(landscape)
+        plain, known = make_model(landscape), models.Declared()
         weights = expand_starts(config, landscape)
     else:
         task = find_task(config.task.name)
         dataset = in_wide(load_dataset(config, task, folders))
         task = with_augmentation(config, task, dataset)
-        plain = build_model(config, dataset)
+        plain, known = build_model(config, dataset)
         weights = expand_initializers(config.initializers)
     _check_tuning(config, task)
     _check_probes(config)
@@ -138,6 +138,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         config.model.name if config.model else config.task.name,
         *(model, task, dataset.train, dataset.outputs, dataset.name),
     )
+    _check_modes(config, plain, known, models.Forms(params, model_state, None), dataset)
     parts = (plain, task, params, model_state, dataset.train)
     what = f"model {config.model.name!r}" if config.model else "the cost function"
     network = call_with(what, lambda: models.network_of(*parts), {})
@@ -341,7 +342,7 @@ def _in_precision(config: Config, plain: Model, dataset: Dataset) -> tuple[Model
     plain = models.with_precision(plain, wide=known.wide, compute=known.wide)
     if known.compute == known.wide:
         return plain, plain
-    model = plain if config.is_function else build_model(config, dataset, known.compute)
+    model = plain if config.is_function else build_model(config, dataset, known.compute)[0]
     fits = _holds(known.compute, dataset.train.inputs)
     options = {"wide": known.wide, "compute": known.compute, "cast_inputs": fits}
     return plain, models.with_precision(model, **options)
@@ -355,8 +356,21 @@ def _holds(dtype: str, inputs: np.ndarray) -> bool:
     return max(inputs.max(), -inputs.min()) <= 2 ** (jnp.finfo(dtype).nmant + 1)
 
 
-def build_model(config: Config, dataset: Dataset, dtype: str | None = None) -> Model:
-    """The model of a config, with as many outputs as the data ask for.
+def _check_modes(
+    config: Config, model: Model, known: models.Declared, forms: models.Forms, dataset: Dataset
+) -> None:
+    """Refuse a model of one's own that is not told, or does not heed, whether it trains."""
+    if config.model is None or ":" not in config.model.name:
+        return
+    name, inputs = config.model.name, dataset.train.inputs
+    models.require_modes(name, model, known, forms, inputs.shape[1:])
+    call_with(f"model {name!r}", lambda: models.require_apart(name, model, inputs), {})
+
+
+def build_model(
+    config: Config, dataset: Dataset, dtype: str | None = None
+) -> tuple[Model, models.Declared]:
+    """The model of a config, with as many outputs as the data ask for, and what it declares.
 
     Args:
         config: names it.
@@ -368,6 +382,7 @@ def build_model(config: Config, dataset: Dataset, dtype: str | None = None) -> M
         raise ConfigError("model is missing: what is to learn the task?")
     make = models.find_model(spec.name)
     check_options(f"model {spec.name!r}", make, spec.options, given=("outputs",))
+    models.refuse_flags(f"model {spec.name!r}", make, spec.options)
     options = {"outputs": dataset.outputs, **spec.options}
     if config.precision != "float32" and ":" not in spec.name and takes(make, "dtype"):
         if (given := options.get("dtype", config.precision)) != config.precision:
@@ -375,7 +390,9 @@ def build_model(config: Config, dataset: Dataset, dtype: str | None = None) -> M
                 f"model.dtype is {given!r}, and precision {config.precision!r}; leave out the dtype"
             )
         options["dtype"] = dtype or PRECISIONS[config.precision].wide
-    return models.as_model(call_with(f"model {spec.name!r}", make, options))
+    made = call_with(f"model {spec.name!r}", make, options)
+    known = models.declared(made, {**option_names(make), **options})
+    return models.as_model(made, f"model {spec.name!r}"), known
 
 
 def _target(spec: TargetConfig | None, task: Task) -> Target | None:

@@ -53,27 +53,33 @@ def of_dataset(dataset: Dataset, task: Task) -> Examples:
     return _examples(dataset.name, dataset.name, task, dataset.outputs, dataset.train)
 
 
-def made_up(shape: Shape, *, outputs: int | None = None, task: str = "classification") -> Examples:
+def made_up(shape: Shape, *, outputs: int | None = None, task: str | None = None) -> Examples:
     """Inputs from a normal distribution, and targets without a pattern.
 
     Args:
         shape: of one example.
         outputs: classes or targets; by default 10, 1 for regression, the inputs for reconstruction.
-        task: of the registry.
+        task: of the registry; by default classification, and regression of one output, for which
+            there are no two classes to tell apart.
 
     Raises:
-        ConfigError: there is no such task, a size is below 1, or a reconstruction is to have other
-            outputs than inputs.
+        ConfigError: there is no such task, a size is below 1, a classification is to have one
+            output, or a reconstruction others than inputs.
 
     >>> made_up((28, 28, 1)).text
     'made-up examples [28, 28, 1], 10 outputs, classification'
     """
-    found = _task(task)
+    found = _task(task or ("regression" if outputs == 1 else "classification"))
     size = math.prod(shape)
     if not shape or size < 1 or (outputs is not None and outputs < 1):
         raise ConfigError(f"sizes of inputs and outputs must be at least 1, got {shape}, {outputs}")
     if found.kind == "reconstruction" and outputs not in (None, size):
         raise ConfigError(f"a reconstruction of inputs {shape} has {size} outputs, not {outputs}")
+    if found.kind == "classification" and outputs == 1:
+        raise ConfigError(
+            f"task {found.name!r} needs at least 2 outputs, one per class; for one output take "
+            "regression"
+        )
     usual = {"reconstruction": size, "regression": 1}.get(found.kind, USUAL_OUTPUTS)
     count = outputs or usual
     random = np.random.default_rng(0)

@@ -30,14 +30,13 @@ from initopt_jax.conformance.model_subject import (
 from initopt_jax.conformance.trial import GATES, Trial
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import default_rules, match_rules
-from initopt_jax.models import brings_weights, find_model, network_of
+from initopt_jax.models import brings_weights, find_model, network_of, refuse_flags
 from initopt_jax.models.fit import forms_of, require_steady
 from initopt_jax.options import check_options, takes
 from initopt_jax.tree import named_leaves
-from initopt_jax.types import Model, PyTree
+from initopt_jax.types import Model, PyTree, option_names
 
 SIZES = (1, 2, 7)
-DRAWS = "random_bits"
 
 
 def check_model(
@@ -70,12 +69,14 @@ def check_model(
         broken = Finding(words(GATES[0]), "fails", f"{name} takes no outputs=; add it as an option")
         return [broken, *(Finding(words(one), "not checked", "see above") for one in left)]
     check_options(f"model {name!r}", make, given, given=("outputs",))
+    refuse_flags(f"model {name!r}", make, given)
+    known = option_names(make) | given
     best: Trial | None = None
     tried = []
     for one in usual() if examples is None else examples:
         if best and best.passed > 1 and one.task is not best.examples.task:
             break  # its outputs are wrong; that they fit something else says nothing
-        trial = Trial(name, lambda n=one.outputs: make(**{"outputs": n, **given}), one)
+        trial = Trial(name, lambda n=one.outputs: make(**{"outputs": n, **given}), one, known)
         tried.append(one.kind)
         if best is None or trial.passed > best.passed:
             best = trial
@@ -205,7 +206,7 @@ def evaluates_alike_each_time(subject: ModelSubject) -> None:
 
 
 def trains_by_its_key(subject: ModelSubject) -> None:
-    """A training step gives the same under the same key; chance (dropout) follows the key."""
+    """A training step gives the same under the same key."""
     training = subject.training(subject.model)
 
     def run() -> PyTree:
@@ -214,14 +215,6 @@ def trains_by_its_key(subject: ModelSubject) -> None:
         return compiled(lambda *given: training(*given).loss)(*given)
 
     _repeats(subject, "training", run)
-    random = DRAWS in subject.traced["training"].names - subject.traced["evaluation"].names
-    if random:
-        key = jax.random.key(99)
-        if all(not differ(subject.alone(n), subject.alone(n, key)) for n in range(len(RATES))):
-            raise Broken(
-                "training draws random numbers that are the same for every key; draw them from the "
-                "key that apply is given (make_rng('dropout'), or the module's Rngs)"
-            )
 
 
 def _repeats(subject: ModelSubject, what: str, run: Callable[[], PyTree]) -> None:

@@ -1,12 +1,12 @@
 """How far a model comes with some examples before anything is computed: the first promises."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from initopt_jax.conformance.examples import Examples
 from initopt_jax.conformance.model_subject import ModelSubject
 from initopt_jax.errors import ConfigError
-from initopt_jax.models import as_model
+from initopt_jax.models import as_model, declared, require_modes
 from initopt_jax.models.fit import (
     forms_of,
     require_loss,
@@ -25,7 +25,14 @@ class Trial:
         subject: the model with these examples, if it passed all.
     """
 
-    def __init__(self, name: str, make: Callable[[], Any], examples: Examples):
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Any],
+        examples: Examples,
+        options: Mapping[str, Any] | None = None,
+    ):
+        self._options = options or {}
         self.examples, self.passed, self.broken = examples, 0, ""
         self.subject: ModelSubject | None = None
         try:
@@ -57,6 +64,9 @@ class Trial:
         self.passed = 3
         require_steady(name, model, forms, examples.shape, count)
         self.passed = 4
+        known = declared(made, self._options)
+        require_modes(name, model, known, forms, examples.shape, count)
+        self.passed = 5
         return ModelSubject(name, lambda: as_model(build(), name), made, model, examples, forms)
 
 
@@ -76,9 +86,14 @@ def keeps_the_form_of_its_state() -> None:
     """It can be trained, and its state keeps structure, shapes and dtypes over a step."""
 
 
+def is_told_whether_it_trains() -> None:
+    """Dropout and batch statistics that it declares act in training, and rest in evaluation."""
+
+
 GATES: Sequence[Callable[[], None]] = (
     is_made_for_its_outputs,
     takes_the_examples,
     fits_the_task,
     keeps_the_form_of_its_state,
+    is_told_whether_it_trains,
 )

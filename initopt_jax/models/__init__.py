@@ -12,9 +12,11 @@ from initopt_jax.models import mlp as _mlp
 from initopt_jax.models import recurrent as _recurrent
 from initopt_jax.models import resnet as _resnet
 from initopt_jax.models import transformer as _transformer
+from initopt_jax.models.acting import Declared, declared, require_apart, require_modes
 from initopt_jax.models.adapter import as_model, brings_weights, from_linen, is_model, param_shapes
-from initopt_jax.models.fit import fitted
+from initopt_jax.models.fit import Forms, fitted
 from initopt_jax.models.layers import network_in, network_of
+from initopt_jax.models.modes import refuse_flags
 from initopt_jax.models.nnx_adapter import from_nnx
 from initopt_jax.models.precision import floats_as, with_precision
 from initopt_jax.names import import_object, lookup
@@ -22,9 +24,12 @@ from initopt_jax.types import Model
 
 __all__ = [
     "REGISTRY",
+    "Declared",
+    "Forms",
     "ModelEntry",
     "as_model",
     "brings_weights",
+    "declared",
     "find_model",
     "fitted",
     "floats_as",
@@ -34,6 +39,9 @@ __all__ = [
     "network_in",
     "network_of",
     "param_shapes",
+    "refuse_flags",
+    "require_apart",
+    "require_modes",
     "with_precision",
 ]
 

@@ -1,6 +1,5 @@
 """From a Flax Linen module to a `Model`: two pure functions, plain nested dicts between them."""
 
-import inspect
 from typing import Any
 
 import jax
@@ -8,6 +7,8 @@ from flax import linen as nn
 from flax import nnx
 
 from initopt_jax.errors import ConfigError
+from initopt_jax.keys import named_key
+from initopt_jax.models.modes import flags_of, linen_in_mode, pure_in_mode, told
 from initopt_jax.models.nnx_adapter import from_nnx
 from initopt_jax.types import Array, Model, PyTree
 
@@ -17,8 +18,10 @@ def from_linen(module: nn.Module) -> Model:
 
     `params` is the module's collection of that name; every other collection (such as
     `batch_stats`) is part of `model_state`, which a forward pass returns updated with `train=True`
-    and unchanged otherwise. `train` is handed on only to modules whose `__call__` takes it; `key`
-    serves the module's `dropout` stream.
+    and unchanged otherwise. Whether it trains is told to the module by the flags that its
+    `__call__` takes and those among its fields and the modules that these hold, see `modes.FLAGS`:
+    `train`, `training`, `deterministic`, `use_running_average` and the like. `key` serves all of
+    its random streams.
 
     Args:
         module: an instance; its `__call__` takes a batch [B, ...] and returns outputs [B, K].
@@ -27,17 +30,24 @@ def from_linen(module: nn.Module) -> Model:
         `init(key, inputs) -> (params, model_state)` and
         `apply(params, model_state, inputs, *, key=None, train=False) -> (outputs, model_state)`.
 
+    Raises:
+        ConfigError: `__call__` needs an argument besides inputs and flags.
+
     >>> import jax.numpy as jnp
     >>> model = from_linen(nn.Dense(3))
     >>> params, model_state = model.init(jax.random.key(0), jnp.ones((1, 2)))
     >>> jax.tree.map(jnp.shape, params), model_state
     ({'bias': (3,), 'kernel': (2, 3)}, {})
     """
-    takes_train = "train" in inspect.signature(type(module).__call__).parameters
+    flags = flags_of(f"{type(module).__name__}.__call__", type(module).__call__, skip=2)
+    switched = {}
+    for mode in (False, True):
+        switched[mode], own = linen_in_mode(module, flags, mode)
+    flags = {name: trains for name, trains in flags.items() if name not in own}
 
     def init(key: Array, inputs: Array) -> tuple[PyTree, PyTree]:
-        options: dict[str, Any] = {"train": False} if takes_train else {}
-        variables: dict[str, Any] = dict(nn.unbox(module.init(key, inputs, **options)))
+        made = switched[False].init(key, inputs, **told(flags, False))
+        variables: dict[str, Any] = dict(nn.unbox(made))
         params = variables.pop("params", {})
         return params, variables
 
@@ -49,12 +59,13 @@ def from_linen(module: nn.Module) -> Model:
         key: Array | None = None,
         train: bool = False,
     ) -> tuple[Array, PyTree]:
-        options: dict[str, Any] = {"train": train} if takes_train else {}
+        options: dict[str, Any] = dict(told(flags, train))
         if key is not None:
-            options["rngs"] = {"dropout": key}
+            # A stream that is not there is drawn from that of this name.
+            options["rngs"] = {"dropout": key, "params": named_key(key, "streams")}
         variables = {"params": params, **model_state}
         mutable = list(model_state) if train else []
-        outputs, updated = module.apply(variables, inputs, mutable=mutable, **options)
+        outputs, updated = switched[train].apply(variables, inputs, mutable=mutable, **options)
         return outputs, {**model_state, **updated}
 
     return Model(init, apply)
@@ -74,7 +85,7 @@ def as_model(value: Any, name: str = "model") -> Model:
         ConfigError: `value` is neither.
     """
     if isinstance(value, Model):
-        return value
+        return pure_in_mode(value)
     if isinstance(value, nn.Module):
         return from_linen(value)
     if isinstance(value, nnx.Module):

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import InvalidRngError, ModifyScopeVariableError
 
 from initopt_jax.errors import ConfigError
+from initopt_jax.models.modes import UNDERSTOOD
 from initopt_jax.options import place_of
 from initopt_jax.precision import wide_dtype
 from initopt_jax.tree import named_leaves
@@ -78,7 +80,7 @@ def forms_of(name: str, model: Model, shape: Shape, batch: int = 2) -> Forms:
         made = model.apply(params, state, inputs, train=False)
         return Forms(params, state, _pair(name, "apply", "outputs and state", made)[0])
 
-    given = (jax.random.key(0), _batch(shape, batch))
+    given = (jax.random.key(0), batch_of(shape, batch))
     return _traced(name, f"does not take inputs of shape {shape}", forward, *given)
 
 
@@ -89,9 +91,15 @@ def require_weights(name: str, params: PyTree) -> None:
         raise ConfigError(f"model {name!r} has no weights: nothing could be learnt")
     for path, leaf in leaves:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            of_complex = jnp.issubdtype(leaf.dtype, jnp.complexfloating)
             raise ConfigError(
-                f"model {name!r}: weights must be floating numbers, and {path} is "
-                f"{leaf.dtype.name}; keep what is not learnt in a collection of its own"
+                f"model {name!r}: weights must be real floating numbers, and {path} is "
+                f"{leaf.dtype.name}; "
+                + (
+                    "keep its real and its imaginary part as two leaves, joined by jax.lax.complex"
+                    if of_complex
+                    else "keep what is not learnt in a collection of its own"
+                )
             )
 
 
@@ -102,9 +110,11 @@ def require_outputs(name: str, task: Task, outputs: Any, wanted: Shape, where: s
         kind = type(outputs).__name__
         raise ConfigError(f"model {name!r} must return one array of outputs, got a {kind}; {needs}")
     if outputs.shape != wanted:
+        alone = outputs.shape == (wanted[0], 1) and task.kind == "classification"
+        why = "; a classification takes an output per class, two of two classes" if alone else ""
         raise ConfigError(
             f"model {name!r} gives outputs of shape {outputs.shape} for {wanted[0]} examples; "
-            f"{needs}"
+            f"{needs}{why}"
         )
     if not jnp.issubdtype(outputs.dtype, jnp.floating):
         raise ConfigError(
@@ -139,7 +149,7 @@ def require_steady(name: str, model: Model, forms: Forms, shape: Shape, batch: i
         made = model.apply(params, state, inputs, key=key, train=True)
         return _pair(name, "apply", "outputs and state", made)
 
-    given = (forms.params, forms.state, jax.random.key(0), _batch(shape, batch))
+    given = (forms.params, forms.state, jax.random.key(0), batch_of(shape, batch))
     outputs, after = _traced(name, f"cannot be trained on inputs of shape {shape}", train, *given)
     if outputs.shape != (batch, *forms.outputs.shape[1:]):
         raise ConfigError(
@@ -162,7 +172,8 @@ def require_steady(name: str, model: Model, forms: Forms, shape: Shape, batch: i
             )
 
 
-def _batch(shape: Shape, batch: int) -> jax.ShapeDtypeStruct:
+def batch_of(shape: Shape, batch: int) -> jax.ShapeDtypeStruct:
+    """The form of a batch of examples of a shape."""
     return jax.ShapeDtypeStruct((batch, *shape), wide_dtype())
 
 
@@ -178,6 +189,14 @@ def _traced(name: str, what: str, function: Callable[..., Any], *given: Any) -> 
         raise ConfigError(
             f"model {name!r} cannot be compiled: it asks for the values of an array (an if, a loop "
             "or NumPy), and there are none while it is; use jnp.where, jax.lax and jax.numpy"
+        ) from error
+    except (InvalidRngError, ModifyScopeVariableError) as error:
+        random = isinstance(error, InvalidRngError)
+        does = "draws random numbers" if random else "changes its state"
+        said = str(error).partition(" (http")[0]
+        raise ConfigError(
+            f"model {name!r} {does} in evaluation ({said}): whether it trains does not reach the "
+            f"layer that does; {UNDERSTOOD}"
         ) from error
     except Exception as error:
         raise ConfigError(f"model {name!r} {what}: {_line(error)}") from error

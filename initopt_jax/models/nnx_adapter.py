@@ -10,6 +10,7 @@ from flax import nnx
 
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import named_key
+from initopt_jax.models.modes import flags_of, nnx_in_mode, told
 from initopt_jax.types import Array, Model, PyTree
 
 Flat = dict[tuple[Any, ...], Any]  # variables by their place in the module
@@ -23,8 +24,9 @@ def from_nnx(module: nnx.Module | Callable[[nnx.Rngs], nnx.Module]) -> Model:
     a forward pass returns updated with `train=True` and unchanged otherwise. Random streams are
     neither: with `train=True` each starts anew from `key` and its own place in the module.
 
-    `module.train()` and `module.eval()` switch dropout and normalization, and `train` is handed on
-    besides where `__call__` takes it.
+    Dropout and normalization are switched as `module.train()` and `module.eval()` switch them, and
+    so are attributes called like a flag of `modes.FLAGS`; the flags that `__call__` takes are given
+    to it. Where it takes `rngs`, it gets streams of the key.
 
     Args:
         module: an instance, or a function of `nnx.Rngs` that makes one; the module's `__call__`
@@ -36,8 +38,8 @@ def from_nnx(module: nnx.Module | Callable[[nnx.Rngs], nnx.Module]) -> Model:
         Of an instance, `init` gives the weights that it has, whatever the key.
 
     Raises:
-        ConfigError: `module` is neither, or (when called) it has random streams and is trained
-            without a key.
+        ConfigError: `module` is neither, or its `__call__` needs an argument that nobody gives; or
+            (when called) it has random streams and is trained without a key.
 
     >>> model = from_nnx(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
     >>> params, model_state = model.init(jax.random.key(0), jnp.ones((1, 2)))
@@ -45,7 +47,9 @@ def from_nnx(module: nnx.Module | Callable[[nnx.Rngs], nnx.Module]) -> Model:
     ({'bias': (3,), 'kernel': (2, 3)}, {})
     """
     template = _template(module)
-    takes_train = "train" in inspect.signature(type(template).__call__).parameters
+    call = type(template).__call__
+    flags = flags_of(f"{type(template).__name__}.__call__", call, skip=2, also=("rngs",))
+    rngs = inspect.signature(call).parameters.get("rngs")
     graphs = {train: _parts(template, train)[0] for train in (False, True)}
     _, weights, streams, others = _parts(template, False)
 
@@ -68,10 +72,14 @@ def from_nnx(module: nnx.Module | Callable[[nnx.Rngs], nnx.Module]) -> Model:
                 f"{type(template).__name__} has random streams: training it needs a key"
             )
         variables = _filled(weights, params) | _filled(others, model_state)
-        variables |= _started(streams, jax.random.key(0) if key is None else key)
+        own = jax.random.key(0) if key is None else key
+        variables |= _started(streams, own)
         # Without `copy` the variables of the template would be written to.
         now = nnx.merge(graphs[train], nnx.from_flat_state(variables), copy=True)
-        outputs = now(inputs, train=train) if takes_train else now(inputs)
+        options: dict[str, Any] = dict(told(flags, train))
+        if rngs and (rngs.default is rngs.empty or (train and key is not None)):
+            options["rngs"] = nnx.Rngs(named_key(own, "rngs"))
+        outputs = now(inputs, **options)
         if not train:
             return outputs, model_state
         after = dict(nnx.to_flat_state(nnx.state(now)))
@@ -99,12 +107,7 @@ def _template(module: Any) -> nnx.Module:
 
 def _parts(module: nnx.Module, train: bool) -> tuple[Any, Flat, Flat, Flat]:
     """The structure in training or evaluation; weights, random streams and all else by place."""
-    switched = nnx.clone(module)
-    if train:
-        switched.train()
-    else:
-        switched.eval()
-    graph, *states = nnx.split(switched, nnx.Param, nnx.RngState, ...)
+    graph, *states = nnx.split(nnx_in_mode(module, train), nnx.Param, nnx.RngState, ...)
     weights, streams, others = (dict(nnx.to_flat_state(state)) for state in states)
     return graph, weights, streams, others
 

@@ -97,6 +97,37 @@ def widens_in_training(*, outputs):
     return dense(outputs, lambda sums, train, _: jnp.tile(sums, 2) if train else sums)
 
 
+def drops_the_same_units(*, outputs):
+    def drop(sums, train, _):
+        if not train:
+            return sums
+        key = jax.random.key(sums[0, 0].astype("int32"))  # not the one that it was given
+        kept = jax.random.bernoulli(key, 0.5, sums.shape)
+        return jnp.where(kept, 2 * sums, 0)
+
+    return dense(outputs, drop)
+
+
+class Forgetful(nn.Module):
+    """Dropout that nobody tells whether it trains."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, inputs, train=False):
+        return nn.Dropout(0.3, deterministic=True)(nn.Dense(self.outputs)(inputs))
+
+
+class Upside(nn.Module):
+    """Dropout at the wrong time."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, inputs, train=False):
+        return nn.Dropout(0.3, deterministic=train)(nn.Dense(self.outputs)(inputs))
+
+
 # The others
 
 
@@ -148,17 +179,6 @@ def evaluates_by_chance(*, outputs):
 
 def trains_by_chance(*, outputs):
     return dense(outputs, lambda sums, train, _: sums * RANDOM.uniform(1, 2) if train else sums)
-
-
-def drops_the_same_units(*, outputs):
-    def drop(sums, train, _):
-        if not train:
-            return sums
-        key = jax.random.key(sums[0, 0].astype("int32"))  # not the one that it was given
-        kept = jax.random.bernoulli(key, 0.5, sums.shape)
-        return jnp.where(kept, 2 * sums, 0)
-
-    return dense(outputs, drop)
 
 
 def leaves_a_weight_out(*, outputs):

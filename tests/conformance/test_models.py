@@ -79,6 +79,12 @@ BREAKS = {
     "counts_in_another_dtype": ({"keeps_the_form_of_its_state"}, "calls is int32[] before one and"),
     "keeps_a_key": ({"keeps_the_form_of_its_state"}, "stream is key<fry>"),
     "widens_in_training": ({"keeps_the_form_of_its_state"}, "(7, 20) in training and (7, 10)"),
+    "drops_the_same_units": ({"is_told_whether_it_trains"}, "the same for every key"),
+    "Forgetful": (
+        {"is_told_whether_it_trains"},
+        "Dropout_0 (Dropout, rate 0.3) never drops anything, in training either; flags that are",
+    ),
+    "Upside": ({"takes_the_examples"}, "draws random numbers in evaluation (Dropout_0 needs PRNG"),
     "begins_without_end": (
         {"draws_finite_weights", "has_gradients_everywhere", "learns"},
         "outputs: all is not finite",
@@ -106,7 +112,6 @@ BREAKS = {
         {"trains_by_its_key", "runs_on_many_lanes", "is_the_same_when_built_again"},
         "training is not the same each time",
     ),
-    "drops_the_same_units": ({"trains_by_its_key"}, "the same for every key"),
     "leaves_a_weight_out": ({"has_gradients_everywhere"}, "no gradient reaches unused"),
     "has_no_slope": ({"has_gradients_everywhere", "learns"}, "gradient of bias is not finite"),
     "climbs": ({"learns"}, "in 10 steps the loss goes from"),
@@ -165,6 +170,9 @@ def test_a_model_is_held_to_the_examples_that_were_asked_for():
         assert findings[1].reason == examples.text
     with pytest.raises(ConfigError, match="has 6 outputs, not 4"):
         made_up((2, 3), outputs=4, task="reconstruction")
+    assert made_up((4,), outputs=1).text == "made-up examples [4], 1 output, regression"
+    with pytest.raises(ConfigError, match="needs at least 2 outputs, one per class"):
+        made_up((4,), outputs=1, task="classification")
     with pytest.raises(ConfigError, match="must be at least 1"):
         made_up((0,))
     with pytest.raises(ConfigError, match="no examples"):
@@ -194,6 +202,9 @@ def test_traces_tell_constants_apart():
         ("counts_in_another_dtype", "calls is int32[] before one and float32[] after it"),
         ("keeps_a_key", "its state must be numbers, and stream is key<fry>"),
         ("widens_in_training", "(2, 20) in training and (2, 10) in evaluation"),
+        ("Forgetful", "never drops anything, in training either"),
+        ("normalizes_by_its_batch", "outputs of an example depend on the others in its batch"),
+        ("counts_evaluations", "changes its state in evaluation: calls"),
     ],
 )
 def test_a_study_of_what_does_not_fit_is_refused_in_one_line(name, said, small_config):
