@@ -18,6 +18,7 @@ from initopt_jax.data.prepared import PREFIX, PreparedSet
 from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.preview import Plan
 from initopt_jax.report.probing import Probing, judge
+from initopt_jax.report.texts import one_line
 from initopt_jax.study import Study
 from initopt_jax.task_keys import COST_FUNCTION
 from initopt_jax.training import Tally
@@ -36,9 +37,12 @@ class _Rate(ProgressColumn):
 
 
 def _console() -> Console:
-    """Standard output; wide enough for whole tables where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    """Standard output; wide enough for whole tables where it is no terminal.
+
+    It takes no markup: names and formulas may hold brackets and colons.
+    """
+    console = Console(markup=False, emoji=False)
+    return console if console.is_terminal else Console(width=WIDTH, markup=False, emoji=False)
 
 
 @contextlib.contextmanager
@@ -107,7 +111,7 @@ def plan(planned: Plan) -> None:
     for row in planned.programs:
         steps = ", ".join(map(str, row.steps))
         table.add_row(
-            row.label,
+            one_line(row.label),
             ", ".join(row.hyperparameters),
             f"{row.lanes:,}",
             f"{row.tiles:,}",
@@ -172,8 +176,8 @@ def audit(rows: Sequence[LeafAudit]) -> None:
     for row in rows:
         asked = "" if row.law is None else f"{row.law} {row.asked_mean:.4g} ± {row.asked_std:.4g}"
         texts = [
-            row.initializer,
-            row.path,
+            one_line(row.initializer),
+            one_line(row.path),
             row.pattern,
             "x".join(map(str, row.shape)),
             row.layer,
@@ -194,9 +198,8 @@ def probing(found: Probing) -> None:
         table.add_column(name, overflow="fold")
     for look in found.looks:
         verdict = judge(look, found)
-        # Labels may hold brackets, which are no markup.
-        texts = (look.label, verdict.signal, verdict.gradient, verdict.sentence)
-        table.add_row(*map(Text, texts))
+        label = one_line(look.label)
+        table.add_row(label, verdict.signal, verdict.gradient, verdict.sentence)
     _console().print(table)
 
 
@@ -206,8 +209,7 @@ def findings(name: str, found: Sequence[Finding]) -> None:
     for column in ("promise", "", "why"):
         table.add_column(column, overflow="fold")
     for finding in found:
-        # Shapes stand in brackets, which are no markup.
-        table.add_row(Text(finding.promise), finding.outcome, Text(finding.reason))
+        table.add_row(finding.promise, finding.outcome, finding.reason)
     _console().print(table)
 
 
@@ -227,7 +229,7 @@ def verification(outcome: Verification) -> None:
     console = _console()
 
     def line(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(text, highlight=False, soft_wrap=True)
 
     for gap in outcome.gaps:
         line(f"lanes {shorten(gap.lanes)}: {gap.reason}")

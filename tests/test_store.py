@@ -52,6 +52,17 @@ def make_store(folder, lanes=6):
     return store
 
 
+def test_a_label_is_a_text_whatever_it_looks_like(tmp_path):
+    labels = ["NA", "1", "", "01.0", 'a,"b"', "line\nbreak", "None"]
+    table = pd.DataFrame(
+        {"initializer": labels, "optimizer": labels[::-1], "optimizer.rho": [0.5, np.nan] * 3 + [1]}
+    ).rename_axis("lane")
+    store = Store(tmp_path)
+    with store.locked():
+        store.create({"status": "running"}, table, make_layout(len(labels)))
+    pd.testing.assert_frame_equal(store.lanes(), table)
+
+
 def tile(index, *lanes):
     return Tile(index, program=0, steps=10, lanes=np.array(lanes))
 

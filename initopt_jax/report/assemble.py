@@ -1,8 +1,10 @@
 """The report's parts in their order."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -41,7 +43,7 @@ from initopt_jax.report.prepare import (
 from initopt_jax.report.profile import solved_chart
 from initopt_jax.report.ridges import RidgeChart, draw_ridges
 from initopt_jax.report.surface import make_surface
-from initopt_jax.report.tables import summary_csv
+from initopt_jax.report.tables import PAIR, summary_csv
 from initopt_jax.report.tradeoff import tradeoff_chart
 from initopt_jax.report.weights_section import weights_figures
 from initopt_jax.stats import StudyInfo
@@ -69,7 +71,7 @@ def files(
 ) -> dict[str, bytes]:
     """Every file of the report; see `report.build`."""
     results = make_results(dataset, lanes, info)
-    shown = figures(results) + landscape_figures_of_nets(results, landscapes)
+    shown = figures(results) + landscape_figures_of_nets(results, named(results, landscapes))
     made = {"summary.csv": summary_csv(results)}
     pictures: dict[str, bytes] = {}
     for item in shown:
@@ -82,6 +84,18 @@ def files(
             made[f"figures/{item.name}.{ending}"] = content
     made["report.html"] = render(results, shown, pictures)
     return made
+
+
+def named(results: Results, landscapes: Sequence[NetLandscape]) -> list[NetLandscape]:
+    """The pictures with the labels that the report shows."""
+
+    def shown(picture: NetLandscape, kind: str) -> np.ndarray:
+        return np.array([results.names[kind][label] for label in picture.labels(kind)])
+
+    return [
+        replace(picture, arrays={**picture.arrays, **{kind: shown(picture, kind) for kind in PAIR}})
+        for picture in landscapes
+    ]
 
 
 def figures(results: Results) -> list[Shown]:

@@ -18,6 +18,7 @@ from initopt_jax.report.landscape_words import basin_sentence, speed_sentences
 from initopt_jax.report.prepare import Results
 from initopt_jax.report.surface import make_surface
 from initopt_jax.report.tables import Table, best_table
+from initopt_jax.report.texts import one_line
 from initopt_jax.tasks.cost_function import Landscape
 
 SCREEN_DPI = 104  # so that letters in pictures are about as large as those of the page
@@ -88,6 +89,12 @@ def render(results: Results, shown: list[Shown], drawn: Mapping[str, bytes]) -> 
             section: [item for item in shown if item.section == section]
             for section in get_args(Section)
         },
+        shortened=[
+            (shown, one_line(whole))
+            for names in results.names.values()
+            for whole, shown in names.items()
+            if shown != one_line(whole)
+        ],
         pictures={name: picture(content) for name, content in drawn.items()},
         tuned=bool((results.lanes["role"] == "tuning").any()),
         selection=results.info.readable(results.info.selection),
@@ -112,7 +119,8 @@ def fill_page(template: str, figures: Mapping[str, Any], **values: Any) -> bytes
     text = environment.get_template(template).render(
         figures=script_json(figures), plotly=get_plotlyjs(), **values
     )
-    return text.encode("utf-8")
+    # Half a surrogate pair, which JSON and YAML may hold, has no place in UTF-8.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def script_json(value: Any) -> str:

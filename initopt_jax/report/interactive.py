@@ -1,5 +1,7 @@
 """Charts as Plotly figures: plain dictionaries, ready for JSON; no Plotly needed to make them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from initopt_jax.report.charts import (
@@ -24,6 +26,7 @@ from initopt_jax.report.charts import (
 from initopt_jax.report.numbers import count, score
 from initopt_jax.report.palette import SYMBOLS, rgba
 from initopt_jax.report.plotly_axes import Figure, axis_name, make_axis, make_layout, note, plain
+from initopt_jax.report.texts import in_texts, plotly_text
 
 LONG_LABEL = 28  # letters
 LINE = 28  # pixels of a second line beside a row
@@ -32,6 +35,7 @@ DASH = {"solid": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "dashdot
 
 def figure(chart: Chart) -> Figure:
     """A chart as a Plotly figure, `data` and `layout`; None stands for what is not finite."""
+    chart = in_texts(chart, plotly_text)
     if isinstance(chart, HeatChart):
         made = _heat(chart)
     elif isinstance(chart, LineChart):
@@ -177,8 +181,8 @@ def _line(chart: LineChart, line: Series, place: int, *, first: bool) -> list[Fi
             "line": {"color": color, "width": 2, "dash": DASH[line.style.dash]},
             "customdata": texts,
             "showlegend": first,
-            "hovertemplate": f"<b>{line.label}</b><br>{chart.x_label} "
-            "%{x}<br>%{customdata}<extra></extra>",
+            "hovertemplate": f"<b>{line.label}</b><br>{chart.x_label} %{{x}}<br>%{{customdata}}"
+            "<extra></extra>",
             **({"marker": marker} if line.marks else {}),
             **bars,
             **axes,
@@ -228,8 +232,9 @@ def _heat(chart: HeatChart) -> Figure:
             {
                 "type": "heatmap",
                 "z": positions,
-                "x": list(chart.columns),
-                "y": list(chart.rows),
+                # By number: labels such as 0.1 or 2020-01-01 would be taken for numbers or dates.
+                "x": list(range(len(chart.columns))),
+                "y": list(range(len(chart.rows))),
                 "zmin": low,
                 "zmax": high,
                 "showscale": False,
@@ -237,10 +242,13 @@ def _heat(chart: HeatChart) -> Figure:
                 "ygap": 2,
                 "colorscale": [[i / stops, color] for i, color in enumerate(panel.colors)],
                 "customdata": [
-                    [_told_cell(*both) for both in zip(*lines, strict=True)]
-                    for lines in zip(panel.text, panel.small, strict=True)
+                    [
+                        f"{row} with {column}<br>{_told_cell(*both)}"
+                        for column, *both in zip(chart.columns, *lines, strict=True)
+                    ]
+                    for row, *lines in zip(chart.rows, panel.text, panel.small, strict=True)
                 ],
-                "hovertemplate": "%{y} with %{x}<br>%{customdata}<extra></extra>",
+                "hovertemplate": "%{customdata}<extra></extra>",
                 **axes,
             }
         )
@@ -250,13 +258,12 @@ def _heat(chart: HeatChart) -> Figure:
             "domain": [left, left + wide],
             "side": "top",
             "anchor": axes["yaxis"],
-            "showgrid": False,
+            **_named_axis(chart.columns),
         }
         layout[axis_name("yaxis", place)] = {
-            "autorange": "reversed",
             "anchor": axes["xaxis"],
-            "showgrid": False,
             "showticklabels": place == 0,
+            **_named_axis(chart.rows, reverse=True),
             **({"matches": "y"} if place else {}),
         }
         title = panel.title.replace("\n", "<br>")
@@ -275,8 +282,8 @@ def _heat_notes(chart: HeatChart, panel: HeatPanel, axes: dict[str, str]) -> lis
                 notes.append(
                     {
                         "text": words,
-                        "x": chart.columns[j],
-                        "y": chart.rows[i],
+                        "x": j,
+                        "y": i,
                         "xref": axes["xaxis"],
                         "yref": axes["yaxis"],
                         "yshift": shift,
@@ -285,6 +292,18 @@ def _heat_notes(chart: HeatChart, panel: HeatPanel, axes: dict[str, str]) -> lis
                     }
                 )
     return notes
+
+
+def _named_axis(names: Sequence[str], *, reverse: bool = False) -> Figure:
+    """An axis with a name per cell; its range is given, for Plotly finds none without a value."""
+    ends = [-0.5, len(names) - 0.5]
+    return {
+        "range": ends[::-1] if reverse else ends,
+        "tickvals": list(range(len(names))),
+        "ticktext": list(names),
+        "showgrid": False,
+        "zeroline": False,
+    }
 
 
 def _told_cell(text: str, small: str) -> str:

@@ -1,5 +1,5 @@
 for (const [name, figure] of Object.entries(figures)) {
-  Plotly.newPlot(name, figure.data, figure.layout, {responsive: true, displaylogo: false});
+  Plotly.newPlot(name, figure.data, figure.layout, {responsive: true, displaylogo: false, typesetMath: false});
 }
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];

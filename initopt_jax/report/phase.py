@@ -9,6 +9,7 @@ from initopt_jax.report.charts import Floats
 from initopt_jax.report.palette import MUTED, SYMBOLS, rgba, styles
 from initopt_jax.report.plotly_axes import Figure, make_axis, make_layout, plain
 from initopt_jax.report.probing import Probing
+from initopt_jax.report.texts import in_texts, plotly_text
 
 LEAST_W, LEAST_B = 2.5, 0.5  # how far the axes reach at least
 MOST_W, MOST_B = 4.0, 3.0  # points beyond stand at the edge
@@ -28,6 +29,7 @@ def phase_figure(probing: Probing, activation: str) -> Figure:
     The large mark stands at the root mean square of its inner layers' sigmas over seeds, the small
     ones at each of these layers. Marks beyond the axes stand at their edge.
     """
+    probing = in_texts(probing, plotly_text)
     points = [look.phase for look in probing.looks if look.phase]
     right = max([LEAST_W, *(1.1 * one.sigma_w for one in points if one.sigma_w < MOST_W)])
     top = max([LEAST_B, *(1.15 * one.sigma_b for one in points if one.sigma_b < MOST_B)])

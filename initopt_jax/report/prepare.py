@@ -1,5 +1,6 @@
 """From results to charts; None where a study has nothing to show."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from initopt_jax.report.charts import (
 )
 from initopt_jax.report.numbers import count, is_share, margin, score
 from initopt_jax.report.palette import BOLD, MUTED, Style, styles
+from initopt_jax.report.texts import in_texts, one_line, shown_names
 from initopt_jax.stats import (
     StudyInfo,
     best_cells,
@@ -43,7 +45,11 @@ RATIO_FOOT = f"{GEOMETRIC_FOOT} Not defined: what it is measured against is zero
 
 @dataclass(frozen=True)
 class Results:
-    """A study and the tables that every part of a report reads, computed once."""
+    """A study and the tables that every part of a report reads, computed once.
+
+    Its labels are what is shown for those of the study, one line each and not too long; `names`
+    has them by `initializer` and `optimizer`, and then by the label as it was given.
+    """
 
     dataset: xr.Dataset
     lanes: pd.DataFrame
@@ -54,6 +60,7 @@ class Results:
     metric: str
     initializers: list[str]
     optimizers: list[str]
+    names: Mapping[str, Mapping[str, str]]
 
     @property
     def setting(self) -> str:
@@ -83,6 +90,9 @@ def make_results(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> R
     Returns:
         The study with its tables.
     """
+    names = {name: shown_names(labels(lanes, name)) for name in ("initializer", "optimizer")}
+    lanes = lanes.assign(**{name: lanes[name].map(shown) for name, shown in names.items()})
+    info = in_texts(info, one_line)
     return Results(
         dataset=dataset,
         lanes=lanes,
@@ -93,6 +103,7 @@ def make_results(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> R
         metric=headline_metric(dataset, info),
         initializers=labels(lanes, "initializer"),
         optimizers=labels(lanes, "optimizer"),
+        names=names,
     )
 
 

@@ -1,5 +1,7 @@
 """The page of a look into untrained networks: one HTML file that opens without a network."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from initopt_jax.report import depth_words as words
@@ -16,6 +18,7 @@ from initopt_jax.report.numbers import rate
 from initopt_jax.report.phase import phase_figure
 from initopt_jax.report.probing import Look, Probing, Verdict, judge
 from initopt_jax.report.tables import Entry, Table
+from initopt_jax.report.texts import in_texts, one_line, shown_names
 
 JACOBIAN = "jacobian_mean_square"
 
@@ -29,6 +32,13 @@ def render(probing: Probing) -> bytes:
     Returns:
         UTF-8 HTML; plotly.js is inside.
     """
+    names = shown_names(look.label for look in probing.looks)
+    probing = in_texts(probing, one_line)
+    looks = tuple(
+        replace(look, label=label)
+        for look, label in zip(probing.looks, names.values(), strict=True)
+    )
+    probing = replace(probing, looks=looks)
     verdicts = [judge(look, probing) for look in probing.looks]
     charts = {
         "sizes": (size_chart(probing), words.size_sentence(probing)),

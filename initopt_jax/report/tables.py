@@ -8,8 +8,11 @@ import pandas as pd
 
 from initopt_jax.report.numbers import count, rate, spread
 from initopt_jax.report.prepare import Results
+from initopt_jax.report.texts import markdown_text, one_line
 from initopt_jax.stats import StudyInfo, cell_columns
 from initopt_jax.stats.cells import RATE
+
+PAIR = ("initializer", "optimizer")
 
 
 class Entry(NamedTuple):
@@ -37,6 +40,9 @@ def summary_frame(results: Results) -> pd.DataFrame:
         the columns of `cell_summary`.
     """
     frame = results.summary.reset_index()
+    for name in PAIR:
+        whole = {shown: label for label, shown in results.names[name].items()}
+        frame[name] = frame[name].map(whole)
     chosen = results.best.set_index("cell")["at_edge"]
     frame.insert(1, "tuned", frame["cell"].isin(chosen.index))
     frame.insert(2, "at_edge", frame["cell"].map(chosen).eq(True))
@@ -78,8 +84,7 @@ def best_table(best: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo) -> Tabl
         mean, low, high = (float(row[f"{metric}_{part}"]) for part in ("mean", "low", "high"))
         lost = float(row["diverged_share"])
         entries = [
-            Entry(str(row["initializer"]), str(row["initializer"])),
-            Entry(str(row["optimizer"]), str(row["optimizer"])),
+            *(Entry(one_line(str(row[name])), str(row[name])) for name in PAIR),
             Entry(_setting(row, lanes), float(row.get(RATE, np.nan))),
             Entry(spread(mean, low, high, metric), mean),
         ]
@@ -111,13 +116,16 @@ def crossed(table: Table) -> str:
     | --- | --- | --- |
     | zeros | 10% (rate 0.1) | 9% (rate 1 *) |
     """
-    texts = [[entry.text for entry in row] for row in table.rows]
+    texts = [[markdown_text(entry.text) for entry in row] for row in table.rows]
     initializers = list(dict.fromkeys(row[0] for row in texts))
     optimizers = list(dict.fromkeys(row[1] for row in texts))
     parts = []
     for column in range(3, 5 if table.headings[4:5] == ["steps to target"] else 4):
         cells = {(row[0], row[1]): _crossing(row, column) for row in texts}
-        lines = [[table.headings[column], *optimizers], ["---"] * (len(optimizers) + 1)]
+        lines = [
+            [markdown_text(table.headings[column]), *optimizers],
+            ["---"] * (len(optimizers) + 1),
+        ]
         lines += [
             [name, *(cells.get((name, other), "") for other in optimizers)] for name in initializers
         ]

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from initopt_jax.report.canvas import EDGE, INK, LABEL_INCHES, SMALL, SOFT, TITLE
 from initopt_jax.report.palette import MUTED, styles
+from initopt_jax.report.texts import matplotlib_text, one_line, shown_names
 
 PANEL, GAP = (1.9, 1.15), (0.28, 0.45)  # inches, width and height
 MOST_BINS = 60
@@ -45,7 +46,8 @@ def histograms(networks: Sequence[Drawn], kind: str) -> bytes:
     """
     paths = [path for path in networks[0].leaves if _varies(networks, path)]
     shown = (paths or list(networks[0].leaves))[:MOST_COLUMNS]
-    left = max(len(network.label) for network in networks) * LABEL_INCHES + 3 * EDGE
+    names = shown_names(network.label for network in networks)
+    left = max(len(name) for name in names.values()) * LABEL_INCHES + 3 * EDGE
     top = 0.85
     width = left + len(shown) * (PANEL[0] + GAP[0])
     height = top + len(networks) * (PANEL[1] + GAP[1])
@@ -57,7 +59,8 @@ def histograms(networks: Sequence[Drawn], kind: str) -> bytes:
     looks = styles([network.label for network in networks], MUTED)
     for row, network in enumerate(networks):
         down = top + row * (PANEL[1] + GAP[1]) + PANEL[1]
-        figure.text(EDGE / width, 1 - (down - PANEL[1] / 2) / height, network.label, color=INK,
+        label = matplotlib_text(names[network.label])
+        figure.text(EDGE / width, 1 - (down - PANEL[1] / 2) / height, label, color=INK,
                     va="center", fontsize=SMALL + 1)  # fmt: skip
         for column, path in enumerate(shown):
             place = left + column * (PANEL[0] + GAP[0])
@@ -66,7 +69,9 @@ def histograms(networks: Sequence[Drawn], kind: str) -> bytes:
             )
             _panel(axes, network.leaves[path], looks[network.label].color)
             if row == 0:
-                axes.set_title(path, fontsize=SMALL + 1, color=INK, loc="left")
+                axes.set_title(
+                    matplotlib_text(one_line(path)), fontsize=SMALL + 1, color=INK, loc="left"
+                )
     file = io.BytesIO()
     plain = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     figure.savefig(file, format=kind, dpi=DPI, metadata=plain[kind])

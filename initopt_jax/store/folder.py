@@ -176,7 +176,17 @@ class Store:
                 f"{LANES} in {str(self.folder)!r} is missing or was altered; {self._again}, "
                 "which writes it anew"
             )
-        return pd.read_csv(StringIO(content.decode()), index_col="lane")
+        # A label is a text, were it "NA" or "1".
+        text = content.decode()
+        labels = {"initializer": str, "optimizer": str}
+        numbers = pd.read_csv(StringIO(text), nrows=0).columns.difference(list(labels))
+        return pd.read_csv(
+            StringIO(text),
+            index_col="lane",
+            dtype=labels,
+            keep_default_na=False,
+            na_values=dict.fromkeys(numbers, [""]),
+        )
 
     def _lanes_file(self, checksum: int) -> bytes | None:
         path = self.folder / LANES
