@@ -3,7 +3,6 @@
 A config says *what* to study; `resolve` turns its names into functions and its lists into lanes.
 """
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,11 +28,11 @@ from initopt_jax.entries import (
     one_of,
     there,
 )
-from initopt_jax.errors import ConfigError, nearest
+from initopt_jax.errors import ConfigError, nearest, unknown_name
 from initopt_jax.landscape_entries import KINDS, LandscapeConfig, check_kept
 from initopt_jax.overrides import apply_override
 from initopt_jax.task_keys import COST_FUNCTION, of_config
-from initopt_jax.yaml_text import parse_yaml
+from initopt_jax.yaml_text import parse_yaml, unshared
 
 
 class Config(Strict):
@@ -139,7 +138,7 @@ def read_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
         ConfigError: the file cannot be read, is no YAML, or breaks the schema.
     """
     if isinstance(source, Mapping):
-        raw: Any = copy.deepcopy(dict(source))
+        raw: Any = unshared(source)
     else:
         try:
             text = Path(source).read_text(encoding="utf-8")
@@ -187,12 +186,12 @@ def _explain(item: Any, raw: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         model = _schema_at(location[:-1])
         allowed = sorted(model.model_fields) if model else []
-        close = nearest(location[-1], allowed)
-        hint = f"; did you mean {close!r}?" if close else ""
-        return f"unknown key {place!r}{hint} Allowed: {', '.join(allowed)}"
+        return unknown_name("key", place, allowed, last=True)
     if item["type"] == "missing":
         return f"{place} is missing"
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "string_type":
+        message = "must be a text; write it in quotes if it is one"
     shown = "" if isinstance(item["input"], dict) else f" (got {item['input']!r}{_likely(item)})"
     at = f"{place}: " if location else ""  # what concerns the whole config names its keys itself
     return f"{at}{message[0].lower()}{message[1:]}{shown}"

@@ -3,7 +3,21 @@
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
+FEW, MANY = 12, 30  # names that are read at a glance, and more than anybody reads
+LISTED = {  # kind of name to what `initopt list` calls all of them
+    "augmentation": "augmentations",
+    "data set": "datasets",
+    "function": "functions",
+    "initializer": "initializers",
+    "model": "models",
+    "modifier": "modifiers",
+    "optimizer": "transforms",
+    "probe": "probes",
+    "schedule": "schedules",
+    "task": "tasks",
+}
 UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
@@ -30,27 +44,76 @@ class Interrupted(RuntimeError):
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """The allowed name closest to `name`, or None where nothing is near.
 
-    The same letters in another order are the likeliest slip.
-
     >>> nearest("adma", ["adamax", "adam"])
     'adam'
     """
-    wanted = str(name).lower()
-    matches = difflib.get_close_matches(wanted, list(allowed), n=5, cutoff=0.6)
-    swapped = [match for match in matches if sorted(match) == sorted(wanted)]
-    return next(iter(swapped or matches), None)
+    return next(iter(near_names(name, allowed)), None)
 
 
-def unknown_name(kind: str, name: str, allowed: Iterable[str], also: str = "") -> str:
-    """The message for a name that no registry holds: the value, a near match, what is allowed.
+def near_names(name: str, allowed: Iterable[str], *, last: bool = False) -> list[str]:
+    """Allowed names close to a name, the closest first; three at most.
+
+    The same letters, capital or not, in another order are the likeliest slip: if there are such,
+    nothing else is near. Where no spelling is close, names that hold the name are.
+
+    Args:
+        name: as it was written.
+        allowed: names.
+        last: whether what follows the last dot is compared, not the whole.
+
+    >>> near_names("optax.muno", ["optax.contrib.muon", "optax.sm3"], last=True)
+    ['optax.contrib.muon']
+    """
+
+    def word(text: Any) -> str:
+        return str(text).lower().rpartition("." if last else "\0")[2]
+
+    wanted = word(name)
+    same = [one for one in allowed if sorted(word(one)) == sorted(wanted)]
+    shares = {
+        one: difflib.SequenceMatcher(None, word(one), wanted).ratio() for one in map(str, allowed)
+    }
+    least = max(0.6, max(shares.values(), default=0) - 0.15)
+    close = sorted((one for one in shares if shares[one] >= least), key=lambda one: -shares[one])
+    holding = [one for one in shares if len(wanted) > 3 and wanted in word(one)]
+    return (same or close or holding)[:3]
+
+
+def unknown_name(
+    kind: str,
+    name: str,
+    allowed: Iterable[str],
+    also: str = "",
+    *,
+    elsewhere: Iterable[str] = (),
+    last: bool = False,
+) -> str:
+    """The message for a name that no registry holds: the value, near matches, what is allowed.
+
+    Args:
+        kind: of thing, as people call it.
+        name: as it was written.
+        allowed: all names. Of many, the command that lists them is named, or the first dozen and
+            their number.
+        also: what else may be written.
+        elsewhere: further names that it may be near to.
+        last: whether what follows the last dot of a name is compared, not the whole.
 
     >>> unknown_name("initializer", "he_norml", ["he_normal", "zeros"])
     "unknown initializer 'he_norml'; did you mean 'he_normal'? Allowed: he_normal, zeros"
     """
-    allowed = sorted(allowed)
-    close = nearest(name, allowed)
-    hint = f"; did you mean {close!r}?" if close else "."
-    return f"unknown {kind} {name!r}{hint} Allowed: {', '.join(allowed)}{also}"
+    names = sorted(map(str, allowed))
+    close = near_names(name, [*names, *elsewhere], last=last)
+    close = [one for one in close if one in names] or close
+    *first, final = map(repr, close or [""])
+    meant = f"{', '.join(first)} or {final}" if first else final
+    hint = f"; did you mean {meant}?" if final != "''" else "."
+    shown = ", ".join(names) or "none"
+    if len(names) > FEW and kind in LISTED:
+        shown = f"those of `initopt list {LISTED[kind]}`"
+    elif len(names) > MANY:
+        shown = f"{', '.join(names[:FEW])} ... ({len(names)} in all)"
+    return f"unknown {kind} {name!r}{hint} Allowed: {shown}{also}"
 
 
 def byte_size(count: float) -> str:

@@ -2,16 +2,19 @@
 
 import importlib
 import inspect
+import pkgutil
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import jax
 import optax
 
-from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.errors import ConfigError, near_names, nearest, unknown_name
 from initopt_jax.types import (
     Initializer,
     ModelInitializer,
@@ -22,6 +25,7 @@ from initopt_jax.types import (
 )
 
 T = TypeVar("T")
+RATE = "learning_rate"
 OWN = "; or 'module:function' from your own file"
 
 
@@ -49,39 +53,86 @@ def import_object(kind: str, reference: str) -> Any:
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
         raise ConfigError(f"{kind} {reference!r} must be written 'module:function'")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and module_name.split(".")[0] == error.name.split(".")[0]:
-            where = "the current folder, the config's folder and the installed packages"
-            raise ConfigError(
-                f"{kind} {reference!r}: no module {module_name!r} in {where}"
-            ) from None
-        raise ConfigError(f"{kind} {reference!r}: importing it failed: {error}") from error
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"{kind} {reference!r}: importing it failed: {what}") from error
+    what = f"{kind} {reference!r}"
+    module = _import_module(what, module_name)
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            public = [name for name in vars(module) if not name.startswith("_")]
-            raise ConfigError(f"{kind} {reference!r}: " + unknown_name("name", part, public))
+            raise ConfigError(f"{what}: " + unknown_name("name", part, _own_names(found)))
         found = getattr(found, part)
     if not callable(found):
-        raise ConfigError(f"{kind} {reference!r} must be a function, got {type(found).__name__}")
+        raise ConfigError(f"{what} must be a function that makes it, got {type(found).__name__}")
     try:
         inspect.signature(found)
     except (TypeError, ValueError):
         raise ConfigError(
-            f"{kind} {reference!r} does not say which arguments it takes; wrap it in a function"
+            f"{what} does not say which arguments it takes; wrap it in a function"
         ) from None
     return found
 
 
-def lookup(kind: str, name: str, registry: Mapping[str, T], also: str = OWN) -> T:
-    """The registry's entry of a name. Raises ConfigError with the nearest match."""
+def _import_module(what: str, name: str) -> ModuleType:
+    where = "the current folder, the config's folder and the installed packages"
+    absent = f"{what}: no module {name!r} in {where}{_meant(name)}"
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(absent)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and name.split(".")[0] == error.name.split(".")[0]:
+            raise ConfigError(absent) from None
+        raise ConfigError(f"{what}: importing it failed: {error}") from error
+    except SystemExit as error:
+        raise ConfigError(
+            f"{what}: importing it ends the program (sys.exit); guard what a script does by "
+            "if __name__ == '__main__'"
+        ) from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{what}: importing it failed: {said}") from error
+
+
+def _meant(module: str) -> str:
+    """What a module that is not there was likely meant to be."""
+    dotted = module.removesuffix(".py").replace("/", ".").strip(".")
+    if dotted != module:
+        return f"; write {dotted!r}, as in an import"
+    # `importable_from` puts the user's folders first.
+    close = nearest(module, [each.name for each in pkgutil.iter_modules(sys.path[:2])])
+    return f"; did you mean {close!r}?" if close else ""
+
+
+def _own_names(found: Any) -> list[str]:
+    """The public functions and classes that a module, or class, defines itself."""
+    public = {name: value for name, value in vars(found).items() if not name.startswith("_")}
+    return [
+        name
+        for name, value in public.items()
+        if callable(value) and getattr(value, "__module__", None) == found.__name__
+    ] or list(public)
+
+
+def lookup(
+    kind: str,
+    name: str,
+    registry: Mapping[str, T],
+    also: str = OWN,
+    elsewhere: Callable[[], Iterable[str]] = tuple,
+) -> T:
+    """The registry's entry of a name. Raises ConfigError with the nearest match.
+
+    Args:
+        kind: of thing, for the message.
+        name: as in a config.
+        registry: by name.
+        also: what else may be written.
+        elsewhere: gives names that may be meant besides those of the registry.
+    """
     if name not in registry:
-        raise ConfigError(unknown_name(kind, name, registry, also))
+        also_near = list(elsewhere())
+        raise ConfigError(
+            unknown_name(kind, name, registry, also, elsewhere=also_near, last=bool(also_near))
+        )
     return registry[name]
 
 
@@ -91,9 +142,9 @@ def find_transform(name: str, registry: Mapping[str, Transform]) -> Transform:
         make = import_object("optimizer", name)
         return Transform(name, make, _first_line(make), reference=name, origin="user")
     if name.startswith("optax."):
-        make = _attribute("optimizer", name, optax, name.removeprefix("optax."))
+        make = _of_optax(name)
         return Transform(name, make, _first_line(make), reference="Optax", origin="optax")
-    return lookup("optimizer", name, registry, "; or optax.<name>" + OWN)
+    return lookup("optimizer", name, registry, "; or optax.<name>" + OWN, optax_optimizers)
 
 
 def find_schedule(name: str, registry: Mapping[str, Schedule]) -> Schedule:
@@ -141,11 +192,14 @@ def find_initializer(
         return Initializer(name, draw, law, formula=_first_line(draw), reference=name)
     if name.startswith("jax."):
         attribute = name.removeprefix("jax.")
-        found = _attribute("initializer", name, jax.nn.initializers, attribute)
+        if name not in jax_initializers():
+            message = unknown_name("initializer", name, jax_initializers(), last=True)
+            raise ConfigError(message)
+        found = getattr(jax.nn.initializers, attribute)
         return Initializer(
             name, _from_jax(attribute, found), None, formula=_first_line(found), reference="JAX"
         )
-    return lookup("initializer", name, registry, "; or jax.<name>" + OWN)
+    return lookup("initializer", name, registry, "; or jax.<name>" + OWN, jax_initializers)
 
 
 def _from_jax(attribute: str, found: Callable[..., Any]) -> Callable[..., Any]:
@@ -159,16 +213,81 @@ def _from_jax(attribute: str, found: Callable[..., Any]) -> Callable[..., Any]:
     return draw
 
 
-def _attribute(kind: str, name: str, module: Any, dotted: str) -> Callable[..., Any]:
+def optax_optimizers() -> list[str]:
+    """The optimizers of Optax that need nothing but numbers: `optax.<name>`.
+
+    >>> {"optax.adam", "optax.contrib.muon"} <= set(optax_optimizers())
+    True
+    """
+    places = (("optax.", optax), ("optax.contrib.", optax.contrib))
+    return [
+        prefix + name
+        for prefix, module in places
+        for name, found in sorted(vars(module).items())
+        if inspect.isfunction(found)
+        and not name.startswith(("_", "scale_by_"))
+        and RATE in inspect.signature(found).parameters
+        and not _wants_functions(found)
+    ]
+
+
+def jax_initializers() -> list[str]:
+    """The initializers of JAX: `jax.<name>`.
+
+    >>> "jax.glorot_normal" in jax_initializers()
+    True
+    """
+    found = sorted(vars(jax.nn.initializers).items())
+    return [
+        f"jax.{name}"
+        for name, value in found
+        if callable(value) and not inspect.isclass(value) and not name.startswith("_")
+    ]
+
+
+def _of_optax(name: str) -> Callable[..., Any]:
+    """What makes the transformation of a name in Optax. Raises ConfigError where nothing does."""
+    known = optax_optimizers()
+    found = _attribute(optax, name.removeprefix("optax."))
+    if found is None:
+        raise ConfigError(unknown_name("optimizer", name, known, last=True))
+    made = inspect.signature(found).return_annotation if inspect.isfunction(found) else None
+    kinds = (optax.GradientTransformation, optax.GradientTransformationExtraArgs)
+    if made not in (*kinds, inspect.Signature.empty):
+        close = near_names(re.sub("ScaleBy|State$", "", name), known, last=True)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        if re.search("schedule|decay", name):
+            hint = "; a schedule is one of `initopt list schedules`, under schedule:."
+        kind = "is a class" if inspect.isclass(found) else "makes no gradient transformation"
+        raise ConfigError(
+            f"optimizer {name!r} {kind}{hint} Allowed: those of `initopt list transforms`"
+        )
+    if _wants_functions(found):
+        raise ConfigError(
+            f"optimizer {name!r} wraps another or wants a function of its own; call it in a "
+            "function of yours, named as 'module:function', or see `initopt list modifiers`"
+        )
+    return found
+
+
+def _wants_functions(found: Callable[..., Any]) -> bool:
+    """Whether an argument without a default is no number, by its annotation."""
+    return any(
+        parameter.default is parameter.empty
+        and parameter.annotation is not parameter.empty
+        and not re.search("float|int|Numeric|Array", str(parameter.annotation))
+        for parameter in inspect.signature(found).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    )
+
+
+def _attribute(module: Any, dotted: str) -> Any:
+    """What a dotted name stands for in a module; None for what is not there or not public."""
     found = module
     for part in dotted.split("."):
         if part.startswith("_") or not hasattr(found, part):
-            public = [item for item in dir(found) if not item.startswith("_")]
-            prefix = name.removesuffix(dotted)
-            raise ConfigError(unknown_name(f"{kind} of {prefix}", part, public))
+            return None
         found = getattr(found, part)
-    if not callable(found):
-        raise ConfigError(f"{kind} {name!r} must be a function, got {type(found).__name__}")
     return found
 
 

@@ -53,4 +53,10 @@ def _child(place: Any, part: str, where: str) -> Any:
 def _position(place: list[Any], part: str, where: str) -> int:
     if part.isdigit() and int(part) < len(place):
         return int(part)
-    raise ConfigError(f"{where}: {part!r} must be a number from 0 to {len(place) - 1}")
+    entries = [item.get("name", "") if isinstance(item, dict) else item for item in place]
+    known = ", ".join(f"{number} ({entry})" for number, entry in enumerate(entries))
+    raise ConfigError(
+        f"{where}: {part!r} must be the position of an entry: {known}"
+        if known
+        else f"{where}: there is no entry {part!r}, for the list is empty"
+    )

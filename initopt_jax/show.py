@@ -329,6 +329,7 @@ def _kinds() -> dict[str, list[tuple[str, str, str]]]:
         tasks,
         transforms,
     )
+    from initopt_jax.names import jax_initializers, optax_optimizers
     from initopt_jax.tasks import functions
     from initopt_jax.tasks.functions.starts import STARTS
 
@@ -336,9 +337,16 @@ def _kinds() -> dict[str, list[tuple[str, str, str]]]:
         return [(entry.name, entry.formula, entry.reference) for entry in registry.values()]
 
     return {
-        "initializers": rows(initializers.REGISTRY) + rows(initializers.MODEL_LEVEL),
+        "initializers": [
+            *rows(initializers.REGISTRY),
+            *rows(initializers.MODEL_LEVEL),
+            *((name, "", "JAX") for name in jax_initializers()),
+        ],
         "starts": rows(STARTS),
-        "transforms": rows(transforms.REGISTRY),
+        "transforms": [
+            *rows(transforms.REGISTRY),
+            *((name, "", "Optax") for name in optax_optimizers()),
+        ],
         "schedules": rows(schedules.REGISTRY),
         "modifiers": rows(modifiers.REGISTRY),
         "models": rows(models.REGISTRY),

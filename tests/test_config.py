@@ -5,12 +5,12 @@ import pytest
 from initopt_jax.config import (
     Config,
     differences,
-    parse_yaml,
     read_config,
     validate,
 )
 from initopt_jax.errors import ConfigError
 from initopt_jax.overrides import apply_override
+from initopt_jax.yaml_text import parse_yaml
 
 MINIMAL = {
     "name": "tiny",
@@ -38,25 +38,6 @@ def test_json_form_reads_back_to_the_same_config():
     assert validate(config.to_json()) == config
 
 
-@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", ".1e-2", "0.001"])
-def test_yaml_reads_every_way_to_write_a_number(text):
-    assert parse_yaml(f"rate: {text}") == {"rate": 0.001}
-
-
-def test_yaml_keeps_words_words():
-    assert parse_yaml("a: e5\nb: fast\nc: 1e") == {"a": "e5", "b": "fast", "c": "1e"}
-
-
-def test_yaml_mistake_names_line_and_column():
-    with pytest.raises(ConfigError, match=r"line 2, column \d+"):
-        parse_yaml("name: x\n bad: [1, 2\n")
-
-
-def test_yaml_key_given_twice_is_refused():
-    with pytest.raises(ConfigError, match="'steps' is given twice"):
-        parse_yaml("steps: 1\nsteps: 2\n")
-
-
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -69,6 +50,9 @@ def test_yaml_key_given_twice_is_refused():
         ({"task": {"name": "classification"}}, "task.dataset is missing"),
         ({"task": {**MINIMAL["task"], "batchsize": 3}}, "did you mean 'batch_size'"),
         ({"name": "../elsewhere"}, "name"),
+        ({"name": 12}, r"name: must be a text; write it in quotes if it is one \(got 12\)"),
+        ({"early_stop": "maybe"}, "early_stop: input should be a valid boolean"),
+        ({"zzz": 1}, r"unknown key 'zzz'\. Allowed: audit, checkpoint_every"),
         ({"target": {"metric": "val_loss"}}, "exactly one of at_least and at_most"),
         ({"target": {"at_least": float("nan")}}, "finite"),
         ({"task": {**MINIMAL["task"], "split": {"val": 0.6, "test": 0.6}}}, "below 1"),
@@ -112,10 +96,45 @@ def test_override_reaches_every_depth():
     assert "steps" not in MINIMAL, "the source must stay as it was"
 
 
-@pytest.mark.parametrize("override", ["steps", "=3", "optimizers.7.learning_rate=1"])
-def test_override_mistakes_are_named(override):
-    with pytest.raises(ConfigError, match="--set"):
-        apply_override({"optimizers": [{"name": "sgd"}]}, override)
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("steps", "--set takes key=value, got 'steps'"),
+        ("=3", "--set takes key=value"),
+        (
+            "optimizers.7.learning_rate=1",
+            r"'7' must be the position of an entry: 0 \(sgd\)",
+        ),
+        ("optimizers.gd.learning_rate=1", r"'gd' must be the position of an entry: 0 \(sgd\), 1"),
+        ("probes.0=x", "there is no entry '0', for the list is empty"),
+        (
+            "steps=010",
+            "the value in --set steps=010 .* write 10 for the number",
+        ),
+        ("optimizers.0.nesterov=yes", "yes is true to some .* write true, or 'yes' in quotes"),
+        ("optimizers.0.only=*kernel", "begins with \\* is written in quotes"),
+        ("model={<<: 3}", "<< merges a mapping"),
+    ],
+)
+def test_override_mistakes_are_named(override, message):
+    with pytest.raises(ConfigError, match=message):
+        apply_override({"optimizers": [{"name": "sgd"}, "gd"], "probes": []}, override)
+
+
+def test_override_of_an_alias_changes_one_place_alone():
+    text = "a: &entry {name: sgd, learning_rate: 1}\nb: *entry\nc: {<<: *entry}"
+    raw = parse_yaml(text)
+    apply_override(raw, "b.learning_rate=2")
+    assert [raw[key]["learning_rate"] for key in "abc"] == [1, 2, 1]
+
+
+def test_override_of_an_entry_that_python_shares_changes_one_place_alone():
+    shared = {}
+    entry = {"name": "sgd", "learning_rate": 0.1, "static": shared}
+    source = MINIMAL | {"optimizers": [entry, entry | {"label": "again"}]}
+    config = read_config(source, ["optimizers.0.static.nesterov=true"])
+    assert [spec.static for spec in config.optimizers] == [{"nesterov": True}, {}]
+    assert shared == {}
 
 
 def test_override_of_an_unknown_key_is_refused():
