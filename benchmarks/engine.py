@@ -19,7 +19,7 @@ import numpy as np
 import initopt_jax
 from benchmarks.pace import Timed
 from benchmarks.workloads import HELD_OUT, Workload
-from initopt_jax.engine.cost import flops_per_step, tile_bytes
+from initopt_jax.engine.cost import step_operations, tile_bytes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.events import Progress
 from initopt_jax.engine.execute import run_tiles
@@ -57,14 +57,14 @@ def _known(workload: Workload) -> tuple[float, int]:
     """Operations of a step, and the tile width by rule."""
     known = prepare(study_config(workload, 1, 1))
     program = known.programs[0]
-    counted = flops_per_step(
+    counted = step_operations(
         program, known.model, known.task, known.dataset, known.params, known.model_state
     )
-    return counted, program.width
+    return float(counted.count), program.width
 
 
 def step_flops(workload: Workload) -> float:
-    """Floating-point operations of one network's step, by XLA's own count."""
+    """Floating-point operations of one network's step, as a study counts them."""
     return _known(workload)[0]
 
 

@@ -137,7 +137,7 @@ def run_workload(
         "data": workload.data().name,
         "dtype": workload.dtype,
         "tile_width": rule_width(workload),
-        "flops_per_step_is": "XLA's count of one network's unoptimized step, update included",
+        "flops_per_step_is": "counted in the trace of one network's step, update included",
         "engine": details,
     }
 

@@ -155,6 +155,7 @@ def new_manifest(
                 "compile_seconds": 0.0,
                 "run_seconds": 0.0,
                 "flops_per_step": None,
+                "open_loops": 0,
             }
             for program in experiment.programs
         ],

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from initopt_jax.engine import records
-from initopt_jax.engine.cost import flops_per_step
+from initopt_jax.engine.cost import step_operations
 from initopt_jax.engine.events import Compiled, Event, Finished, Probed, Progress, Saved
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.measure import Measurement
+from initopt_jax.engine.operations import Operations
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.programs import Work
 from initopt_jax.errors import Interrupted
@@ -113,13 +114,13 @@ class Recorder:
 
     def __init__(self, experiment: Experiment):
         self._experiment = experiment
-        self._flops: dict[int, float] = {}
+        self._operations: dict[int, Operations] = {}
 
-    def flops(self, program: int) -> float:
+    def operations(self, program: int) -> Operations:
         """Floating-point operations of one step of a program's lane."""
-        if program not in self._flops:
+        if program not in self._operations:
             known = self._experiment
-            self._flops[program] = flops_per_step(
+            self._operations[program] = step_operations(
                 known.programs[program],
                 known.model,
                 known.task,
@@ -127,7 +128,7 @@ class Recorder:
                 known.params,
                 known.model_state,
             )
-        return self._flops[program]
+        return self._operations[program]
 
     def complete(self, tile: Tile, raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All variables of a tile's lanes."""
@@ -136,7 +137,7 @@ class Recorder:
             raw,
             steps_between=program.eval_every,
             batch=program.batch_size or len(self._experiment.dataset.train.inputs),
-            flops_per_step=self.flops(tile.program),
+            flops_per_step=float(self.operations(tile.program).count),
             target=self._experiment.target,
         )
 
@@ -219,7 +220,8 @@ def _write_down(
         tally.diverged += int(record["diverged"].sum())
         entry = manifest["programs"][event.tile.program]
         entry["run_seconds"] = round(entry["run_seconds"] + event.seconds, 3)
-        entry["flops_per_step"] = recorder.flops(event.tile.program)
+        counted = recorder.operations(event.tile.program)
+        entry["flops_per_step"], entry["open_loops"] = float(counted.count), counted.open_loops
     elif isinstance(event, Saved):
         store.save_checkpoint(event.tile, event.checkpoint)
     elif isinstance(event, Compiled):

@@ -1,4 +1,4 @@
-"""What a training step costs in floating-point operations, by XLA's own count."""
+"""What training and evaluation cost: floating-point operations, and bytes of a tile's state."""
 
 import math
 from dataclasses import replace
@@ -7,20 +7,27 @@ from typing import Any
 import jax
 import numpy as np
 
+from initopt_jax.engine.operations import Operations, operations
 from initopt_jax.engine.plan import Program
-from initopt_jax.engine.segment import LaneInputs, LaneState, make_lane_step, make_start
+from initopt_jax.engine.segment import (
+    EVALUATION_CHUNK,
+    LaneInputs,
+    LaneState,
+    make_lane_step,
+    make_start,
+)
 from initopt_jax.precision import wide_dtype
-from initopt_jax.types import Dataset, Model, PyTree, Task
+from initopt_jax.types import Array, Dataset, Model, PyTree, Task
 
 
-def flops_per_step(
+def step_operations(
     program: Program, model: Model, task: Task, dataset: Dataset, params: PyTree, state: PyTree
-) -> float:
+) -> Operations:
     """Floating-point operations of one lane's step: forward, backward and update.
 
-    Counted by XLA on the unoptimized step of a single network, so the number depends on the model,
-    the batch size and the transform, not on the machine; augmentation is left out, since it is no
-    part of any of them. NaN where XLA gives no count.
+    Counted in the trace of a single network's step (see `operations`), so the number depends on the
+    model, the batch size and the transform, not on the machine or on how it runs there;
+    augmentation is left out, since it is no part of any of them.
     """
     batch = program.batch_size or len(dataset.train.inputs)
     examples, targets = (
@@ -32,10 +39,27 @@ def flops_per_step(
         tile_shapes(program, params, state, width=1),
     )
     step = make_lane_step(model, replace(task, augment=None), program.make_transform)
-    # For CPU whatever trains: XLA counts a program that is not compiled there, and not on a GPU.
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        counted = jax.jit(step).lower(one, one_input, examples, targets).cost_analysis()
-    return float((counted or {}).get("flops", np.nan))
+    return operations(step, one, one_input, examples, targets)
+
+
+def evaluation_operations(
+    model: Model, task: Task, dataset: Dataset, params: PyTree, state: PyTree
+) -> float:
+    """Floating-point operations that it takes to measure one network on one example.
+
+    Counted on a chunk of examples, as an evaluation has them, and divided by their number.
+    """
+    count = min(len(dataset.val.inputs), EVALUATION_CHUNK)
+    examples, targets = (
+        jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype) for array in dataset.val
+    )
+    weights = jax.ShapeDtypeStruct((count,), wide_dtype())
+
+    def measure(params: PyTree, state: PyTree, *chunk: Array) -> Any:
+        outputs, _ = model.apply(params, state, chunk[0], train=False)
+        return task.measure(outputs, chunk[1], chunk[2])
+
+    return operations(measure, params, state, examples, targets, weights).count / count
 
 
 def tile_bytes(program: Program, params: PyTree, state: PyTree) -> int:

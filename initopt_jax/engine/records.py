@@ -68,7 +68,7 @@ def complete(
             see `divergence`), `last_eval` [w], the evaluation at which the lane ended.
         steps_between: optimizer steps between evaluations.
         batch: examples of one step.
-        flops_per_step: floating-point operations of one lane's step.
+        flops_per_step: floating-point operations of one lane's step, see `operations`.
         target: what counts as reached; `*_to_target` is NaN for a lane that never reached it;
             what comes after a lane has diverged, or with a loss that is not finite, never counts.
     """
