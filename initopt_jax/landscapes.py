@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from initopt_jax.data import first_examples
 from initopt_jax.engine.keep import kept_name
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.errors import ConfigError
@@ -151,14 +152,12 @@ def chosen_cells(entry: LandscapeConfig, best: pd.DataFrame, lanes: pd.DataFrame
 
 
 class _Measure:
-    """The loss of training, on the first training examples, jitted once per form of use."""
+    """The loss of training, on some training examples, jitted once per form of use."""
 
     def __init__(self, experiment: Experiment, most: int):
-        network, train = experiment.network, experiment.dataset.train
-        self.examples = min(most, len(train.inputs))
-        self.batch = tuple(
-            jnp.asarray(np.asarray(part[: self.examples])) for part in (train.inputs, train.targets)
-        )
+        network, train = experiment.network, first_examples(experiment.dataset, most)
+        self.examples = len(train.inputs)
+        self.batch = tuple(map(jnp.asarray, train))
         few = jax.ShapeDtypeStruct((2, *train.inputs.shape[1:]), wide_dtype())
         cost = model_cost(experiment.model, experiment.params, experiment.model_state, few)
         size = np.dtype(wide_dtype()).itemsize * self.examples * max(cost.activations, 1)

@@ -143,6 +143,7 @@ def new_manifest(
         "metrics": dict(experiment.task.metrics),
         "primary": experiment.task.primary,
         "chance": experiment.task.chance(experiment.dataset.test.targets),
+        "notes": list(experiment.dataset.notes),
         "seconds": 0.0,
         "programs": [
             {
@@ -213,6 +214,7 @@ def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ("lanes", f"{manifest['lanes']:,} networks in {tiles}"),
         ("parameters of a network", f"{manifest['parameters']:,}"),
         ("data", f"{data['name']}, fingerprint {data['fingerprint']}"),
+        *(("about the data", note) for note in manifest.get("notes", ())),
     )
     if function:
         box = "x from {:g} to {:g}, y from {:g} to {:g}".format(*function["domain"])

@@ -249,6 +249,10 @@ class Dataset:
         train, val, test: the splits.
         outputs: number of classes, or of regression targets; of numbers that a model gives.
         fingerprint: SHA-256 of the arrays of all splits, 16 hex digits.
+        notes: what a reader of its numbers should know, a line each: columns left out, scales
+            guessed, classes missing from a split.
+        shuffled: whether the training examples stand in a random order, so that the first ones are
+            a fair sample.
     """
 
     name: str
@@ -258,6 +262,8 @@ class Dataset:
     test: Split
     outputs: int
     fingerprint: str
+    notes: tuple[str, ...] = ()
+    shuffled: bool = False
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ def files(tmp_path_factory, page):
     flowers = pd.DataFrame({"id": [f"n{i}" for i in range(20)], "width": draws.normal(size=20)})
     flowers["species"] = ["rose", "tulip"] * 10
     flowers.to_csv(folder / "flowers.csv", sep=";", index=False)
+    cars = "2020-01-02;gas;small;1,5;yes\n2020-01-03;oil;large;?;no\n" * 9
+    (folder / "cars.csv").write_text("date;fuel;size;km;sold\n" + cars)
     houses = pd.DataFrame(draws.normal(size=(20, 3)), columns=["size", "price", "rent"])
     houses.to_csv(folder / "houses.csv", index=False)
     houses[:4].to_csv(folder / "houses_test.csv", index=False)

@@ -49,8 +49,9 @@ class Examples:
 
 
 def of_dataset(dataset: Dataset, task: Task) -> Examples:
-    """The first training examples of a data set; where there are few, they are repeated."""
-    return _examples(dataset.name, dataset.name, task, dataset.outputs, dataset.train)
+    """A sample of the training examples of a data set; where there are few, they are repeated."""
+    train = data.first_examples(dataset, 2 * COUNT)
+    return _examples(dataset.name, dataset.name, task, dataset.outputs, train)
 
 
 def made_up(shape: Shape, *, outputs: int | None = None, task: str | None = None) -> Examples:

@@ -20,7 +20,7 @@ from initopt_jax.data import (
     tfds,
 )
 from initopt_jax.data.arrays import describe, fingerprint, from_arrays, from_splits
-from initopt_jax.data.finish import adapt, as_dataset
+from initopt_jax.data.finish import adapt, as_dataset, first_examples
 from initopt_jax.data.places import root_of
 from initopt_jax.data.source import COMMON, DatasetSource, Kind, Request, TaskKind
 from initopt_jax.data.split import SplitSpec
@@ -41,6 +41,7 @@ __all__ = [
     "describe",
     "find_source",
     "fingerprint",
+    "first_examples",
     "from_arrays",
     "from_splits",
     "likely_prefix",

@@ -1,17 +1,24 @@
 """From arrays to a `Dataset`: checks, split, normalization, fingerprint."""
 
+import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from initopt_jax.data.notes import (
+    About,
+    class_notes,
+    column_notes,
+    copy_notes,
+    counting_notes,
+)
+from initopt_jax.data.scaling import ROWS, normalized
 from initopt_jax.data.source import Kind
 from initopt_jax.data.split import SplitSpec, require_integer, split_indices
 from initopt_jax.errors import ConfigError
 from initopt_jax.types import Dataset, Split
-
-_ROWS = 4096  # rows summed at a time: bounds the float64 copies of large picture sets
 
 
 def from_arrays(
@@ -25,6 +32,7 @@ def from_arrays(
     limit: int | None = None,
     outputs: int | None = None,
     table: bool = False,
+    about: About = About(),  # noqa: B008  (frozen)
 ) -> Dataset:
     """A data set of one's own arrays: checked, split by a seeded permutation, normalized, hashed.
 
@@ -38,6 +46,7 @@ def from_arrays(
         limit: keep at most so many training examples, the first after the permutation.
         outputs: number of classes K where not every class occurs; by default the labels tell.
         table: see `normalized`.
+        about: names of columns and classes, and what else is to be told.
 
     Returns:
         The data set; inputs float32, labels int32 [N], regression targets float32 [N, K].
@@ -50,7 +59,8 @@ def from_arrays(
     >>> mine.train.inputs.shape, mine.val.targets.shape, mine.outputs
     ((6, 2), (2,), 2)
     """
-    whole = Split(*_checked(name, Split(np.asarray(inputs), np.asarray(targets)), kind))
+    given = Split(np.asarray(inputs), np.asarray(targets))
+    whole = _checked(name, given, kind, about.columns)
     if kind == "classification":
         outputs = _class_count(name, whole.targets, outputs)
     train, val, test = split_indices(len(whole.inputs), split)
@@ -58,7 +68,10 @@ def from_arrays(
         Split(whole.inputs[rows], whole.targets[rows])
         for rows in (limited(train, limit), val, test)
     )
-    return from_splits(name, *parts, kind=kind, outputs=outputs, normalize=normalize, table=table)
+    notes = (*about.notes, *counting_notes(whole.inputs, about.columns))
+    about = dataclasses.replace(about, notes=notes, shuffled=True)
+    options = {"outputs": outputs, "normalize": normalize, "table": table, "about": about}
+    return from_splits(name, *parts, kind=kind, **options)
 
 
 def from_splits(
@@ -71,6 +84,7 @@ def from_splits(
     outputs: int | None = None,
     normalize: bool = True,
     table: bool = False,
+    about: About = About(),  # noqa: B008  (frozen)
 ) -> Dataset:
     """A data set whose splits are given: checked, normalized by training statistics, hashed.
 
@@ -84,17 +98,22 @@ def from_splits(
             the target dimensions itself.
         normalize: see `normalized`.
         table: see `normalized`.
+        about: names of columns and classes, what else is to be told, and whether the training
+            examples stand in a random order.
 
     Returns:
         The data set.
 
     Raises:
-        ConfigError: a split is empty or its arrays do not fit each other, the others or the kind.
+        ConfigError: a split is empty, its arrays do not fit each other, the others or the kind, or
+            numbers are not finite.
     """
     if not isinstance(normalize, bool):
         raise ConfigError(f"normalize must be true or false, got {normalize!r}")
     named = {"train": train, "val": val, "test": test}
-    parts = {key: _checked(f"{name} ({key})", part, kind) for key, part in named.items()}
+    parts = {
+        key: _checked(f"{name} ({key})", part, kind, about.columns) for key, part in named.items()
+    }
     for key, part in parts.items():
         for field in Split._fields:
             shape = getattr(part, field).shape[1:]
@@ -110,49 +129,24 @@ def from_splits(
     else:
         width = parts["train"].targets.shape[1]
     splits = tuple(parts.values())
-    train, val, test = normalized(*splits, kind=kind, table=table) if normalize else splits
-    return Dataset(name, kind, train, val, test, width, fingerprint((train, val, test)))
-
-
-def normalized(
-    train: Split, val: Split, test: Split, *, kind: Kind, table: bool = False
-) -> tuple[Split, Split, Split]:
-    """Centre and scale all splits by statistics of the training split alone.
-
-    Classification (pictures): `(x - mean) / s` with the mean per feature and one scale
-    `s = sqrt(mean((x - mean)^2))` over all features, so that relative contrast is kept.
-    Regression: each input feature and each target dimension is standardized by its own mean and
-    standard deviation; so are the inputs of tables, whose columns have units of their own, for
-    classification too. Where a scale is 0 (constant in training) it is replaced by 1.
-
-    Args:
-        train: float32 inputs [N, ...]; regression targets float32 [N, K].
-        val: likewise.
-        test: likewise.
-        kind: which of the two forms.
-        table: whether each input feature has its own scale for classification too.
-
-    Returns:
-        The three splits, float32 inputs.
-
-    >>> part = Split(np.array([[0, 1], [8, 1]], np.float32), np.array([[3.0], [5.0]], np.float32))
-    >>> train, _, _ = normalized(part, part, part, kind="regression")
-    >>> train.inputs.tolist(), train.targets.tolist()
-    ([[-1.0, 0.0], [1.0, 0.0]], [[-1.0], [1.0]])
-    """
-    mean, variance = _moments(train.inputs)
-    if kind == "classification" and not table:
-        variance = np.asarray(variance.mean())
-    parts = [
-        Split(_standardize(part.inputs, mean, variance), part.targets)
-        for part in (train, val, test)
-    ]
-    if kind == "regression":
-        mean, variance = _moments(train.targets)
-        parts = [
-            part._replace(targets=_standardize(part.targets, mean, variance)) for part in parts
-        ]
-    return parts[0], parts[1], parts[2]
+    if normalize:
+        try:
+            splits = normalized(*splits, kind=kind, table=table)
+        except ConfigError as error:
+            raise ConfigError(f"data set {name}: {error}") from None
+    made = {
+        key: _as_float32(f"{name} ({key})", part, kind)
+        for key, part in zip(parts, splits, strict=True)
+    }
+    return Dataset(
+        name,
+        kind,
+        *made.values(),
+        outputs=width,
+        fingerprint=fingerprint(made.values()),
+        notes=_notes(parts, made, kind, width, about, by_feature=table or kind == "regression"),
+        shuffled=about.shuffled,
+    )
 
 
 def fingerprint(splits: Iterable[Split]) -> str:
@@ -191,8 +185,8 @@ def limited(rows: np.ndarray, limit: int | None) -> np.ndarray:
     return rows[: int(limit)]
 
 
-def _checked(name: str, part: Split, kind: Kind) -> Split:
-    """The split as float32 inputs and int32 labels or float32 [N, K] targets."""
+def _checked(name: str, part: Split, kind: Kind, columns: Sequence[str] = ()) -> Split:
+    """The split as numbers [N, ...] of their own dtype, and int32 labels or numbers [N, K]."""
     inputs, targets = part
     if inputs.ndim < 2 or 0 in inputs.shape[1:]:
         raise ConfigError(
@@ -205,26 +199,69 @@ def _checked(name: str, part: Split, kind: Kind) -> Split:
         )
     if len(inputs) == 0:
         raise ConfigError(f"data set {name} holds no examples; at least 1 is needed")
-    inputs = _finite_float32(f"data set {name}: inputs", inputs)
+    _refuse_infinite(f"data set {name}: inputs", inputs, columns)
     if kind == "classification":
         return Split(inputs, _labels(name, targets))
     if targets.ndim > 2 or 0 in targets.shape:
         raise ConfigError(
             f"data set {name}: targets must have shape [N] or [N, K], got {targets.shape}"
         )
-    targets = _finite_float32(f"data set {name}: targets", targets)
+    _refuse_infinite(f"data set {name}: targets", targets)
     return Split(inputs, targets.reshape(len(targets), -1))
 
 
-def _finite_float32(what: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "biuf":
+def _refuse_infinite(what: str, array: np.ndarray, columns: Sequence[str] = ()) -> None:
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise ConfigError(f"{what} must be real numbers, got dtype {array.dtype}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is reported below
-        converted = np.asarray(array, np.float32)
-    starts = range(0, len(converted), _ROWS)
-    if not all(np.isfinite(converted[start : start + _ROWS]).all() for start in starts):
-        raise ConfigError(f"{what} must be finite in float32, got NaN, infinite or larger values")
-    return converted
+    if array.dtype.kind != "f":
+        return
+    bad, first = 0, None
+    for start in range(0, len(array), ROWS):
+        wrong = np.argwhere(~np.isfinite(array[start : start + ROWS]))
+        if len(wrong):
+            bad += len(np.unique(wrong[:, 0]))
+            first = (wrong[0] + [start] + [0] * (array.ndim - 1)) if first is None else first
+    if first is not None:
+        value, place = array[tuple(first)], ", ".join(map(str, first.tolist()))
+        column = f", column {columns[first[1]]!r}" if columns else ""
+        raise ConfigError(
+            f"{what} must be finite, and {bad:,} of {len(array):,} examples are not; the first is "
+            f"{value} at [{place}]{column}"
+        )
+
+
+def _as_float32(name: str, part: Split, kind: Kind) -> Split:
+    """Inputs and targets of regression as float32; refuses what float32 cannot hold."""
+    made = []
+    for field, array in part._asdict().items():
+        if kind == "classification" and field == "targets":
+            made.append(array)
+            continue
+        with np.errstate(over="ignore"):  # what float32 cannot hold is reported below
+            cast = np.asarray(array, np.float32)
+        starts = range(0, len(cast), ROWS)
+        if not all(np.isfinite(cast[start : start + ROWS]).all() for start in starts):
+            raise ConfigError(
+                f"data set {name}: {field} must be finite in float32, got larger values (or values "
+                "far outside those of training)"
+            )
+        made.append(cast)
+    return Split(*made)
+
+
+def _notes(
+    given: Mapping[str, Split],
+    made: Mapping[str, Split],
+    kind: Kind,
+    outputs: int,
+    about: About,
+    *,
+    by_feature: bool,
+) -> tuple[str, ...]:
+    found = [*about.notes, *column_notes(given, made, about, by_feature=by_feature)]
+    if kind == "classification":
+        found += class_notes(made, outputs, about)
+    return (*found, *copy_notes(made))
 
 
 def _labels(name: str, targets: np.ndarray) -> np.ndarray:
@@ -260,18 +297,3 @@ def _class_count(name: str, labels: np.ndarray, outputs: int | None) -> int:
             f"classes from {found[0]} to {found[-1]}; renumber them, or give outputs=K"
         )
     return len(found)
-
-
-def _moments(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance per feature in float64, in two passes over blocks of rows."""
-    blocks = [array[start : start + _ROWS] for start in range(0, len(array), _ROWS)]
-    mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / len(array)
-    variance = sum(np.square(block - mean).sum(axis=0) for block in blocks) / len(array)
-    return np.asarray(mean), np.asarray(variance)
-
-
-def _standardize(array: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    scale = np.sqrt(np.where(variance == 0, 1.0, variance)).astype(np.float32)
-    result = array - mean.astype(np.float32)
-    result /= scale
-    return result

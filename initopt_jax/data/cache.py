@@ -28,7 +28,7 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.types import Split
 
 LIMIT_GIB = 4.0
-_FORMAT = 1  # raised when the same key would mean other arrays
+_FORMAT = 2  # raised when the same key would mean other arrays
 _ENTRY = "entry.json"
 _READ = 1 << 20  # bytes hashed at a time
 _PARTIAL = ".partial-"

@@ -5,6 +5,7 @@ from scipy.special import ndtr
 
 from initopt_jax.data.arrays import from_splits
 from initopt_jax.data.finish import cut, finish
+from initopt_jax.data.notes import About
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.data.split import require_integer
 from initopt_jax.data.streams import streams
@@ -47,7 +48,8 @@ def load_chebyshev(request: Request, *, points: int = 20, degree: int = 5) -> Da
         (grid[:-1] + 2 * grid[1:]) / 3,
     )
     parts = [Split(x[:, None], np.cos(degree * np.arccos(x))) for x in places]
-    return from_splits(request.name, *parts, kind=request.kind, normalize=request.normalize)
+    options = {"normalize": request.normalize, "about": About(shuffled=True)}
+    return from_splits(request.name, *parts, kind=request.kind, **options)
 
 
 def load_friedman(

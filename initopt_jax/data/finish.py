@@ -1,22 +1,31 @@
 """The last steps, the same for every source: cut, normalize, spoil labels, turn into a target."""
 
 import dataclasses
+import logging
 import math
 from typing import Any
 
 import numpy as np
 
 from initopt_jax.data.arrays import fingerprint, from_arrays, from_splits, limited
+from initopt_jax.data.notes import About, counting_notes
 from initopt_jax.data.source import Kind, Request, TaskKind
-from initopt_jax.data.split import SplitSpec, require_number, split_indices
+from initopt_jax.data.split import SplitSpec, drawn, require_integer, require_number, split_indices
 from initopt_jax.errors import ConfigError
 from initopt_jax.types import Dataset, Split
 
+_logger = logging.getLogger(__name__)
 _NOISE_STREAM = 1000  # of the split's seed; no source has so many streams
 
 
 def finish(
-    request: Request, inputs: Any, targets: Any, *, outputs: int | None = None, table: bool = False
+    request: Request,
+    inputs: Any,
+    targets: Any,
+    *,
+    outputs: int | None = None,
+    table: bool = False,
+    about: About = About(),  # noqa: B008  (frozen)
 ) -> Dataset:
     """All examples of a source as the data set that was asked for.
 
@@ -26,6 +35,7 @@ def finish(
         targets: [N] or [N, K].
         outputs: number of classes where not every class occurs.
         table: whether each input feature is normalized by its own scale.
+        about: names, and what else is to be told.
 
     Returns:
         The data set.
@@ -40,6 +50,7 @@ def finish(
         limit=request.limit,
         outputs=outputs,
         table=table,
+        about=about,
     )
 
 
@@ -51,10 +62,12 @@ def finish_parts(
     *,
     outputs: int | None = None,
     table: bool = False,
+    about: About = About(),  # noqa: B008  (frozen)
 ) -> Dataset:
     """As `finish`, where some splits are published: what is None is cut from the training part."""
     rows = cut(request, len(train.inputs), with_val=val is None, with_test=test is None)
     parts = [Split(train.inputs[chosen], train.targets[chosen]) for chosen in rows]
+    notes = (*about.notes, *counting_notes(np.asarray(train.inputs), about.columns))
     return from_splits(
         request.name,
         parts[0],
@@ -64,6 +77,7 @@ def finish_parts(
         outputs=outputs,
         normalize=request.normalize,
         table=table,
+        about=dataclasses.replace(about, notes=notes, shuffled=True),
     )
 
 
@@ -106,11 +120,14 @@ def as_dataset(
             raise ConfigError(f"data set {name} is for {value.kind}, and the task is {kind}")
         given: Kind = "classification" if value.kind == "classification" else "regression"
         outputs = value.outputs if given == "classification" else None
-        count = len(limited(np.arange(len(value.train.inputs)), limit))
-        train = Split(*(np.asarray(array)[:count] for array in value.train))  # a map stays one
-        parts = (train, value.val, value.test)
-        checked = from_splits(name, *parts, kind=given, outputs=outputs, normalize=False)
-        made = dataclasses.replace(checked, name=value.name)
+        if limit is not None:
+            require_integer("limit", limit, least=1)
+        train = first_examples(value, limit)
+        about = About(notes=value.notes, shuffled=value.shuffled)
+        options = {"outputs": outputs, "normalize": False, "about": about}
+        checked = from_splits(name, train, value.val, value.test, kind=given, **options)
+        notes = tuple(dict.fromkeys(checked.notes))  # those of a set that was checked before
+        made = dataclasses.replace(checked, name=value.name, notes=notes)
     elif isinstance(value, tuple) and len(value) == 2:
         of_labels = np.asarray(value[1]).ndim == 1 and np.asarray(value[1]).dtype.kind in "iu"
         natural: Kind = "classification" if of_labels else "regression"
@@ -124,8 +141,31 @@ def as_dataset(
     return adapt(made, kind=kind, label_noise=label_noise, seed=split.seed)
 
 
+def first_examples(dataset: Dataset, count: int | None) -> Split:
+    """At most so many training examples, a fair sample of them; all where `count` is None.
+
+    The first ones of a set whose examples stand in a random order; of others, which may be sorted,
+    those that a fixed seed draws, in the order in which they stand.
+
+    >>> from initopt_jax.data.arrays import from_splits
+    >>> part = Split(np.arange(100.0).reshape(50, 2), np.arange(50) // 25)
+    >>> sorted_by_class = from_splits("mine", part, part, part, kind="classification")
+    >>> first_examples(sorted_by_class, 8).targets.tolist()
+    [0, 0, 0, 0, 0, 1, 1, 1]
+    """
+    train = dataset.train
+    if count is None or count >= len(train.inputs):
+        return Split(*(np.asarray(array) for array in train))  # a map stays one
+    chosen: Any = slice(count)
+    if not dataset.shuffled:
+        chosen = np.sort(drawn(len(train.inputs), count))
+    return Split(*(np.asarray(array)[chosen] for array in train))
+
+
 def adapt(dataset: Dataset, *, kind: TaskKind, label_noise: float, seed: int) -> Dataset:
     """A data set as the task needs it, with the wrong labels that were asked for.
+
+    Its notes are told through the log, which prints them unless the user's program says otherwise.
 
     Raises:
         ConfigError: the label noise is out of range, or there are no labels.
@@ -133,6 +173,8 @@ def adapt(dataset: Dataset, *, kind: TaskKind, label_noise: float, seed: int) ->
     require_number("label_noise", label_noise, least=0, most=1)
     if label_noise and kind != "classification":
         raise ConfigError(f"label_noise is only for classification, and the task is {kind}")
+    for note in dataset.notes:
+        _logger.warning("data set %s: %s", dataset.name, note)
     if kind == "reconstruction":
         return as_reconstruction(dataset)
     return with_label_noise(dataset, label_noise, seed) if label_noise else dataset
@@ -181,4 +223,12 @@ def as_reconstruction(dataset: Dataset) -> Dataset:
     )
     width = math.prod(dataset.train.inputs.shape[1:])
     mark = fingerprint((train, val, test))
-    return Dataset(dataset.name, "reconstruction", train, val, test, width, mark)
+    return dataclasses.replace(
+        dataset,
+        kind="reconstruction",
+        train=train,
+        val=val,
+        test=test,
+        outputs=width,
+        fingerprint=mark,
+    )

@@ -1,14 +1,25 @@
 """Tables of one's own: CSV and Parquet files, a column per feature."""
 
+import dataclasses
 import importlib.util
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from initopt_jax.data.finish import finish, finish_parts
+from initopt_jax.data.columns import (
+    Treatment,
+    as_text,
+    encode,
+    label_classes,
+    names_of,
+    treatment,
+    without_index,
+)
+from initopt_jax.data.csv_text import TextForm, TextTable, as_written, read_text
+from initopt_jax.data.finish import cut, finish, finish_parts
+from initopt_jax.data.notes import About, listed
 from initopt_jax.data.places import locate
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.errors import ConfigError, unknown_name
@@ -17,57 +28,77 @@ from initopt_jax.types import Dataset, Split
 if TYPE_CHECKING:
     import pandas as pd
 
+_Read = Callable[[Path], TextTable]
+_Names = str | Sequence[str]
+
 
 def load_csv(
     request: Request,
     *,
-    target: str | Sequence[str],
-    drop: Sequence[str] = (),
-    delimiter: str = ",",
+    target: _Names | int,
+    drop: _Names = (),
+    keep: _Names = (),
+    categories: _Names | Mapping[str, Any] = (),
+    missing: str | Mapping[str, Any] | None = None,
     test: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
 ) -> Dataset:
-    r"""`csv:PATH`: a text file with a heading line; every column but the targets is a feature.
+    """`csv:PATH`: a text file with a heading line; every column but the targets is a feature.
 
     Features are numbers (true and false count as 1 and 0), each normalized by its own mean and
-    standard deviation. For classification the target's distinct values, sorted, are the classes:
-    text, whole numbers, or true and false. For regression the targets are numbers.
+    standard deviation. For classification the target's distinct values, text as it is written, are
+    the classes. For regression the targets are numbers. What the options leave open about the form
+    of the file is guessed from its beginning, and told.
 
     Args:
         request: name, kind, split and the common options.
         target: name of the target's column; for regression also a list of names.
         drop: names of columns that are no features.
-        delimiter: one character between the columns; a tabulator is `"\t"` in YAML.
+        keep: names of columns that are features although they number the rows.
+        categories: names of text columns: each value becomes a column of 0 and 1. Or a mapping from
+            names to `one_hot`, or to the list of values in their order, which count 0, 1, 2, ...
+        missing: what becomes of gaps: `drop` (the row is left out), `mean` or `median` (of the
+            training rows); or a mapping of `values`, which are gaps besides the usual, and `fill`,
+            one of these words. By default a gap is an error.
         test: path of a second file with the same columns, the test split.
+        delimiter: one character between the columns, or `whitespace`.
+        decimal: `.` or `,`.
+        thousands: a character that groups digits.
+        encoding: of the text; by default UTF-8, or what the file's first bytes say.
+        header: whether the first line names the columns; without, they are called 1, 2, 3, ...
 
     Returns:
         The data set; inputs [N, features].
 
     Raises:
-        ConfigError: the file cannot be read, a column is unknown, holds text or lacks values, or
-            the target is constant or does not fit the kind.
+        ConfigError: the file cannot be read, a column is unknown, is text, numbers the rows or has
+            gaps, and no option says what to do; or the target is constant or does not fit the kind.
     """
-    if not isinstance(delimiter, str) or len(delimiter) != 1:
-        raise ConfigError(f"delimiter must be one character, got {delimiter!r}")
+    form = TextForm(delimiter, decimal, thousands, encoding, header)
+    how = treatment(keep, categories, missing)
+    if header is False:
+        target = [str(name) for name in target] if isinstance(target, list) else str(target)
+    targets = names_of("target", target)
+    text = (*how.categories, *(targets if request.kind == "classification" else ()))
 
-    def read(path: Path) -> "pd.DataFrame":
-        import pandas as pd
+    def read(path: Path) -> TextTable:
+        return read_text(path, form, targets=targets, text=text, gaps=how.gaps)
 
-        # By default, rows with an entry too many would make the first column an index in silence.
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            try:
-                return pd.read_csv(path, sep=delimiter, index_col=False)
-            except pd.errors.ParserWarning:
-                raise ValueError("its rows have more entries than the heading line") from None
-
-    return _load(request, read, target, drop, test)
+    return _load(request, read, targets, names_of("drop", drop), how, test)
 
 
 def load_parquet(
     request: Request,
     *,
-    target: str | Sequence[str],
-    drop: Sequence[str] = (),
+    target: _Names,
+    drop: _Names = (),
+    keep: _Names = (),
+    categories: _Names | Mapping[str, Any] = (),
+    missing: str | Mapping[str, Any] | None = None,
     test: str | None = None,
 ) -> Dataset:
     """`parquet:PATH`: as `csv:PATH`, from a Parquet file; pyarrow reads it.
@@ -76,6 +107,9 @@ def load_parquet(
         request: name, kind, split and the common options.
         target: name of the target's column; for regression also a list of names.
         drop: names of columns that are no features.
+        keep: as for `load_csv`, and so the others.
+        categories: text columns, or a mapping to their values.
+        missing: what becomes of gaps.
         test: path of a second file with the same columns, the test split.
 
     Returns:
@@ -89,76 +123,130 @@ def load_parquet(
             f"data set {request.name} needs pyarrow: pip install 'initopt-jax[parquet]'"
         )
 
-    def read(path: Path) -> "pd.DataFrame":
+    def read(path: Path) -> TextTable:
         import pandas as pd
 
         table = pd.read_parquet(path, engine="pyarrow")
-        return table.set_axis([str(column) for column in table.columns], axis=1)
+        if any(name is not None for name in table.index.names):
+            table = table.reset_index()  # a column that pandas took for names of the rows
+        table = table.reset_index(drop=True)
+        names = [as_written(str(column)) for column in table.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(
+                f"{path}: the columns {listed(list(map(repr, twice)))} are there twice"
+            )
+        return TextTable(table.set_axis(names, axis=1), TextForm(decimal="."), ())
 
-    return _load(request, read, target, drop, test)
+    how = treatment(keep, categories, missing)
+    return _load(request, read, names_of("target", target), names_of("drop", drop), how, test)
 
 
-def _load(request: Request, read: Any, target: Any, drop: Any, test: str | None) -> Dataset:
-    targets = _names("target", target)
-    dropped = _names("drop", drop)
-    if not targets:
-        raise ConfigError("target must name a column, got an empty list")
-    if request.kind == "classification" and len(targets) > 1:
-        raise ConfigError(f"target must be one column for classification, got {target!r}")
-    if both := set(targets) & set(dropped):
-        raise ConfigError(f"{min(both)!r} is both target and dropped")
+@dataclasses.dataclass(frozen=True)
+class _Tables:
+    """The file, and that of the test split if there is one, with what the config says of them."""
+
+    request: Request
+    parts: list[TextTable]
+    targets: list[str]
+    how: Treatment
+
+    @property
+    def frames(self) -> list["pd.DataFrame"]:
+        return [part.frame for part in self.parts]
+
+
+def _load(
+    request: Request,
+    read: _Read,
+    targets: list[str],
+    dropped: list[str],
+    how: Treatment,
+    test: Any,
+) -> Dataset:
+    _refuse_roles(request, targets, dropped, how)
     whole = _read(request, request.path, read)
-    for option, names in (("target", targets), ("drop", dropped)):
+    for option, names in (
+        ("target", targets),
+        ("drop", dropped),
+        ("keep", how.kept),
+        ("categories", how.categories),
+    ):
         for column in names:
-            if column not in whole.columns:
-                reason = unknown_name(f"{option} column", column, whole.columns)
+            if column not in whole.frame.columns:
+                reason = unknown_name(f"{option} column", column, whole.frame.columns)
                 raise ConfigError(f"data set {request.name}: {reason}")
-    features = [column for column in whole.columns if column not in (*targets, *dropped)]
+    features = [column for column in whole.frame.columns if column not in (*targets, *dropped)]
+    features, notes = without_index(request.name, whole.frame, features, how)
     if not features:
         raise ConfigError(f"data set {request.name} has no column left as a feature")
-    tables = [whole]
+    parts = [whole]
     if test is not None:
         if not isinstance(test, str):
             raise ConfigError(f"test must be the path of a file, got {test!r}")
-        other = _read(request, test, read)
-        _refuse_other_columns(request.name, whole, other, [*features, *targets])
-        tables.append(other)
-    inputs = [_numbers(request.name, table, features, "feature") for table in tables]
+        parts.append(_read(request, test, read))
+        _refuse_other_columns(request.name, whole, parts[1], [*features, *targets])
+    tables = _Tables(request, parts, targets, how)
+    if how.fill == "drop":
+        tables, found = _without_gaps(tables, features)
+        notes += found
+    return _numbered(tables, features, notes)
+
+
+def _numbered(tables: _Tables, features: list[str], notes: list[str]) -> Dataset:
+    """The data set of tables whose columns are known."""
+    request, how, frames = tables.request, tables.how, tables.frames
+    inputs, names = encode(request, frames, features, how, [p.form for p in tables.parts])
+    inputs, found = _filled(tables, inputs, names)
+    classes: tuple[str, ...] = ()
     if request.kind == "classification":
-        answers, classes = _labels(request.name, tables, targets[0])
+        answers, classes, alike = label_classes(request.name, frames, tables.targets[0])
+        found += alike
     else:
-        answers, classes = [_numbers(request.name, t, targets, "target") for t in tables], None
-        _refuse_constant(request.name, answers[0], targets)
-    if test is None:
-        return finish(request, inputs[0], answers[0], outputs=classes, table=True)
+        answers = _targets(tables)
+        _refuse_constant(request.name, answers[0], tables.targets)
+    notes = [*(note for part in tables.parts for note in part.notes), *notes, *found]
+    about = About(columns=names, classes=classes, notes=tuple(dict.fromkeys(notes)))
+    options: Any = {"outputs": len(classes) or None, "table": True, "about": about}
+    if len(frames) == 1:
+        return finish(request, inputs[0], answers[0], **options)
     parts = [Split(*pair) for pair in zip(inputs, answers, strict=True)]
-    return finish_parts(request, parts[0], None, parts[1], outputs=classes, table=True)
+    return finish_parts(request, parts[0], None, parts[1], **options)
 
 
-def _names(option: str, value: Any) -> list[str]:
-    names = list(value) if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{option} must be a column's name or a list of names, got {value!r}")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"{option} holds a name twice: {value!r}")
-    return names
+def _refuse_roles(
+    request: Request, targets: Sequence[str], dropped: Sequence[str], how: Treatment
+) -> None:
+    if not targets:
+        raise ConfigError("target must name a column, got an empty list")
+    if request.kind == "classification" and len(targets) > 1:
+        raise ConfigError(f"target must be one column for classification, got {list(targets)!r}")
+    if both := set(targets) & set(dropped):
+        raise ConfigError(f"{min(both)!r} is both target and dropped")
+    for option, names in (("keep", how.kept), ("categories", how.categories)):
+        if both := set(names) & {*targets, *dropped}:
+            what = "target" if min(both) in targets else "dropped"
+            raise ConfigError(f"{min(both)!r} stands under {option} and is {what}")
 
 
-def _read(request: Request, path: str, read: Any) -> "pd.DataFrame":
+def _read(request: Request, path: str, read: _Read) -> TextTable:
     file = locate(request.name, path, request.folders)
     try:
         table = read(file)
+    except ConfigError as error:
+        raise ConfigError(f"data set {request.name}: {error}") from None
     except (OSError, ValueError) as error:  # pandas and pyarrow report damage as the latter
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"data set {request.name}: {file} cannot be read: {reason}") from None
-    if table.empty:
+    if table.frame.empty:
         raise ConfigError(f"data set {request.name}: {file} holds no rows")
     return table
 
 
 def _refuse_other_columns(
-    name: str, train: "pd.DataFrame", test: "pd.DataFrame", used: Sequence[str]
+    name: str, first: TextTable, second: TextTable, used: Sequence[str]
 ) -> None:
+    train, test = first.frame, second.frame
     missing = [column for column in used if column not in test.columns]
     extra = [column for column in test.columns if column not in train.columns]
     if missing or extra:
@@ -166,79 +254,86 @@ def _refuse_other_columns(
         raise ConfigError(f"data set {name}: the test file must have the same columns, it {what}")
 
 
-def _numbers(name: str, table: "pd.DataFrame", columns: Sequence[str], role: str) -> np.ndarray:
-    """Columns as float64 [N, K]."""
-    import pandas as pd
-
-    text = [column for column in columns if not pd.api.types.is_numeric_dtype(table[column])]
-    if text:
-        named = ", ".join(map(repr, text))
-        example = table[text[0]].dropna()
-        shown = f" (such as {str(example.iloc[0])!r})" if len(example) else ""
-        advice = (
-            "encode as numbers or list under drop"
-            if role == "feature"
-            else "a target of regression must be numbers"
-        )
-        raise ConfigError(
-            f"data set {name}: {role} columns that are not numbers: {named}{shown}; {advice}"
-        )
-    _refuse_missing(name, table, columns)
-    values = table[list(columns)].to_numpy(np.float64)
-    infinite = ~np.isfinite(values).all(axis=0)
-    if infinite.any():
-        raise ConfigError(
-            f"data set {name}: column {columns[int(infinite.argmax())]!r} holds infinite values"
-        )
-    return values
+# Gaps ---------------------------------------------------------------------------------------------
 
 
-def _refuse_missing(name: str, table: "pd.DataFrame", columns: Sequence[str]) -> None:
-    counts = {column: int(table[column].isna().sum()) for column in columns}
-    lacking = [f"{column!r} in {count} rows" for column, count in counts.items() if count]
-    if lacking:
-        raise ConfigError(
-            f"data set {name}: values are missing, of {len(table)} rows: {', '.join(lacking)}; "
-            "fill them in, remove the rows, or list the column under drop"
-        )
-
-
-def _labels(
-    name: str, tables: Sequence["pd.DataFrame"], target: str
-) -> tuple[list[np.ndarray], int]:
-    """Labels 0..K-1 of each table, in the order of the sorted distinct values of the first."""
-    import pandas as pd
-
-    for table in tables:
-        _refuse_missing(name, table, [target])
-        column = table[target]
-        if pd.api.types.is_float_dtype(column) and not (column == column.round()).all():
-            example = column[column != column.round()].iloc[0]
+def _without_gaps(tables: _Tables, features: Sequence[str]) -> tuple[_Tables, list[str]]:
+    """The tables without the rows that lack a value, and how many these are."""
+    how = tables.how
+    kept, notes = [], []
+    of_text = tables.targets if tables.request.kind == "classification" else ()
+    for number, part in enumerate(tables.parts):
+        frame = part.frame
+        lacking = np.zeros(len(frame), bool)
+        for column in [*features, *tables.targets]:
+            values = frame[column]
+            as_it_is = column in how.categories or column in of_text
+            marks = ("",) if as_it_is else how.gaps
+            lacking |= as_text(values).isin(marks).to_numpy()
+        if lacking.all():
             raise ConfigError(
-                f"data set {name}: target {target!r} holds fractions such as {example}; classes "
-                "are text or whole numbers (for numbers take task regression)"
+                f"data set {tables.request.name}: every row lacks a value; list the columns that "
+                "are empty under drop"
             )
-    try:
-        classes = sorted(tables[0][target].unique().tolist())
-    except TypeError:
+        if lacking.any():
+            where = " of the test file" if number else ""
+            notes.append(
+                f"{lacking.sum():,} of {len(frame):,} rows{where} lack a value and were left out"
+            )
+        frame = frame[~lacking].infer_objects()
+        kept.append(dataclasses.replace(part, frame=frame))
+    return dataclasses.replace(tables, parts=kept), notes
+
+
+def _filled(
+    tables: _Tables, inputs: list[np.ndarray], names: Sequence[str]
+) -> tuple[list[np.ndarray], list[str]]:
+    """Gaps filled by a statistic of the training rows, and words on it."""
+    request, how = tables.request, tables.how
+    counts = np.sum([np.isnan(part).sum(axis=0) for part in inputs], axis=0)
+    if not counts.any():
+        return inputs, []
+    many = sum(map(len, inputs))
+    lacking = [f"{names[n]!r} in {counts[n]:,} rows" for n in np.flatnonzero(counts).tolist()]
+    if how.fill is None:
+        row = int(np.flatnonzero(np.isnan(inputs[0]).any(axis=1))[:1].sum()) + 1
         raise ConfigError(
-            f"data set {name}: target {target!r} mixes text and numbers; make it one of them"
-        ) from None
-    if len(classes) < 2:
-        raise ConfigError(
-            f"data set {name}: target {target!r} must have at least 2 classes, all are "
-            f"{classes[0]!r}"
+            f"data set {request.name}: values are missing, of {many:,} rows: {listed(lacking)} "
+            f"(the first in row {row}); write missing: mean, median or drop (the rows), or list "
+            "the column under drop"
         )
-    number = {value: label for label, value in enumerate(classes)}
-    labels = []
-    for table in tables:
-        values = table[target].tolist()
-        if new := [value for value in values if value not in number]:
+    rows, _, _ = cut(request, len(inputs[0]), with_test=len(inputs) == 1)
+    train = inputs[0][rows]
+    empty = np.isnan(train).all(axis=0)
+    if empty.any():
+        raise ConfigError(
+            f"data set {request.name}: column {names[int(empty.argmax())]!r} has no value in the "
+            "training rows; list it under drop"
+        )
+    by = np.nanmean(train, axis=0) if how.fill == "mean" else np.nanmedian(train, axis=0)
+    note = f"gaps filled by the {how.fill} of the training rows: {listed(lacking)}"
+    return [np.where(np.isnan(part), by, part) for part in inputs], [note]
+
+
+# Targets ------------------------------------------------------------------------------------------
+
+
+def _targets(tables: _Tables) -> list[np.ndarray]:
+    """Targets of regression, float64 [N, K] each."""
+    how = dataclasses.replace(tables.how, categories={})
+    name, forms = tables.request.name, [part.form for part in tables.parts]
+    made, _ = encode(tables.request, tables.frames, tables.targets, how, forms, role="target")
+    for number, values in enumerate(made):
+        gaps = np.argwhere(np.isnan(values))
+        if len(gaps):
+            where = " of the test file" if number else ""
+            row, column = gaps[0]
             raise ConfigError(
-                f"data set {name}: the test file has the class {new[0]!r}, which the first has not"
+                f"data set {name}: target {tables.targets[column]!r}{where} is missing in "
+                f"{len(gaps)} of {len(values)} rows, the first is row {row + 1}; a target is not "
+                "filled: remove the rows, or write missing: drop"
             )
-        labels.append(np.array([number[value] for value in values], np.int32))
-    return labels, len(classes)
+    return made
 
 
 def _refuse_constant(name: str, values: np.ndarray, targets: Sequence[str]) -> None:
@@ -251,19 +346,22 @@ def _refuse_constant(name: str, values: np.ndarray, targets: Sequence[str]) -> N
 
 
 _DESCRIPTION = (
-    "a {} file, a column per feature, each standardized; `target` (a list for several), `drop`, {}"
+    "a {} file, a column per feature, each standardized; `target` (a list for several), `drop`, "
+    "`keep`, `categories`, `missing`, `test`{}"
 )
 CSV = DatasetSource(
     name="csv:PATH",
     load=load_csv,
     kinds=("regression", "classification"),
-    description=_DESCRIPTION.format("CSV", "`delimiter`, `test`"),
+    description=_DESCRIPTION.format(
+        "CSV", ", `delimiter`, `decimal`, `thousands`, `encoding`, `header`"
+    ),
     reference="your own",
 )
 PARQUET = DatasetSource(
     name="parquet:PATH",
     load=load_parquet,
     kinds=("regression", "classification"),
-    description=_DESCRIPTION.format("Parquet", "`test`"),
+    description=_DESCRIPTION.format("Parquet", ""),
     reference="your own; read by pyarrow",
 )

@@ -10,6 +10,7 @@ import numpy as np
 from initopt_jax.data import cache, prepared, tfds_tables
 from initopt_jax.data.arrays import from_splits
 from initopt_jax.data.finish import cut
+from initopt_jax.data.notes import About
 from initopt_jax.data.pictures import PictureSet, open_pictures
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.errors import ConfigError
@@ -53,11 +54,19 @@ def load_tfds(request: Request) -> Dataset:
 
     def make() -> tuple[tuple[Split, ...], dict[str, Any]]:
         data = _load(request, folder, content)
-        return (data.train, data.val, data.test), {"outputs": data.outputs}
+        facts = {"outputs": data.outputs, "notes": data.notes}
+        return (data.train, data.val, data.test), facts
 
     splits, facts, fingerprint = cache.kept(key, make)
-    train, val, test = splits
-    return Dataset(request.name, request.kind, train, val, test, facts["outputs"], fingerprint)
+    return Dataset(
+        request.name,
+        request.kind,
+        *splits,
+        outputs=facts["outputs"],
+        fingerprint=fingerprint,
+        notes=tuple(facts["notes"]),
+        shuffled=True,
+    )
 
 
 def _content(name: str, folder: Path) -> str:
@@ -89,6 +98,7 @@ def _load(request: Request, folder: Path, content: str) -> Dataset:
         kind=request.kind,
         outputs=pictures.classes,
         normalize=request.normalize,
+        about=About(shuffled=True),
     )
 
 

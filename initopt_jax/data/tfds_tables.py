@@ -1,5 +1,6 @@
 """Tables among the prepared TFDS sets: columns of numbers and classes, and a label."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from initopt_jax.data import prepared
 from initopt_jax.data.arrays import from_splits
+from initopt_jax.data.notes import About, counting_notes
 from initopt_jax.data.source import Request
 from initopt_jax.errors import ConfigError
 from initopt_jax.types import Dataset, Split
@@ -99,6 +101,8 @@ def read_table(
         Split(*(array[chosen] for array in stored[split]))
         for split, chosen in (rows[name] for name in ("train", "val", "test"))
     ]
+    names = _column_names(columns, builder.info.features)
+    notes = tuple(counting_notes(stored[rows["train"][0]].inputs, names))
     return from_splits(
         request.name,
         *parts,
@@ -106,6 +110,7 @@ def read_table(
         outputs=columns.classes,
         normalize=request.normalize,
         table=True,
+        about=About(columns=names, notes=notes, shuffled=True),
     )
 
 
@@ -150,22 +155,41 @@ def _matrix(name: str, columns: Columns, builder: Any, split: str) -> Split:
         source = prepared.open_records(name, builder, split)
         for start in range(0, count, _READ_AT_ONCE):
             records = source.__getitems__(list(range(start, min(start + _READ_AT_ONCE, count))))
-            inputs.append(_block(records, columns))
+            inputs.append(_block(name, records, columns))
             targets.append(np.stack([record[columns.label] for record in records]))
     except (OSError, RuntimeError) as error:  # array_record reports all its troubles as the latter
         raise prepared.unreadable(name, builder.data_path, error) from None
     return Split(np.concatenate(inputs), np.concatenate(targets))
 
 
-def _block(records: Iterable[Mapping[str, Any]], columns: Columns) -> np.ndarray:
+def _column_names(columns: Columns, features: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the inputs: of a class with its number, of an entry of a vector with its place."""
+    names: list[str] = []
+    for path, classes in columns.inputs:
+        name, width = "/".join(path), math.prod(_at(features, path).shape)
+        if classes:
+            names += [f"{name}={number}" for number in range(classes)]
+        else:
+            vector = _at(features, path).shape != ()
+            names += [f"{name}[{place}]" if vector else name for place in range(width)]
+    return tuple(names)
+
+
+def _block(name: str, records: Iterable[Mapping[str, Any]], columns: Columns) -> np.ndarray:
     """Inputs [N, D] of some records."""
     made = []
     for path, classes in columns.inputs:
         values = np.stack([_at(record, path) for record in records])
         if classes:
             made.append(np.equal.outer(values, np.arange(classes)).astype(np.float64))
-        else:
-            made.append(values.reshape(len(values), -1).astype(np.float64))
+            continue
+        if values.dtype.kind in "iu" and max(int(values.max()), -int(values.min())) > 2**53:
+            raise ConfigError(
+                f"data set {name}: feature {'/'.join(path)} holds whole numbers beyond 2^53, which "
+                "float64 rounds; write the table as csv:, npz: or parquet:, where their "
+                "differences stay exact"
+            )
+        made.append(values.reshape(len(values), -1).astype(np.float64))
     return np.concatenate(made, axis=1)
 
 

@@ -214,14 +214,13 @@ def out_of_memory(
     )
 
 
-def to_chunks(split: Split, at_most: int | None = None) -> Chunks:
+def to_chunks(split: Split) -> Chunks:
     """A split as equal chunks of at most EVALUATION_CHUNK examples, the last one padded."""
-    examples = min(len(split.inputs), at_most or len(split.inputs))
+    examples = len(split.inputs)
     count = -(-examples // EVALUATION_CHUNK)
     size = -(-examples // count)
 
     def cut(array: np.ndarray) -> np.ndarray:
-        array = array[:examples]
         padding = [(0, count * size - examples)] + [(0, 0)] * (array.ndim - 1)
         return np.pad(array, padding).reshape(count, size, *array.shape[1:])
 

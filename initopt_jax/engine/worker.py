@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from initopt_jax.data import first_examples
 from initopt_jax.engine import divergence
 from initopt_jax.engine.album import Album
 from initopt_jax.engine.events import Checkpoint, Compiled, Event, Finished, Progress, Saved
@@ -100,9 +101,9 @@ class Worker:
             if is_streamed(data, work.device_data)
             else Resident(data.train, work.lanes, device)
         )
-        self.curve_splits = jax.device_put(
-            {"train": to_chunks(data.train, work.eval_train), "val": to_chunks(data.val)}, device
-        )
+        measured = {"train": first_examples(data, work.eval_train), "val": data.val}
+        chunks = {name: to_chunks(split) for name, split in measured.items()}
+        self.curve_splits = jax.device_put(chunks, device)
         self.test_split = jax.device_put({"test": to_chunks(data.test)}, device)
 
     def run(self, tile: Tile, checkpoint: Checkpoint | None) -> None:

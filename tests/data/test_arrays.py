@@ -5,7 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from initopt_jax.data import SplitSpec, as_dataset, describe, from_arrays, from_splits
+from initopt_jax.data import (
+    SplitSpec,
+    as_dataset,
+    describe,
+    first_examples,
+    from_arrays,
+    from_splits,
+)
 from initopt_jax.errors import ConfigError
 from initopt_jax.types import Split
 
@@ -132,8 +139,16 @@ Y = np.arange(20) % 2
         (X, Y[:-1], "classification", {}, r"\(20, 2\) and targets \(19,\) must hold the same"),
         (X[:, 0], Y, "classification", {}, r"shape \[N, features, \.\.\.\], got \(20,\)"),
         (X[:0], Y[:0], "classification", {}, "holds no examples"),
-        (np.where(X > 5, np.nan, X), Y, "classification", {}, "inputs must be finite"),
-        (X * 1e300, Y, "classification", {}, "inputs must be finite in float32"),
+        (
+            np.where(X > 5, np.nan, X),
+            Y,
+            "classification",
+            {},
+            r"17 of 20 examples are not.*\[3, 0\]",
+        ),
+        (X * 1e300, Y, "classification", {}, "own: the variance of numbers as large as 3.7e"),
+        (X * 1e-300, Y, "classification", {}, "own: the variance of numbers as large as 3.7e-299"),
+        (X * 1e39, Y, "classification", {"normalize": False}, "must be finite in float32"),
         (X.astype(str), Y, "classification", {}, "inputs must be real numbers, got dtype <U"),
         (X, Y / 2, "classification", {}, "labels must be integers .* got dtype float64"),
         (X, Y[:, None], "classification", {}, r"labels must be integers .* shape \(20, 1\)"),
@@ -180,3 +195,138 @@ def test_what_is_no_data_set_is_refused():
     made = from_arrays("own", X, Y, kind="classification", split=SPEC)
     with pytest.raises(ConfigError, match="is for classification, and the task is regression"):
         as_dataset("mine:load", made, kind="regression", split=SPEC)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        1.7e9 + np.arange(200),
+        (1.7e9 + np.arange(200)).astype(np.int64),
+        2**63 + np.arange(200, dtype=np.uint64),
+        -(2**62) - np.arange(200),
+        np.iinfo(np.int32).max - np.arange(200, dtype=np.int32),
+        1e9 + np.random.default_rng(0).permutation(200) / 2**20,
+        np.float32(0.5) + np.arange(200, dtype=np.float32) / 2**23,
+    ],
+)
+def test_large_numbers_with_small_differences_are_standardized_exactly(kind, column):
+    """Cast to float32 first, three distinct values would be left."""
+    options = {"kind": kind, "split": SPEC, "table": True}
+    labels = np.arange(200) % 2 if kind == "classification" else column
+    data = from_arrays("own", column[:, None], labels, **options)
+    order = np.random.default_rng(1).permutation(200)
+    exact = np.array([float(value - column.tolist()[0]) for value in column.tolist()])
+    train = exact[order[:100]]
+    expected = (exact - train.mean()) / train.std()
+    for part, rows in ((data.train, order[:100]), (data.val, order[100:150])):
+        np.testing.assert_allclose(part.inputs[:, 0], expected[rows], rtol=1e-6, atol=1e-7)
+        if kind == "regression":
+            np.testing.assert_allclose(part.targets[:, 0], expected[rows], rtol=1e-6, atol=1e-7)
+    assert data.notes == ()
+
+
+def test_one_scale_is_computed_in_float64_too():
+    pictures = 1.7e9 + np.random.default_rng(0).uniform(0, 255, (60, 4, 4, 1))
+    data = from_arrays("own", pictures, np.arange(60) % 2, kind="classification", split=SPEC)
+    rows = np.random.default_rng(1).permutation(60)
+    mean = pictures[rows[:30]].mean(axis=0)
+    scale = np.sqrt(np.square(pictures[rows[:30]] - mean).mean())
+    # float64 holds these numbers to 2.4e-7, a billionth of the scale
+    expected = (pictures[rows[45:]] - mean) / scale
+    np.testing.assert_allclose(data.test.inputs, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_feature_that_is_constant_in_training_is_zero_in_all_parts():
+    inputs, labels = numbered()
+    order = np.random.default_rng(1).permutation(40)
+    inputs[order[:20], 1] = 1.7e9
+    data = from_arrays("own", inputs, labels, kind="classification", split=SPEC, table=True)
+    assert not data.test.inputs[:, 1].any()
+    assert any("constant in training: input column 1" in note for note in data.notes)
+
+
+def many(count=80):
+    """Three columns without a pattern, and labels that alternate."""
+    return np.random.default_rng(0).normal(size=(count, 3)), np.arange(count) % 2
+
+
+def lose_digits(inputs):
+    inputs[:, 1] = 1.7e9 + np.arange(len(inputs))
+
+
+def outlier(inputs):
+    inputs[:, 1] = np.arange(len(inputs)) % 40
+    inputs[np.random.default_rng(1).permutation(len(inputs))[0], 1] = 1e12
+
+
+def rounding(inputs):
+    inputs[:, 1] = 0.1 + 1e-17 * (np.arange(len(inputs)) % 5)
+
+
+def number(inputs):
+    inputs[:, 1] = np.arange(len(inputs))
+
+
+def other_units(inputs):
+    inputs[np.random.default_rng(1).permutation(len(inputs))[60:]] *= 255
+
+
+def copies(inputs):
+    inputs[:] = inputs[0]
+    inputs[:, 0] = np.arange(len(inputs)) % 4
+
+
+@pytest.mark.parametrize(
+    ("spoil", "normalize", "note"),
+    [
+        (lambda inputs: None, True, None),
+        (lose_digits, False, "input column 1 has 40 distinct values, of which float32 tells"),
+        (outlier, True, "of which float32 tells"),
+        (rounding, True, "much of it is rounding"),
+        (number, True, "input column 1 numbers the examples in their order"),
+        (other_units, True, "inputs of test are spread 2"),
+        (copies, True, "20 of 20 test examples have inputs that also occur in training"),
+    ],
+)
+def test_what_a_reader_should_know_of_numbers_is_noted(spoil, normalize, note, caplog):
+    inputs, labels = many()
+    spoil(inputs)
+    options = {"kind": "classification", "split": SPEC, "table": True, "normalize": normalize}
+    made = from_arrays("own", inputs, labels, **options)
+    assert any(note in each for each in made.notes) if note else made.notes == ()
+    as_dataset("own", made, kind="classification", split=SPEC)
+    told = [record.message for record in caplog.records]
+    assert told[: len(made.notes)] == [f"data set own: {note}" for note in made.notes]
+
+
+def test_columns_that_one_scale_wipes_out_are_noted():
+    inputs, labels = many()
+    inputs[:, 0] *= 1e6
+    made = from_arrays("own", inputs, labels, kind="classification", split=SPEC)
+    assert "one scale for all columns leaves less than a thousandth" in made.notes[0]
+    assert "input column 1, input column 2" in made.notes[0]
+
+
+def test_classes_that_a_part_lacks_are_noted():
+    inputs, labels = many()
+    labels[3] = 2
+    made = from_arrays("own", inputs, labels, kind="classification", split=SPEC)
+    lacking = [note for note in made.notes if "is of class 2 (1 of 3 classes)" in note]
+    assert len(lacking) == 2  # one example, in one of the three parts
+    whole = from_arrays("own", inputs, labels * 0, kind="classification", split=SPEC, outputs=2)
+    assert "every example is of class 0" in whole.notes
+
+
+def test_examples_of_sorted_data_are_drawn():
+    """A user's own splits may be sorted by class; those of a source stand in a random order."""
+    inputs, labels = many(200)
+    part = Split(inputs[np.argsort(labels)], np.sort(labels))
+    own = from_splits("mine", part, part, part, kind="classification")
+    few = as_dataset("mine", own, kind="classification", split=SPEC, limit=20)
+    # 20 of 200 examples drawn: a share of 0 or 1 has a chance below 2e-6
+    assert 0 < few.train.targets.mean() < 1
+    again = first_examples(own, 20)
+    np.testing.assert_array_equal(again.targets, few.train.targets)
+    made = from_arrays("mine", inputs, labels, kind="classification", split=SPEC)
+    np.testing.assert_array_equal(first_examples(made, 7).inputs, made.train.inputs[:7])

@@ -244,7 +244,8 @@ def test_a_mapped_training_split_is_never_read_into_memory(tmp_path):
     mapped = np.load(tmp_path / "inputs.npy", mmap_mode="r")
     labels = np.arange(40, dtype=np.int32) % 2
     few = Split(np.array(mapped[:10]), labels[:10])
-    given = Dataset("mine", "classification", Split(mapped, labels), few, few, 2, "")
+    train = Split(mapped, labels)
+    given = Dataset("mine", "classification", train, few, few, 2, "", shuffled=True)
     for limit in (None, 30):
         made = as_dataset("mine:map", given, kind="classification", split=SplitSpec(), limit=limit)
         assert np.shares_memory(made.train.inputs, mapped)
