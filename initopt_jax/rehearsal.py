@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from initopt_jax.config import Config
+from initopt_jax.fitting import idle
 
 STEPS = 10
 MOST_SEEDS = 3  # that a picture needs
@@ -35,6 +36,9 @@ def rehearsal(config: Config) -> list[str]:
         settings.append("keep=every")  # the steps listed may lie behind the last one
     for number, optimizer in enumerate(config.optimizers):
         place = f"optimizers.{number}"
+        # What happens every so many steps happens in each of them where these are too few.
+        few = min(optimizer.steps or steps, STEPS)
+        settings += [f"{place}.modifiers.{index}.every=1" for index in idle(optimizer, few)]
         if optimizer.steps or optimizer.eval_every:
             own = min(optimizer.steps or steps, STEPS)
             settings += [f"{place}.steps={own}", f"{place}.eval_every={own}"]

@@ -141,9 +141,11 @@ def plan(planned: Plan) -> None:
 def summary(study: Study) -> None:
     """The table of tuned cells; the last line is where the report is."""
     from initopt_jax.report.tables import best_table
+    from initopt_jax.report.words import how_chosen
 
-    made = best_table(study.summary(), study.lanes, study.info)
-    title = f"{study.info.name}: tuned on other seeds, measured on fresh ones"
+    best = study.summary()
+    made = best_table(best, study.lanes, study.info)
+    title = f"{study.info.name}: {how_chosen(best)}"
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(made.headings):
         table.add_column(name, justify="left" if position < 3 else "right")

@@ -310,6 +310,12 @@ def _refuse_changes(
             + ". Choose another folder with --out, or remove this one"
         )
     moved = obstacles(manifest, experiment, devices)
+    if (had := manifest["lanes"]) != len(experiment.lanes):
+        raise StudyError(
+            f"the folder has {had:,} lanes, and this version plans {len(experiment.lanes):,} for "
+            "the same config (an optimizer with one setting has no tuning networks any more). Its "
+            "results can be reported (initopt report); to go on, choose another folder with --out"
+        )
     names = list(variables(experiment))
     if moved and (manifest["status"] != "done" or len(store.finished(tiles, names)) < len(tiles)):
         raise StudyError(

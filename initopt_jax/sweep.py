@@ -16,6 +16,7 @@ from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.plan import Program, segment_steps, snapshots, tile_width
 from initopt_jax.entries import MAX_SEED, InitializerConfig, OptimizerConfig, SeedsConfig
 from initopt_jax.errors import ConfigError
+from initopt_jax.fitting import refuse_idle
 from initopt_jax.initializers import Network
 from initopt_jax.names import find_initializer
 from initopt_jax.optimizers import resolve_optimizer
@@ -172,6 +173,7 @@ def expand_optimizers(
         optimizer = resolve_optimizer(spec, network, params)
         batch = _batch_size(spec, optimizer.entry, config, examples)
         steps, every = _rhythm(spec, config)
+        refuse_idle(spec, steps)
         labels.append(optimizer.label)
         names = optimizer.hyperparameters
         shared = (*optimizer.structure, names, batch, every)
@@ -261,7 +263,10 @@ def _rhythm(spec: OptimizerConfig, config: Config) -> tuple[int, int]:
 
 
 def plan_lanes(config: Config, weights: Sequence[Weights], sweeps: Sweeps) -> pd.DataFrame:
-    """A row per lane, program by program, within it seed by seed."""
+    """A row per lane, program by program, within it seed by seed.
+
+    Tuning seeds are for optimizers with several settings: a single one leaves nothing to choose.
+    """
     seeds = _seed_table(config.seeds, config.tuning.seeds)
     cells = pd.DataFrame(list(sweeps.cells))
     cells["_optimizer_cell"] = np.arange(len(cells))
@@ -272,7 +277,9 @@ def plan_lanes(config: Config, weights: Sequence[Weights], sweeps: Sweeps) -> pd
             for index, cell in enumerate(weights)
         ]
     )
+    cells["_choice"] = cells["optimizer"].duplicated(keep=False)
     lanes = seeds.merge(starts, how="cross").merge(cells, how="cross")
+    lanes = lanes[(lanes["role"] == "report") | lanes.pop("_choice")]
     lanes = lanes.sort_values("program", kind="stable", ignore_index=True)
     lanes["cell"] = lanes["weights"] * len(cells) + lanes.pop("_optimizer_cell")
     lanes["steps"] = lanes["optimizer.steps"]

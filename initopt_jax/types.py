@@ -161,6 +161,9 @@ class Modifier:
         reference: authors, year, equation or section.
         pace: the option that says after how many steps the optimizer makes one, if any does: its
             schedule then has so many times fewer.
+        acts: `(steps, **options) -> int`, how often it acts in so many steps of what it stands
+            around, where that may be never; options by name, whole numbers and shares.
+        never: what a run is like in which it never acts, in words.
     """
 
     name: str
@@ -169,6 +172,8 @@ class Modifier:
     formula: str
     reference: str
     pace: str | None = None
+    acts: Callable[..., int] | None = None
+    never: str = ""
 
 
 @dataclass(frozen=True)

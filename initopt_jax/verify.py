@@ -152,7 +152,8 @@ def _refuse_other(
     if len(lanes) != total or stored.sizes["lane"] != total:
         raise StudyError(
             f"{what}the config in the manifest has {total} lanes, lanes.csv {len(lanes)} and the "
-            f"results {stored.sizes['lane']}"
+            f"results {stored.sizes['lane']}. Earlier versions trained tuning networks also for "
+            "optimizers with one setting: verify with the version that ran it"
         )
     text = experiment.lanes.to_csv(lineterminator="\n")
     made = pd.read_csv(StringIO(text), index_col="lane")

@@ -113,7 +113,7 @@ def finishes_on_two_devices(subprocess_environment) -> Callable[[str], None]:
 
 @pytest.fixture
 def small_config() -> dict:
-    """A study of a few seconds: two initializers, three optimizers, 30 lanes, 20 steps."""
+    """A study of a few seconds: two initializers, three optimizers, 28 lanes, 20 steps."""
     return {
         "name": "small",
         "task": {"name": "classification", "dataset": "digits", "batch_size": 32},

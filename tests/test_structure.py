@@ -31,7 +31,7 @@ LAYERS = (
     {"resolve"},
     {"starts", "measurements"},
     {"sweep"},
-    {"optimizers"},
+    {"optimizers", "fitting"},
     {"config"},
     {"landscape_entries"},
     {"entries"},

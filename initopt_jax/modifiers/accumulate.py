@@ -92,5 +92,7 @@ ENTRIES = (
         formula="one step with the mean of `every` gradients",
         reference="the batch of `every` batches; e.g. Ott et al. (2018), section 3.2",
         pace="every",
+        acts=lambda steps, every: int(steps // every),
+        never="the weights would never move",
     ),
 )

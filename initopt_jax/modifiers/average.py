@@ -164,6 +164,8 @@ ENTRIES = (
     ),
     Modifier(
         name="swa",
+        acts=lambda steps, start, every: int(steps // every - start * steps // every),
+        never="no weights would enter the average",
         place="around",
         make=swa,
         formula="evaluated: mean of theta_t over t > start * steps, t a multiple of every",

@@ -93,6 +93,8 @@ def lookahead(
 ENTRIES = (
     Modifier(
         name="lookahead",
+        acts=lambda steps, every: int(steps // every),
+        never="the slow weights, which are evaluated, would never move",
         place="around",
         make=lookahead,
         formula="every k steps: slow <- slow + slow_step * (theta - slow); theta <- slow",

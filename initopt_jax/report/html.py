@@ -96,7 +96,7 @@ def render(results: Results, shown: list[Shown], drawn: Mapping[str, bytes]) -> 
             if shown != one_line(whole)
         ],
         pictures={name: picture(content) for name, content in drawn.items()},
-        tuned=bool((results.lanes["role"] == "tuning").any()),
+        chosen_on=sorted(set(results.best["chosen_on"])),
         selection=results.info.readable(results.info.selection),
     )
 

@@ -12,6 +12,21 @@ from initopt_jax.stats.cells import RATE
 CONSTANT = ("zeros", "ones", "constant")
 
 
+def how_chosen(best: pd.DataFrame) -> str:
+    """How the settings of a table of tuned cells were chosen.
+
+    >>> how_chosen(pd.DataFrame({"chosen_on": ["tuning", "only cell"]}))
+    'tuned on other seeds where there are several settings, measured on fresh ones'
+    """
+    ways = set(best["chosen_on"])
+    if "report" in ways:
+        return "chosen on the seeds that are shown, for want of tuning seeds"
+    if "tuning" not in ways:
+        return "one setting each, nothing to tune"
+    where = " where there are several settings" if "only cell" in ways else ""
+    return f"tuned on other seeds{where}, measured on fresh ones"
+
+
 def pair(row: pd.Series) -> str:
     """A tuned cell's name: initializer with optimizer."""
     return f"{row['initializer']} with {row['optimizer']}"

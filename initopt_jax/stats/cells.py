@@ -125,8 +125,9 @@ def _add_share(summary: pd.DataFrame, name: str, count: pd.Series) -> None:
 def best_cells(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> pd.DataFrame:
     """The tuned cell of each initializer and optimizer, with its numbers on fresh seeds.
 
-    A cell is chosen by its mean `info.selection` over tuning seeds. Cells in which a tuning lane
-    diverged (or, where the selection is `steps_to_target`, did not reach the target) rank after
+    A cell is chosen by its mean `info.selection` over tuning seeds, which a study has where there
+    is something to choose. Cells in which a tuning lane diverged (or, where the selection is
+    `steps_to_target`, did not reach the target) rank after
     those in which none did, by how many; ties go to the lower cell id, of `steps_to_target` first
     to the lower mean loss of the run.
 
@@ -144,24 +145,27 @@ def best_cells(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> pd.
         a wider grid could help.
     """
     summary = cell_summary(dataset, lanes, info)
-    tuning = lanes[lanes["role"] == "tuning"]
-    role = "tuning" if len(tuning) else "report"
-    score = _scores(dataset, lanes, info, role)
+    score = _scores(dataset, lanes, info)
     score = score.join(lanes.groupby("cell")[cell_columns(lanes)].first())
     score = score.sort_values(["n_bad", "rank", "loss", "cell"], kind="stable")
     pairs = score.groupby(["initializer", "optimizer"], sort=False)
     chosen = score.loc[pairs.head(1).index].copy()
     sizes = pairs.size().reindex(list(zip(chosen["initializer"], chosen["optimizer"], strict=True)))
-    chosen["chosen_on"] = np.where(sizes.to_numpy() > 1, role, "only cell")
+    chosen["chosen_on"] = np.where(sizes.to_numpy() > 1, chosen["role"], "only cell")
     chosen["at_edge"] = _at_edge(score, chosen)
     numbers = summary.drop(columns=cell_columns(lanes))
     kept = chosen[[*cell_columns(lanes), "chosen_on", "at_edge"]]
     return _config_order(kept.join(numbers).reset_index(), lanes)
 
 
-def _scores(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo, role: str) -> pd.DataFrame:
-    """Per cell: `rank`, the mean turned so that lower is better, `error`, `n_bad` and `loss`."""
+def _scores(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> pd.DataFrame:
+    """Per cell: `rank`, the mean turned so that lower is better, `error`, `n_bad` and `loss`.
+
+    They are those of its lanes of `role`: of tuning where it has such, else of report.
+    """
     finals = final_frame(dataset, lanes, info)
+    tuned = finals["cell"].isin(lanes.loc[lanes["role"] == "tuning", "cell"])
+    role = pd.Series(np.where(tuned, "tuning", "report"), finals.index)
     finals = finals[finals["role"] == role]
     values = finals[info.selection].where(np.isfinite(finals[info.selection]))
     by_cell = values.groupby(finals["cell"])
@@ -176,6 +180,7 @@ def _scores(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo, role: str
             "error": (by_cell.std(ddof=1) / np.sqrt(by_cell.count())).fillna(0.0),
             "n_bad": by_cell.size() - by_cell.count(),
             "loss": loss.groupby(finals["cell"]).mean().fillna(np.inf),
+            "role": finals.groupby("cell")["role"].first(),
         }
     )
 

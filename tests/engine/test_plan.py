@@ -83,6 +83,15 @@ def test_numbers_never_make_another_program(small_config):
     }
 
 
+def test_only_optimizers_with_a_choice_have_tuning_lanes(small_config):
+    """gd has one learning rate: nothing could be chosen by networks on other seeds."""
+    lanes = prepare(small_config).lanes
+    found = lanes.groupby("optimizer")["role"].value_counts().unstack(fill_value=0)
+    assert found["report"].to_dict() == {"sgd": 8, "adam": 8, "gd": 4}
+    assert found["tuning"].to_dict() == {"sgd": 4, "adam": 4, "gd": 0}
+    assert lanes.index.tolist() == list(range(28))
+
+
 def test_seeds_are_tied_crossed_and_apart_from_tuning(small_config):
     lanes = prepare(small_config).lanes
     report = lanes[lanes["role"] == "report"]
@@ -107,7 +116,7 @@ def test_hundred_thousand_lanes_are_planned_quickly_and_small(small_config):
     seconds = time.process_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert sum(len(tile.lanes) for tile in tiles) == 5001 * 2 * 11
+    assert sum(len(tile.lanes) for tile in tiles) == 5001 * 2 * 10 + 5000 * 2
     assert seconds < 10
     assert peak < 2**30
 

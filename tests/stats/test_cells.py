@@ -197,6 +197,23 @@ def test_pairs_come_in_config_order_and_tell_how_they_were_chosen():
     assert best["chosen_on"].tolist() == ["only cell"] * 3 + ["report"]
 
 
+def test_a_pair_with_one_setting_needs_no_tuning_lanes():
+    """It is the only cell; the others are chosen by their tuning lanes as ever."""
+    cells = [
+        {"optimizer": "sgd", "rate": 0.1, "val_loss": [0.1]},
+        {"optimizer": "adam", "rate": 0.1, "val_loss": [0.5]},
+        {"optimizer": "adam", "rate": 0.2, "val_loss": [0.3], "test": [0.8]},
+    ]
+    dataset, lanes, info = study(cells)
+    kept = lanes[(lanes["role"] == "report") | (lanes["optimizer"] == "adam")]
+    best = best_cells(dataset.sel(lane=kept.index), kept, info)
+    assert best["cell"].tolist() == [0, 2]
+    assert best["chosen_on"].tolist() == ["only cell", "tuning"]
+    assert best["n_seeds"].tolist() == [3, 3]
+    alone = kept[kept["optimizer"] == "sgd"]
+    assert best_cells(dataset.sel(lane=alone.index), alone, info)["cell"].tolist() == [0]
+
+
 def test_comparison_pairs_by_seed_and_not_by_row():
     dataset, lanes, info = study(
         [{"test": [0.1, 0.5, 0.9]}, {"rate": 0.2, "test": [0.0, 0.4, 0.8]}]

@@ -57,7 +57,7 @@ def test_a_study_from_its_first_run_to_its_verification(initopt, config_file, wo
     assert ran.stdout.strip().splitlines()[-1] == str(Path("runs", "small", "report.html"))
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "done"
-    assert manifest["lanes"] == 30
+    assert manifest["lanes"] == 28
     assert manifest["tile_width"] == 4
     assert all(program["compiled"] >= 1 for program in manifest["programs"])
     assert (folder / "report.html").read_text().count("<html") == 1
@@ -116,7 +116,7 @@ def test_a_study_from_its_first_run_to_its_verification(initopt, config_file, wo
 def test_dry_run_and_audit_create_nothing(initopt, config_file, working_dir):
     dry = initopt("run", config_file, "--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert "30 lanes in 8 tiles" in dry.stdout
+    assert "28 lanes in 7 tiles" in dry.stdout
     audit = initopt("audit", config_file)
     assert audit.returncode == 0
     assert "dense_1/kernel" in audit.stdout
