@@ -151,7 +151,7 @@ def first_examples(dataset: Dataset, count: int | None) -> Split:
     >>> part = Split(np.arange(100.0).reshape(50, 2), np.arange(50) // 25)
     >>> sorted_by_class = from_splits("mine", part, part, part, kind="classification")
     >>> first_examples(sorted_by_class, 8).targets.tolist()
-    [0, 0, 0, 0, 0, 1, 1, 1]
+    [0, 0, 0, 0, 0, 0, 1, 1]
     """
     train = dataset.train
     if count is None or count >= len(train.inputs):

@@ -1,6 +1,6 @@
 """A folder of pictures, a subfolder per class."""
 
-import os
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,8 @@ import numpy as np
 
 from initopt_jax.data.arrays import from_splits
 from initopt_jax.data.finish import cut
+from initopt_jax.data.notes import About
+from initopt_jax.data.pixels import Head, Reader, check_max_value
 from initopt_jax.data.places import locate
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.data.split import require_integer
@@ -24,11 +26,8 @@ SPLITS = {
     "validation": "val",
     "test": "test",
 }
-_HIDDEN = {"thumbs.db", "desktop.ini"}  # left by file managers, besides names with a leading dot
-_GREY, _COLOUR, _CLEAR = "grey", "colour", "transparent"
-_KINDS = {"1": _GREY, "L": _GREY, "LA": _CLEAR, "PA": _CLEAR, "RGBA": _CLEAR}
-_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L")
-_NO_RANGE = ("I", "F")  # whole or real numbers of which no one knows the largest
+# Left by file managers and archives, besides names with a leading dot.
+_HIDDEN = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 
 
 def load_folder(
@@ -36,15 +35,17 @@ def load_folder(
     *,
     size: int | Sequence[int] | None = None,
     channels: int | None = None,
+    max_value: float | None = None,
 ) -> Dataset:
     """`folder:PATH`: pictures of any format that Pillow reads; the subfolders are the classes.
 
     Below PATH lie the class folders, or folders `train`, `val` and `test` (also `training`, `valid`
     and `validation`, in any case) with the class folders in each; what is missing of the
     latter two is cut from the training pictures by the seeded permutation. Classes are sorted by
-    name and labelled in that order. Pixels are in [0, 1] before normalization: 16-bit grey is cut
-    to 8 bits, of a moving picture the first frame is taken, and rotations noted beside the picture
-    (EXIF) are not applied.
+    name, in the composed form of Unicode (NFC), and labelled in that order; folders whose names are
+    equal in that form are one class. Pixels are in [0, 1] before normalization (see
+    `Reader.scaled`), of a moving picture the first frame is taken, and rotations noted beside the
+    picture (EXIF) are not applied; notes tell where that is so.
 
     Args:
         request: name, kind, split and the common options; with `limit` only the chosen pictures
@@ -53,6 +54,8 @@ def load_folder(
             where they shrink). By default their common size.
         channels: 1 (grey) or 3 (colour); pictures are converted, and transparency is dropped. By
             default as the pictures are.
+        max_value: the number in the files that becomes 1, above 0. By default 255, and for 16-bit
+            grey the largest number of the fewest bits that hold all of them.
 
     Returns:
         The data set; inputs [N, H, W, channels].
@@ -75,18 +78,20 @@ def load_folder(
     chosen = [_pick(splits["train"], part) for part in rows]
     for place, split in ((1, "val"), (2, "test")):
         chosen[place] = splits.get(split, chosen[place])
-    heads = _heads(request.name, root, [file for files, _ in chosen for file in files])
-    if shape is None:
-        shape = _common_size(request.name, root, heads)
-    if channels is None:
-        channels = _common_channels(request.name, root, heads)
+    reader = Reader(request.name, root, check_max_value(max_value))
+    heads = [[reader.head(file) for file in files] for files, _ in chosen]
+    every = [head for group in heads for head in group]
+    shape = shape or _common_size(reader, every)
+    channels = channels or _common_channels(reader, every)
+    stored = [reader.decode(group, shape, channels) for group in heads]
+    pictures, notes = reader.scaled(heads, stored)
     parts = [
-        Split(_decode(request.name, root, files, shape, channels), np.array(labels, np.int32))
-        for files, labels in chosen
+        Split(inputs, np.array(labels, np.int32))
+        for inputs, (_, labels) in zip(pictures, chosen, strict=True)
     ]
-    return from_splits(
-        request.name, *parts, kind=request.kind, outputs=len(classes), normalize=request.normalize
-    )
+    about = About(classes=tuple(classes), notes=tuple(notes), shuffled=True)
+    options = {"outputs": len(classes), "normalize": request.normalize, "about": about}
+    return from_splits(request.name, *parts, kind=request.kind, **options)
 
 
 _Listing = tuple[list[Path], list[int]]  # files and their labels
@@ -110,13 +115,13 @@ def _shape(size: Any) -> tuple[int, int] | None:
 
 def _survey(name: str, root: Path) -> tuple[dict[str, _Listing], list[str]]:
     """The pictures of each split with their labels, and the sorted names of the classes."""
-    folders = _class_folders(name, root, root)
+    folders = _class_folders(name, root, [root])
     named = {split: SPLITS.get(split.lower()) for split in folders}
     if not any(named.values()):
         classes = sorted(folders)
         _refuse_few(name, root, classes)
         return {"train": _list(name, root, folders, classes)}, classes
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for folder, split in named.items():
         if split is None or split in found:
             why = "is none of them" if split is None else f"is a second {split}"
@@ -131,7 +136,7 @@ def _survey(name: str, root: Path) -> tuple[dict[str, _Listing], list[str]]:
         )
     inside = {split: _class_folders(name, root, folder) for split, folder in found.items()}
     classes = sorted(inside["train"])
-    _refuse_few(name, found["train"], classes)
+    _refuse_few(name, found["train"][0], classes)
     for split, folders in inside.items():
         missing, extra = set(classes) - set(folders), set(folders) - set(classes)
         if missing or extra:
@@ -149,26 +154,34 @@ def _refuse_few(name: str, place: Path, classes: Sequence[str]) -> None:
         )
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and path.name.lower() not in _HIDDEN
-    )
+def _visible(folders: Sequence[Path]) -> list[Path]:
+    """What lies in folders, sorted by composed names: the same on every file system."""
+    entries = (path for folder in folders for path in folder.iterdir())
+    shown = [p for p in entries if not p.name.startswith(".") and p.name.lower() not in _HIDDEN]
+    return sorted(shown, key=lambda path: (_composed(path.name), path.name))
 
 
-def _class_folders(name: str, root: Path, place: Path) -> dict[str, Path]:
-    """Folders in a folder. Other files (a licence) may lie there, pictures without a class not."""
-    entries = _visible(place)
-    for path in entries:
-        if not path.is_dir() and path.suffix.lower() in _endings():
+def _composed(name: str) -> str:
+    """A name in the form NFC: file systems of macOS give letters and their accents apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _class_folders(name: str, root: Path, places: Sequence[Path]) -> dict[str, list[Path]]:
+    """Folders in folders. Other files (a licence) may lie there, pictures without a class not."""
+    found: dict[str, list[Path]] = {}
+    for path in _visible(places):
+        if path.is_dir():
+            found.setdefault(_composed(path.name), []).append(path)
+        elif path.suffix.lower() in _endings():
             raise ConfigError(
                 f"data set {name}: the picture {path.relative_to(root)} is in no class folder"
             )
-    return {path.name: path for path in entries if path.is_dir()}
+    return found
 
 
-def _list(name: str, root: Path, folders: Mapping[str, Path], classes: Sequence[str]) -> _Listing:
+def _list(
+    name: str, root: Path, folders: Mapping[str, Sequence[Path]], classes: Sequence[str]
+) -> _Listing:
     files: list[Path] = []
     labels: list[int] = []
     for label, class_name in enumerate(classes):
@@ -181,7 +194,7 @@ def _list(name: str, root: Path, folders: Mapping[str, Path], classes: Sequence[
                     "pictures alone (a leading dot hides others)"
                 )
         if not inside:
-            place = folders[class_name].relative_to(root)
+            place = folders[class_name][0].relative_to(root)
             raise ConfigError(f"data set {name}: the class folder {place} holds no picture")
         files += inside
         labels += [label] * len(inside)
@@ -195,89 +208,31 @@ def _endings() -> set[str]:
     return {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
-_Head = tuple[Path, tuple[int, int], str]  # file, (H, W), kind
-
-
-def _heads(name: str, root: Path, files: Sequence[Path]) -> list[_Head]:
-    """Size and kind of each picture, without decoding it."""
-    from PIL import Image
-
-    heads: list[_Head] = []
-    for file in files:
-        try:
-            with Image.open(file) as picture:
-                width, height = picture.size
-                mode = picture.mode
-                clear = mode == "P" and "transparency" in picture.info
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise _unreadable(name, root, file, error) from None
-        if mode in _NO_RANGE:
-            raise ConfigError(
-                f"data set {name}: {file.relative_to(root)} holds 32-bit numbers (mode {mode}), "
-                "whose range no one knows; save it with 8 or 16 bits"
-            )
-        grey = _GREY if mode in _SIXTEEN_BITS else _COLOUR
-        heads.append((file, (height, width), _CLEAR if clear else _KINDS.get(mode, grey)))
-    return heads
-
-
-def _unreadable(name: str, root: Path, file: Path, error: Exception) -> ConfigError:
-    # Pillow's own words repeat the path; the first line is enough.
-    reason = str(error).partition("\n")[0].replace(f" {os.fspath(file)!r}", "")
-    return ConfigError(
-        f"data set {name}: the picture {file.relative_to(root)} cannot be read ({reason}); "
-        "mend or remove it"
-    )
-
-
-def _common_size(name: str, root: Path, heads: Sequence[_Head]) -> tuple[int, int]:
-    sizes = Counter(size for _, size, _ in heads)
+def _common_size(reader: Reader, heads: Sequence[Head]) -> tuple[int, int]:
+    sizes = Counter(head.size for head in heads)
     if len(sizes) == 1:
-        return heads[0][1]
+        return heads[0].size
     # The most frequent; of these the smallest.
     height, width = min(sizes, key=lambda size: (-sizes[size], size))
-    shown = [next(head for head in heads if head[1] == size) for size in sorted(sizes)[:2]]
-    examples = " and ".join(f"{file.relative_to(root)} ({h} x {w})" for file, (h, w), _ in shown)
+    shown = [next(head for head in heads if head.size == size) for size in sorted(sizes)[:2]]
+    examples = " and ".join(
+        f"{reader.place(head.file)} ({head.size[0]} x {head.size[1]})" for head in shown
+    )
     raise ConfigError(
-        f"data set {name} has pictures of {len(sizes)} sizes, such as {examples}; give one to "
-        f"resize them to, such as size: [{height}, {width}]"
+        f"data set {reader.name} has pictures of {len(sizes)} sizes, such as {examples}; give one "
+        f"to resize them to, such as size: [{height}, {width}]"
     )
 
 
-def _common_channels(name: str, root: Path, heads: Sequence[_Head]) -> int:
-    first = {kind: file for file, _, kind in reversed(heads)}
-    if len(first) == 1 and _CLEAR not in first:
-        return 1 if _GREY in first else 3
-    named = ", ".join(f"{kind} ({first[kind].relative_to(root)})" for kind in sorted(first))
+def _common_channels(reader: Reader, heads: Sequence[Head]) -> int:
+    first = {head.kind: head.file for head in reversed(heads)}
+    if len(first) == 1 and "transparent" not in first:
+        return 1 if "grey" in first else 3
+    named = ", ".join(f"{kind} ({reader.place(first[kind])})" for kind in sorted(first))
     raise ConfigError(
-        f"data set {name} has pictures that are {named}; give channels: 1 or channels: 3 to "
-        "convert them (transparency is dropped)"
+        f"data set {reader.name} has pictures that are {named}; give channels: 1 or channels: 3 "
+        "to convert them (transparency is dropped)"
     )
-
-
-def _decode(
-    name: str, root: Path, files: Sequence[Path], shape: tuple[int, int], channels: int
-) -> np.ndarray:
-    """Float32 pictures [N, H, W, channels] in [0, 1]."""
-    from PIL import Image
-
-    pictures = np.empty((len(files), *shape, channels), np.uint8)
-    mode = "L" if channels == 1 else "RGB"
-    for place, file in enumerate(files):
-        try:
-            with Image.open(file) as opened:
-                picture: Image.Image = opened
-                if picture.mode in _SIXTEEN_BITS:  # converting would clip, not scale
-                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-                if picture.mode == "P":
-                    picture = picture.convert("RGBA")  # with its transparency, if it has any
-                picture = picture.convert(mode)
-                if picture.size != (shape[1], shape[0]):
-                    picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-                pictures[place] = np.asarray(picture).reshape(*shape, channels)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise _unreadable(name, root, file, error) from None
-    return np.divide(pictures, 255, dtype=np.float32)
 
 
 ENTRY = DatasetSource(
@@ -285,6 +240,6 @@ ENTRY = DatasetSource(
     load=load_folder,
     kinds=("classification",),
     description="pictures in a folder, a subfolder per class, with or without train / val / test "
-    "above; `size`, `channels`",
+    "above; `size`, `channels`, `max_value`",
     reference="your own",
 )

@@ -94,7 +94,7 @@ def test_shrinking_averages_the_pixels(tmp_path):
 
 def test_sixteen_bits_and_palettes_keep_their_scale(tmp_path):
     fill(tmp_path)
-    deep = np.full((4, 5), 200 * 256 + 7, np.uint16)
+    deep = np.full((4, 5), 200 * 257, np.uint16)
     Image.fromarray(deep).save(tmp_path / "cat" / "deep.png")
     data = read(tmp_path)
     assert 200 in np.concatenate([values(p) for p in (data.train, data.val, data.test)])
@@ -196,6 +196,7 @@ def test_wrong_layouts_are_refused(tmp_path, folders, message):
         ({"size": [3]}, r"size must be one number or \[height, width\], got \[3\]"),
         ({"size": "big"}, "size must be an integer of at least 1, got 'big'"),
         ({"channels": 2}, "channels must be 1 or 3, got 2"),
+        ({"max_value": 0}, "max_value must be a number above 0, got 0"),
         ({"channels": True}, "channels must be 1 or 3, got True"),
         ({"chanels": 1}, "'chanels'; did you mean 'channels'"),
     ],
@@ -204,3 +205,125 @@ def test_wrong_options_are_refused(tmp_path, options, message):
     fill(tmp_path)
     with pytest.raises(ConfigError, match=message):
         read(tmp_path, **options)
+
+
+def both(folder, encoded, count=5):
+    """The same pictures in two classes: their bytes, or what saves them to a path."""
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            encoded(folder / name / f"{number}.png")
+
+
+def deep(value):
+    """Saves a 16-bit grey picture with values from 0 to `value`."""
+    pixels = np.linspace(0, value, 20).round().astype(np.uint16).reshape(4, 5)
+    return lambda path: Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "largest"), [(200, 255), (1000, 1023), (4095, 4095), (9000, 16383), (65535, 65535)]
+)
+def test_sixteen_bits_are_scaled_by_the_bits_they_use(tmp_path, value, largest):
+    both(tmp_path, deep(value))
+    data = read(tmp_path)
+    expected = np.linspace(0, value, 20).round() / largest
+    np.testing.assert_allclose(data.train.inputs[0].ravel(), expected, rtol=1e-6)
+    assert any(
+        f"no number above {value:g}; they are divided by {largest:,}" in n for n in data.notes
+    )
+    given = read(tmp_path, max_value=65535)
+    np.testing.assert_allclose(given.train.inputs[0].ravel() * 65535, expected * largest, rtol=1e-6)
+    small = read(tmp_path, size=[2, 5], max_value=65535, channels=3)
+    assert small.train.inputs.shape[1:] == (2, 5, 3)
+    with pytest.raises(ConfigError, match=f"holds {value:g}, which exceeds max_value: 100"):
+        read(tmp_path, max_value=100)
+
+
+def colours(value):
+    """Saves 16-bit colours, which Pillow cannot write."""
+    import struct
+    import zlib
+
+    def chunk(kind, body):
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + check
+
+    row = b"\0" + np.full((5, 3), value, ">u2").tobytes()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0))
+    content = head + chunk(b"IDAT", zlib.compress(row * 4)) + chunk(b"IEND", b"")
+    return lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def test_sixteen_bit_colours_are_told_or_refused(tmp_path):
+    both(tmp_path / "bright", colours(200 * 257))
+    data = read(tmp_path / "bright")
+    np.testing.assert_array_equal(values(data.train), 200)
+    assert any("10 of 10 pictures have 16 bits per colour" in note for note in data.notes)
+    both(tmp_path / "dark", colours(200))
+    with pytest.raises(ConfigError, match="reads the upper 8, and they hold no number above 0"):
+        read(tmp_path / "dark")
+
+
+def turned(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (5, 4), 40).save(path, "JPEG", exif=exif)
+
+
+def moving(path):
+    frames = [Image.new("L", (5, 4), value) for value in (30, 60)]
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
+
+
+def keyed(path):
+    Image.new("L", (5, 4), 70).save(path, transparency=70)
+
+
+@pytest.mark.parametrize(
+    ("save_one", "options", "note", "value"),
+    [
+        (turned, {}, "note a rotation beside the picture", 40),
+        (moving, {"channels": 1}, "hold several pictures; the first is taken", 30),
+        (keyed, {"channels": 1}, "transparent in places; that is dropped", 70),
+        (lambda p: Image.new("CMYK", (5, 4)).save(p, "JPEG"), {}, "colours of print (CMYK)", 255),
+        (lambda p: Image.new("1", (5, 4), 1).save(p), {}, None, 255),
+        (lambda p: Image.new("LA", (5, 4), (80, 0)).save(p), {"channels": 1}, "dropped", 80),
+        (lambda p: Image.new("L", (5, 4), 1).save(p), {}, "write max_value: 1", 1),
+        (lambda p: Image.new("L", (5, 4), 1).save(p), {"max_value": 1}, None, 255),
+        (lambda p: Image.new("F", (5, 4), 0.2).save(p, "TIFF"), {"max_value": 1}, None, 51),
+        (lambda p: Image.new("I", (5, 4), 100).save(p, "TIFF"), {"max_value": 500}, None, 51),
+    ],
+)
+def test_kinds_of_pictures_give_their_numbers_or_a_word(tmp_path, save_one, options, note, value):
+    both(tmp_path, save_one)
+    data = read(tmp_path, **options)
+    assert np.abs(values(data.train) - value).max() <= 1  # JPEG
+    of_splits = ("also occur", "is of class")
+    told = [each for each in data.notes if not any(words in each for words in of_splits)]
+    assert len(told) == (note is not None)
+    assert note is None or note in told[0]
+
+
+def test_class_folders_are_compared_in_composed_letters(tmp_path):
+    """macOS and archives made there give a letter and its accent apart."""
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    fill(tmp_path / "train", classes=(composed, "dog"))
+    fill(tmp_path / "test", classes=(apart, "dog"), start=100)
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "test" / apart / ".DS_Store").write_text("")
+    data = read(tmp_path)
+    np.testing.assert_array_equal(data.test.targets, values(data.test) // 10 - 10)
+    save(tmp_path / "train" / apart / "7.PNG", 7)  # the same class, twice in one folder
+    data = read(tmp_path)
+    labels = np.concatenate([data.train.targets, data.val.targets])
+    assert np.bincount(labels).tolist() == [6, 5]
+    # letters with accents come where their composed form does, whatever the file system does
+    fill(tmp_path / "sorted", classes=("e\u0301a", "eb", "f"))
+    found = read(tmp_path / "sorted")
+    parts = (found.train, found.val, found.test)
+    assert {(v // 10, t) for p in parts for v, t in zip(values(p), p.targets, strict=True)} == {
+        (0, 2),
+        (1, 0),
+        (2, 1),
+    }
