@@ -7,7 +7,7 @@ listed inside the next. Every number of every part is a hyperparameter: an axis 
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -17,15 +17,15 @@ import optax
 from initopt_jax import initializers, modifiers, schedules, transforms
 from initopt_jax.entries import OptimizerConfig
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers import Network
+from initopt_jax.initializers import Layout, Network
 from initopt_jax.names import find_modifier, find_schedule, find_transform, lookup
 from initopt_jax.options import call_with, check_options, swept_axes
 from initopt_jax.precision import wide_dtype
 from initopt_jax.transforms.chain import chain
 from initopt_jax.types import EvaluatedTransform, PyTree, Transform, option_names
 
-RATE, STEPS = "learning_rate", "steps"
-GIVEN = (RATE, STEPS)  # what a modifier may ask for by these names
+RATE, STEPS, LAYOUTS = "learning_rate", "steps", "layouts"
+GIVEN = (RATE, STEPS, LAYOUTS)  # what a modifier may ask for by these names; a transform, LAYOUTS
 BLIND = ("accumulate", "freeze")  # they change the gradient at the weights of the step alone
 
 
@@ -70,10 +70,11 @@ class _Part:
     asks: frozenset[str] = frozenset()
     place: str = ""
     pace: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def options(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """Its options, numbers from among the hyperparameters; those by pattern in a mapping."""
-        chosen: dict[str, Any] = dict(self.static)
+        chosen: dict[str, Any] = {**self.static, **self.given}
         for name in self.axes:
             option, dot, pattern = name.partition(".")
             value = hyperparameters[self.prefix + name]
@@ -99,20 +100,24 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
     entry = find_transform(spec.name, transforms.REGISTRY)
     registered = spec.name in transforms.REGISTRY
     what = f"optimizer {spec.name!r}"
+    layouts = network.anatomy.layouts
+    given = _layouts_for(spec, entry, layouts)
     axes, static = swept_axes(
-        "optimizer", spec.name, entry.make, spec.options, static=spec.static, counts=registered
-    )
+        "optimizer", spec.name, entry.make, spec.options,
+        static=spec.static, given=tuple(given), counts=registered,
+    )  # fmt: skip
     if registered:
         axes = _all_numbers(entry.make, axes, static)
-    _try_values(what, entry.make, axes, static)
-    entry = _with_evaluated(what, entry, axes, static, params)
+    fixed = {**static, **given}
+    _try_values(what, entry.make, axes, fixed)
+    entry = _with_evaluated(what, entry, axes, fixed, params)
     schedule = _schedule(spec, entry, what)
-    around = _modifiers(spec, what)
+    around = _modifiers(spec, what, layouts)
     rates = _rates(spec, entry, network, params)
     parts = [part for part in (schedule, *around) if part]
     first = {name: values[0] for name, values in axes.items()}
-    _check_places(what, spec, entry, around, call_with(what, entry.make, {**first, **static}))
-    make = _maker(entry, tuple(axes), static, schedule, around, rates)
+    _check_places(what, spec, entry, around, call_with(what, entry.make, {**first, **fixed}))
+    make = _maker(entry, tuple(axes), fixed, schedule, around, rates)
     for part in parts:
         axes |= {part.prefix + name: values for name, values in part.axes.items()}
     timed = schedule is not None or any(STEPS in part.asks for part in around)
@@ -139,6 +144,19 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
     )
 
 
+def _layouts_for(
+    spec: OptimizerConfig, entry: Transform, layouts: Mapping[str, Layout]
+) -> dict[str, Any]:
+    """The network's layouts, for a transform that asks for them by name.
+
+    Not for one of Optax, where the name would mean something of its own, nor where the user's own
+    function has an option of this name that the config sets.
+    """
+    own = entry.origin == "user" and LAYOUTS in {**spec.options, **(spec.static or {})}
+    asks = not spec.name.startswith("optax.") and LAYOUTS in option_names(entry.make)
+    return {LAYOUTS: layouts} if asks and not own else {}
+
+
 def _schedule(spec: OptimizerConfig, entry: Transform, optimizer: str) -> _Part | None:
     if spec.schedule is None:
         return None
@@ -154,7 +172,7 @@ def _schedule(spec: OptimizerConfig, entry: Transform, optimizer: str) -> _Part 
     return _Part(found.name, found.multiplier, "schedule.", axes, static)
 
 
-def _modifiers(spec: OptimizerConfig, optimizer: str) -> list[_Part]:
+def _modifiers(spec: OptimizerConfig, optimizer: str, layouts: Mapping[str, Layout]) -> list[_Part]:
     parts: list[_Part] = []
     for item in spec.modifiers:
         found = find_modifier(item.name, modifiers.REGISTRY)
@@ -168,7 +186,11 @@ def _modifiers(spec: OptimizerConfig, optimizer: str) -> list[_Part]:
         axes = _all_numbers(found.make, axes, static)
         same = sum(part.name == found.name for part in parts)
         prefix = f"{item.name}.{same + 1}." if same else f"{item.name}."
-        part = _Part(found.name, found.make, prefix, axes, static, asks, found.place, found.pace)
+        given = {LAYOUTS: layouts} if LAYOUTS in asks else {}
+        part = _Part(
+            found.name, found.make, prefix, axes, static,
+            asks - {LAYOUTS}, found.place, found.pace, given,
+        )  # fmt: skip
         _try_part(what, part)
         parts.append(part)
     return parts

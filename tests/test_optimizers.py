@@ -320,3 +320,66 @@ def test_what_is_wrong_is_said(config, changes, message):
     entry = {"name": "sgd", "learning_rate": 0.1, **changes}
     with pytest.raises(ConfigError, match=message):
         prepare(config | {"optimizers": [entry]})
+
+
+STACKED = {"name": "tests.transforms.stacked:stacked"}
+OWN = "tests.transforms.stacked:by_kernel_count"
+
+
+@pytest.mark.parametrize(
+    ("entry", "by_hand"),
+    [
+        ({"name": "muon"}, lambda: transforms.muon(0.1)),
+        (
+            {"name": "lars", "trust_coefficient": 0.1},
+            lambda: transforms.lars(0.1, trust_coefficient=0.1),
+        ),
+        (
+            {"name": "sgd", "modifiers": [{"name": "adaptive_clip", "clipping": 0.1}]},
+            lambda: optax.chain(modifiers.adaptive_clip(0.1), transforms.sgd(0.1)),
+        ),
+        ({"name": "optax.lars"}, None),
+    ],
+)
+def test_methods_are_told_how_the_network_uses_its_leaves(config, entry, by_hand):
+    config = config | {"model": STACKED, "optimizers": [entry | {"learning_rate": 0.1}]}
+    (program,) = (experiment := prepare(config)).programs
+    row = experiment.lanes.iloc[0]
+    transform = program.make_transform(
+        {name: row[f"optimizer.{name}"] for name in program.hyperparameters}
+    )
+    rng = np.random.default_rng(0)
+    params, g = (
+        {
+            path: jnp.asarray(rng.normal(size=leaf.shape), "float32")
+            for path, leaf in experiment.params.items()
+        }
+        for _ in range(2)
+    )
+    found, _ = transform.update(g, transform.init(params), params)
+    apart = [tree | {"layers": list(tree["layers"])} for tree in (g, params)]
+    alone = by_hand() if by_hand else optax.lars(0.1)
+    expected, _ = alone.update(apart[0], alone.init(apart[1]), apart[1])
+    stack = jnp.stack(expected["layers"])
+    assert_same([found["first"], found["last"]], [expected["first"], expected["last"]])
+    same = np.allclose(found["layers"], stack, rtol=0, atol=1e-4 * float(jnp.abs(stack).max()))
+    assert same == (by_hand is not None)  # Optax's own see the shape alone
+
+
+def test_a_transform_of_ones_own_is_given_the_layouts_it_asks_for(config):
+    around = [{"name": "tests.transforms.stacked:times_kernels"}]
+    entry = {"name": OWN, "learning_rate": 0.5}
+    both = [entry, {"name": "sgd", "learning_rate": 0.5, "modifiers": around}]
+    experiment = prepare(config | {"model": STACKED, "optimizers": both})
+    for program in experiment.programs:
+        rate = {"learning_rate": 0.5}
+        ones = {path: jnp.ones(leaf.shape) for path, leaf in experiment.params.items()}
+        transform = program.make_transform(rate)
+        found, _ = transform.update(ones, transform.init(ones), ones)
+        assert (float(found["layers"][0, 0, 0]), float(found["last"][0, 0])) == (-1.0, -0.5)
+
+
+@pytest.mark.parametrize("entry", [{"layouts": 3}, {"static": {"layouts": "x"}}])
+def test_layouts_are_no_option_of_a_config(config, entry):
+    with pytest.raises(ConfigError, match="layouts"):
+        prepare(config | {"optimizers": [{"name": "muon", "learning_rate": 0.1, **entry}]})

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from initopt_jax.initializers import Layout, standard_layout
+from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, PyTree
 
 STEPS, FEW = 100, 2
@@ -32,6 +34,16 @@ CENTRE = 0.15  # of every weight, none of which starts there
 def start(dtype: Any = jnp.float32) -> PyTree:
     """The first weights, a nested tree."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), START)
+
+
+def plain_layouts() -> dict[str, Layout]:
+    """What a study would say of the leaves, for a transform that asks for `layouts`.
+
+    Of the nested tree, of its part `dense` alone, and of one array or number, whose path is empty.
+    """
+    trees = (START, START["dense"], 0.0)
+    leaves = [leaf for tree in trees for leaf in named_leaves(tree)]
+    return {path: standard_layout(np.shape(leaf)) for path, leaf in leaves}
 
 
 def gradients(params: PyTree) -> PyTree:

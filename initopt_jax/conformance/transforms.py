@@ -4,9 +4,11 @@ Paths are compared to `CLOSE` of the largest update: compiled programs differ in
 bias correction written as `1 - decay**count` keeps four digits of float32.
 """
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -30,6 +32,7 @@ from initopt_jax.conformance.subject import (
     as_arrays,
     cost,
     extra_arguments,
+    plain_layouts,
     start,
 )
 from initopt_jax.errors import ConfigError
@@ -40,6 +43,7 @@ from initopt_jax.transforms import REGISTRY
 from initopt_jax.types import EvaluatedTransform, PyTree, option_names
 
 CLOSE = 1e-3
+LAYOUTS = "layouts"  # a study gives them to a transform that asks for them
 
 
 def check_transform(
@@ -82,6 +86,9 @@ def check_transform(
 def _subject(name: str, options: dict[str, Any], static: dict[str, Any]) -> Subject:
     entry = find_transform(name, REGISTRY)
     known, what, asked = option_names(entry.make), f"optimizer {name!r}", {**options, **static}
+    if entry.origin == "user" and LAYOUTS in known and LAYOUTS not in asked:
+        del known[LAYOUTS]
+        entry = replace(entry, make=functools.partial(entry.make, layouts=plain_layouts()))
     if known.get("learning_rate") is inspect.Parameter.empty and "learning_rate" not in static:
         options.setdefault("learning_rate", SMALL_RATE)
     check_options(what, entry.make, {**options, **static})

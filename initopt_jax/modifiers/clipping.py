@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.transforms.numerics import scalar, widen
+from initopt_jax.transforms.parts import each_part
 from initopt_jax.types import Array, Modifier, PyTree
 
 
@@ -93,17 +94,21 @@ def clip_by_leaf_norm(max_norm: ArrayLike) -> optax.GradientTransformation:
 
 
 def adaptive_clip(
-    clipping: ArrayLike = 0.01, eps: ArrayLike = 1e-3
+    clipping: ArrayLike = 0.01, eps: ArrayLike = 1e-3, *, layouts: PyTree | None = None
 ) -> optax.GradientTransformation:
     """Shortens the gradient of each unit to a share of the norm of the unit's weights.
 
     `g_i <- g_i * min(1, clipping * max(||w_i||, eps) / ||g_i||)` for the weights `w_i` that lead
     to unit `i`: all entries of a kernel (*window, inputs, outputs) with the same output; all
-    entries of a leaf of fewer than two axes.
+    entries of a leaf of fewer than two axes. With `layouts`, kernels and units are those of the
+    network (each of a stack of layers, the groups of a convolution, heads flattened), and the rows
+    of a table (an embedding, positions) count as units.
 
     Args:
         clipping: at least 0, concrete or traced.
         eps: what the norm of weights counts at least; above 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Raises:
         ValueError: if a concrete number is out of its range; on update, if no params are given.
@@ -129,7 +134,7 @@ def adaptive_clip(
     def clip(updates: PyTree, params: PyTree) -> PyTree:
         if params is None:
             raise ValueError("adaptive_clip needs the params in update")
-        return jax.tree.map(cut, updates, params)
+        return each_part("unit", layouts, cut, updates, params)
 
     return _stateless(clip)
 

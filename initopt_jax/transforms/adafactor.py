@@ -1,5 +1,6 @@
 """Adafactor: mean squares kept as one number per row and column, and steps of a relative size."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -10,14 +11,17 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.transforms.norms import needs_params, rate_at, root_mean_square
 from initopt_jax.transforms.numerics import ratio, scalar, widen
-from initopt_jax.types import Array, PyTree, Transform
+from initopt_jax.transforms.parts import Parts, each_part, parts_of
+from initopt_jax.types import Array, PyTree, Shape, Transform
 
 
 class AdafactorState(NamedTuple):
     """Steps so far (int32, stays at its maximum), and what is left of the mean squares.
 
-    rows: for a leaf of at least two axes, the sums over its last axis; else all of its squares.
-    columns: for a leaf of at least two axes, the sums over the axis before; else empty.
+    rows: for a kernel of at least two axes, the sums over its last axis; else all of its squares.
+    columns: for a kernel of at least two axes, the sums over the axis before; else empty.
+
+    Both have a first axis for the kernels of a leaf that holds several.
     """
 
     step_count: Array
@@ -26,7 +30,11 @@ class AdafactorState(NamedTuple):
 
 
 def scale_by_adafactor(
-    eps: ArrayLike = 1e-30, clip: ArrayLike = 1.0, decay_power: ArrayLike = 0.8
+    eps: ArrayLike = 1e-30,
+    clip: ArrayLike = 1.0,
+    decay_power: ArrayLike = 0.8,
+    *,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """Divides gradients by a factored estimate of their root mean square, and clips the result.
 
@@ -37,6 +45,8 @@ def scale_by_adafactor(
         eps: the paper's eps_1; at least 0, concrete or traced.
         clip: the paper's d, above 0, concrete or traced.
         decay_power: at least 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; the mean squares start at 0.
@@ -57,9 +67,14 @@ def scale_by_adafactor(
     checks.non_negative("decay_power", decay_power)
 
     def init(params: PyTree) -> AdafactorState:
-        rows = jax.tree.map(lambda p: jnp.zeros(_row_shape(p), p.dtype), params)
-        columns = jax.tree.map(lambda p: jnp.zeros(_column_shape(p), p.dtype), params)
-        return AdafactorState(jnp.zeros((), jnp.int32), rows, columns)
+        parts = parts_of("kernel", layouts, params)
+
+        def fresh(shape_of: Callable[[Shape], Shape]) -> PyTree:
+            return jax.tree.map(
+                lambda part, p: jnp.zeros(part.stack + shape_of(part.shape), p.dtype), parts, params
+            )
+
+        return AdafactorState(jnp.zeros((), jnp.int32), fresh(_row_shape), fresh(_column_shape))
 
     def squares(gradient: Array) -> Array:
         (g,) = widen(gradient)
@@ -79,14 +94,15 @@ def scale_by_adafactor(
             return columns
         return towards(columns, jnp.sum(squares(gradient), -2), count)
 
-    def step(gradient: Array, rows: Array, columns: Array) -> Array:
+    def divided(gradient: Array, rows: Array, columns: Array) -> Array:
         g, r, c = widen(gradient, rows, columns)
         if gradient.ndim > 1:
             # One root after the other: products of tiny sums would be 0 in float32.
             share = ratio(r, jnp.sum(r, -1, keepdims=True))
-            u = ratio(ratio(g, jnp.sqrt(share)[..., None]), jnp.sqrt(c)[..., None, :])
-        else:
-            u = ratio(g, jnp.sqrt(r))
+            return ratio(ratio(g, jnp.sqrt(share)[..., None]), jnp.sqrt(c)[..., None, :])
+        return ratio(g, jnp.sqrt(r))
+
+    def clipped(u: Array, gradient: Array) -> Array:
         return (u / jnp.maximum(1, root_mean_square(u) / scalar(clip, u))).astype(gradient.dtype)
 
     def apply(
@@ -94,20 +110,31 @@ def scale_by_adafactor(
     ) -> tuple[PyTree, AdafactorState]:
         del params
         count = jnp.asarray(optax.safe_increment(state.step_count))
-        rows = jax.tree.map(lambda r, g: add_rows(r, g, count), state.rows, updates)
-        columns = jax.tree.map(lambda c, g: add_columns(c, g, count), state.columns, updates)
-        steps = jax.tree.map(step, updates, rows, columns)
+        parts = parts_of("kernel", layouts, updates)
+
+        def added(add: Callable[[Array, Array, Array], Array], sums: PyTree) -> PyTree:
+            def of_leaf(part: Parts, old: Array, gradient: Array) -> Array:
+                return part.each(lambda s, g: add(s, g, count))(old, part.take(gradient))
+
+            return jax.tree.map(of_leaf, parts, sums, updates)
+
+        def step(part: Parts, gradient: Array, r: Array, c: Array) -> Array:
+            return part.put(part.each(divided)(part.take(gradient), r, c))
+
+        rows, columns = added(add_rows, state.rows), added(add_columns, state.columns)
+        wide = jax.tree.map(step, parts, updates, rows, columns)
+        steps = each_part("layer", layouts, clipped, wide, updates)
         return steps, AdafactorState(count, rows, columns)
 
     return optax.GradientTransformation(init, apply)
 
 
-def _row_shape(leaf: Array) -> tuple[int, ...]:
-    return leaf.shape[:-1] if leaf.ndim > 1 else leaf.shape
+def _row_shape(shape: Shape) -> Shape:
+    return shape[:-1] if len(shape) > 1 else shape
 
 
-def _column_shape(leaf: Array) -> tuple[int, ...]:
-    return (*leaf.shape[:-2], leaf.shape[-1]) if leaf.ndim > 1 else (0,)
+def _column_shape(shape: Shape) -> Shape:
+    return (*shape[:-2], shape[-1]) if len(shape) > 1 else (0,)
 
 
 class RelativeState(NamedTuple):
@@ -117,15 +144,20 @@ class RelativeState(NamedTuple):
 
 
 def scale_by_relative_step(
-    learning_rate: optax.ScalarOrSchedule = 0.01, min_scale: ArrayLike = 0.001
+    learning_rate: optax.ScalarOrSchedule = 0.01,
+    min_scale: ArrayLike = 0.001,
+    *,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """Multiplies updates by minus a step that goes with the size of the weights.
 
-    `u <- -max(min_scale, RMS(theta)) * min(learning_rate, 1 / sqrt(t)) * u`, RMS over one leaf
+    `u <- -max(min_scale, RMS(theta)) * min(learning_rate, 1 / sqrt(t)) * u`, RMS over one layer
 
     Args:
         learning_rate: scalar of at least 0, concrete or traced, or an Optax schedule.
         min_scale: the paper's eps_2; at least 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; its updates need the weights.
@@ -162,7 +194,7 @@ def scale_by_relative_step(
             size = jnp.maximum(scalar(min_scale, u), root_mean_square(w))
             return (-size * rate * u).astype(update.dtype)
 
-        return jax.tree.map(step, updates, params), RelativeState(count)
+        return each_part("layer", layouts, step, updates, params), RelativeState(count)
 
     return optax.GradientTransformation(init, apply)
 
@@ -173,6 +205,8 @@ def adafactor(
     min_scale: ArrayLike = 0.001,
     clip: ArrayLike = 1.0,
     decay_power: ArrayLike = 0.8,
+    *,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """Adafactor without momentum, with relative steps.
 
@@ -180,7 +214,8 @@ def adafactor(
     `u = g / sqrt(r c / sum(r))`, `u <- u / max(1, RMS(u) / clip)`, `b = 1 - t^-decay_power`
     `theta <- theta - max(min_scale, RMS(theta)) * min(learning_rate, 1 / sqrt(t)) * u`
 
-    A leaf of one axis or none keeps the mean of all its squares, in place of `r c / sum(r)`.
+    A leaf of one axis or none keeps the mean of all its squares, in place of `r c / sum(r)`. With
+    `layouts`, `r` and `c` are those of each kernel of a leaf, and RMS that of each layer.
 
     Args:
         learning_rate: the largest relative step, 0.01 in the paper's `rho_t = min(0.01, t^-0.5)`;
@@ -190,6 +225,8 @@ def adafactor(
             traced.
         clip: the paper's d: the largest root mean square of an update; above 0, concrete or traced.
         decay_power: the decay is `1 - t^-decay_power`; at least 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; its updates need the weights.
@@ -203,7 +240,8 @@ def adafactor(
         algorithms 4 to 6.
 
     Deviations:
-        Of leaves with more than two axes, which the paper has none of, the last two are the matrix.
+        Of kernels with more than two axes, which the paper has none of, the last two, inputs and
+        outputs, are the matrix.
         `optax.adafactor` takes means for sums and multiplies by an absolute learning rate, which it
         does not hold below `t^-0.5`; by default it factors no axis shorter than 128.
 
@@ -214,8 +252,8 @@ def adafactor(
     [[-1.0, -1.0]]
     """
     return optax.chain(
-        scale_by_adafactor(eps, clip, decay_power),
-        scale_by_relative_step(learning_rate, min_scale),
+        scale_by_adafactor(eps, clip, decay_power, layouts=layouts),
+        scale_by_relative_step(learning_rate, min_scale, layouts=layouts),
     )
 
 

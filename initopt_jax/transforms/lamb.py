@@ -1,6 +1,5 @@
 """LAMB: Adam's direction with a step in proportion to the size of each layer's weights."""
 
-import jax
 import optax
 from jax.typing import ArrayLike
 
@@ -9,17 +8,22 @@ from initopt_jax.transforms.adam import scale_by_adam
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.norms import leaf_norm, needs_params, trust_ratio
 from initopt_jax.transforms.numerics import scalar, widen
+from initopt_jax.transforms.parts import each_part
 from initopt_jax.types import Array, PyTree, Transform
 
 
-def scale_by_lamb(weight_decay: ArrayLike = 0.01) -> optax.GradientTransformation:
-    """Adds weight decay to each update, then gives it the norm of its leaf's weights.
+def scale_by_lamb(
+    weight_decay: ArrayLike = 0.01, *, layouts: PyTree | None = None
+) -> optax.GradientTransformation:
+    """Adds weight decay to each update, then gives it the norm of its layer's weights.
 
-    `u <- |theta| / |r| * r` with `r = u + weight_decay * theta`, norms over one leaf, and `u <- r`
+    `u <- |theta| / |r| * r` with `r = u + weight_decay * theta`, norms over one layer, and `u <- r`
     where either norm is 0
 
     Args:
         weight_decay: at least 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; it has no accumulators.
@@ -48,7 +52,7 @@ def scale_by_lamb(weight_decay: ArrayLike = 0.01) -> optax.GradientTransformatio
         updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[PyTree, optax.EmptyState]:
         needs_params("lamb", params)
-        return jax.tree.map(scale, updates, params), state
+        return each_part("layer", layouts, scale, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), apply)
 
@@ -59,20 +63,26 @@ def lamb(
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-6,
     weight_decay: ArrayLike = 0.01,
+    *,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """LAMB: layer-wise adaptive moments.
 
     `m <- b1 * m + (1 - b1) * g`, `v <- b2 * v + (1 - b2) * g^2`
     `r = (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay * theta`
-    `theta <- theta - learning_rate * |theta| / |r| * r`, norms over one leaf
+    `theta <- theta - learning_rate * |theta| / |r| * r`, norms over one layer
+
+    A layer is a leaf; with `layouts`, every one of a stack of layers or of packed kernels.
 
     Args:
-        learning_rate: the paper's eta: how far a leaf moves, in units of its norm; scalar of at
+        learning_rate: the paper's eta: how far a layer moves, in units of its norm; scalar of at
             least 0, concrete or traced, or an Optax schedule.
         b1: decay of the mean, in [0, 1), concrete or traced.
         b2: decay of the mean square, in [0, 1), concrete or traced.
         eps: outside the root, after the correction; at least 0, concrete or traced.
         weight_decay: the paper's lambda; at least 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; its updates need the weights.
@@ -100,7 +110,7 @@ def lamb(
     """
     return optax.chain(
         scale_by_adam(b1, b2, eps),
-        scale_by_lamb(weight_decay),
+        scale_by_lamb(weight_decay, layouts=layouts),
         scale_by_learning_rate(learning_rate),
     )
 
@@ -111,7 +121,7 @@ ENTRIES = (
         make=lamb,
         formula=(
             "r = (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay * theta; "
-            "theta <- theta - learning_rate * |theta| / |r| * r, per leaf"
+            "theta <- theta - learning_rate * |theta| / |r| * r, per layer"
         ),
         reference="You et al. (2020), algorithm 2",
     ),

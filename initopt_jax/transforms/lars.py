@@ -1,6 +1,5 @@
 """LARS: momentum with a learning rate for each layer, in proportion to the size of its weights."""
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
@@ -10,20 +9,26 @@ from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.momentum import scale_by_momentum
 from initopt_jax.transforms.norms import leaf_norm, needs_params
 from initopt_jax.transforms.numerics import scalar, widen
+from initopt_jax.transforms.parts import each_part
 from initopt_jax.types import Array, PyTree, Transform
 
 
 def scale_by_lars(
-    weight_decay: ArrayLike = 0.0005, trust_coefficient: ArrayLike = 0.001
+    weight_decay: ArrayLike = 0.0005,
+    trust_coefficient: ArrayLike = 0.001,
+    *,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
-    """Adds weight decay to each gradient, then multiplies it by its leaf's local learning rate.
+    """Adds weight decay to each gradient, then multiplies it by its layer's local learning rate.
 
     `u = trust_coefficient * |theta| / (|g| + weight_decay * |theta|) * (g + weight_decay * theta)`,
-    with norms over one leaf, and factor 1 where either norm is 0
+    with norms over one layer, and factor 1 where either norm is 0
 
     Args:
         weight_decay: at least 0, concrete or traced.
         trust_coefficient: at least 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; it has no accumulators.
@@ -56,7 +61,7 @@ def scale_by_lars(
         updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[PyTree, optax.EmptyState]:
         needs_params("lars", params)
-        return jax.tree.map(scale, updates, params), state
+        return each_part("layer", layouts, scale, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), apply)
 
@@ -66,15 +71,18 @@ def lars(
     decay: ArrayLike = 0.9,
     weight_decay: ArrayLike = 0.0005,
     trust_coefficient: ArrayLike = 0.001,
+    *,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """LARS: layer-wise adaptive rate scaling.
 
-    `local = trust_coefficient * |theta| / (|g| + weight_decay * |theta|)`, norms over one leaf
+    `local = trust_coefficient * |theta| / (|g| + weight_decay * |theta|)`, norms over one layer
     `v <- decay * v + learning_rate * local * (g + weight_decay * theta)`
     `theta <- theta - v`
 
-    Without weight decay a leaf's step does not feel the size of its gradient, and grows with the
-    size of its weights.
+    Without weight decay a layer's step does not feel the size of its gradient, and grows with the
+    size of its weights. A layer is a leaf; with `layouts`, every one of a stack of layers or of
+    packed kernels.
 
     Args:
         learning_rate: the paper's gamma; scalar of at least 0, concrete or traced, or an Optax
@@ -82,6 +90,8 @@ def lars(
         decay: the paper's momentum m, in [0, 1), concrete or traced.
         weight_decay: the paper's beta; at least 0, concrete or traced.
         trust_coefficient: the paper's eta; at least 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; its updates need the weights.
@@ -95,7 +105,7 @@ def lars(
         algorithm 1.
 
     Deviations:
-        `local` is 1 where the weights or the gradient of a leaf are all 0; by the formula, biases
+        `local` is 1 where the weights or the gradient of a layer are all 0; by the formula, biases
         that start at 0 would stay there. The polynomial fall of the learning rate takes a
         schedule. `optax.lars` divides by the norm of `g + weight_decay * theta` instead.
 
@@ -106,7 +116,7 @@ def lars(
     [0.0, -1.0]
     """
     return optax.chain(
-        scale_by_lars(weight_decay, trust_coefficient),
+        scale_by_lars(weight_decay, trust_coefficient, layouts=layouts),
         scale_by_learning_rate(learning_rate),
         scale_by_momentum(decay),
     )
@@ -118,7 +128,7 @@ ENTRIES = (
         make=lars,
         formula=(
             "v <- decay * v + learning_rate * trust_coefficient * |theta| / (|g| + weight_decay * "
-            "|theta|) * (g + weight_decay * theta), per leaf; theta <- theta - v"
+            "|theta|) * (g + weight_decay * theta), per layer; theta <- theta - v"
         ),
         reference="You, Gitman and Ginsburg (2017), algorithm 1",
     ),

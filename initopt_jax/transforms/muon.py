@@ -12,6 +12,8 @@ from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.matrices import product
 from initopt_jax.transforms.norms import leaf_norm
 from initopt_jax.transforms.numerics import ratio, scalar, widen, zeros
+from initopt_jax.transforms.parts import KERNELS, each_part, parts_of
+from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, PyTree, Transform
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -55,7 +57,12 @@ class MuonState(NamedTuple):
 
 
 def scale_by_muon(
-    decay: ArrayLike = 0.95, *, nesterov: bool = True, shape_scale: bool = True, iterations: int = 5
+    decay: ArrayLike = 0.95,
+    *,
+    nesterov: bool = True,
+    shape_scale: bool = True,
+    iterations: int = 5,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """Replaces gradients, all matrices, by their velocity made orthogonal.
 
@@ -66,14 +73,16 @@ def scale_by_muon(
         nesterov: look one step ahead.
         shape_scale: multiply by `sqrt(max(1, columns / rows))`.
         iterations: of Newton and Schulz, a whole number above 0; not traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
-        The transformation. A leaf of more than two axes is the matrix `(prod(shape[:-1]),
+        The transformation. A kernel of more than two axes is the matrix `(prod(shape[:-1]),
         shape[-1])`.
 
     Raises:
         ValueError: if a concrete `decay` is outside [0, 1), a flag is not a bool, or `iterations`
-            is not a whole number above 0; on `init`, if a leaf has fewer than two axes.
+            is not a whole number above 0; on `init`, if a leaf is no matrix.
 
     Reference:
         Jordan (2024), algorithm 2.
@@ -91,8 +100,12 @@ def scale_by_muon(
     checks.count("iterations", iterations)
 
     def init(params: PyTree) -> MuonState:
-        if any(leaf.ndim < 2 for leaf in jax.tree.leaves(params)):
-            raise ValueError("scale_by_muon takes leaves of at least two axes only")
+        for path, matrix in named_leaves(_matrices(params, layouts)):
+            if not matrix:
+                raise ValueError(
+                    "scale_by_muon takes matrices only, leaves of at least two axes, or dense and "
+                    f"convolution kernels by their layouts: {path!r} is none"
+                )
         return MuonState(zeros(params))
 
     def accelerate(velocity: Array, gradient: Array) -> Array:
@@ -104,7 +117,7 @@ def scale_by_muon(
         ahead = g + scalar(decay, g) * v if nesterov else v
         if ahead.size == 0:
             return gradient
-        matrix = ahead.reshape(-1, ahead.shape[-1])
+        matrix = ahead.reshape(-1, ahead.shape[-1])  # the kernel, inputs and window in rows
         rows, columns = matrix.shape
         factor = max(1.0, columns / rows) ** 0.5 if shape_scale else 1.0
         u = factor * newton_schulz(matrix, iterations)
@@ -113,7 +126,7 @@ def scale_by_muon(
     def apply(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, MuonState]:
         del params
         velocity = jax.tree.map(accelerate, state.velocity, updates)
-        return jax.tree.map(step, updates, velocity), MuonState(velocity)
+        return each_part("kernel", layouts, step, updates, velocity), MuonState(velocity)
 
     return optax.GradientTransformation(init, apply)
 
@@ -129,15 +142,19 @@ def muon(
     nesterov: bool = True,
     shape_scale: bool = True,
     iterations: int = 5,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
-    """Muon for leaves of at least two axes, Adam for the others.
+    """Muon for matrices, Adam for the other leaves.
 
     `v <- decay * v + g`, `u = g + decay * v` (or `v` without `nesterov`)
     `theta <- theta - learning_rate * sqrt(max(1, columns / rows)) * newton_schulz(u)`
     Others: Adam with `b1`, `b2`, `eps` and the learning rate `adam_scale * learning_rate`
 
     Newton-Schulz takes all singular values near 1, so that a step does not feel the size of the
-    gradient.
+    gradient. Every leaf of at least two axes is a matrix, a kernel of more than two axes the matrix
+    `(prod(shape[:-1]), shape[-1])`. With `layouts`, each kernel of a leaf (of a stack of layers, of
+    packed projections, of the groups of a convolution) is a matrix of its own, heads are flattened
+    as the layer uses them, and embeddings and tables that are added are for Adam.
 
     Args:
         learning_rate: scalar of at least 0, concrete or traced, or an Optax schedule.
@@ -150,10 +167,11 @@ def muon(
         nesterov: look one step ahead.
         shape_scale: multiply by `sqrt(max(1, columns / rows))`, `columns` being a layer's outputs.
         iterations: of Newton and Schulz, a whole number above 0; not traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
-        The transformation. A leaf of more than two axes is the matrix `(prod(shape[:-1]),
-        shape[-1])`.
+        The transformation.
 
     Raises:
         ValueError: if a concrete number is outside its range, a flag is not a bool, or `iterations`
@@ -165,7 +183,8 @@ def muon(
         the authors' code.
 
     Deviations:
-        The first and the last layer are matrices like others; the authors train them with Adam.
+        The first and the last layer are matrices like others; the authors train them with Adam, as
+        embeddings are here by their layouts alone.
         The matrix is divided by its norm, not by the norm plus 1e-7, and all sums are formed in
         float32, not bfloat16. `optax.contrib.muon` corrects the velocity for its start at 0.
 
@@ -182,21 +201,31 @@ def muon(
         (wide,) = widen(update)
         return (scalar(adam_scale, wide) * wide).astype(update.dtype)
 
+    def labels(params: PyTree) -> PyTree:
+        matrices = _matrices(params, layouts)
+        return jax.tree.map(lambda matrix: "matrix" if matrix else "other", matrices)
+
     scaled = optax.stateless(lambda updates, params: jax.tree.map(of_others, updates))
     kinds = {
         "matrix": scale_by_muon(
-            decay, nesterov=nesterov, shape_scale=shape_scale, iterations=iterations
+            decay,
+            nesterov=nesterov,
+            shape_scale=shape_scale,
+            iterations=iterations,
+            layouts=layouts,
         ),
         "other": optax.chain(scale_by_adam(b1, b2, eps), scaled),
     }
     return optax.chain(
-        optax.partition(kinds, _kinds),
+        optax.partition(kinds, labels),
         scale_by_learning_rate(learning_rate),
     )
 
 
-def _kinds(params: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: "matrix" if leaf.ndim > 1 else "other", params)
+def _matrices(params: PyTree, layouts: PyTree | None) -> PyTree:
+    """Whether each leaf holds matrices."""
+    parts = parts_of("kernel", layouts, params)
+    return jax.tree.map(lambda part: part.kind in KERNELS, parts)
 
 
 ENTRIES = (
@@ -205,7 +234,7 @@ ENTRIES = (
         make=muon,
         formula=(
             "v <- decay * v + g; theta <- theta - learning_rate * sqrt(max(1, columns / rows)) * "
-            "newton_schulz(g + decay * v); biases by Adam"
+            "newton_schulz(g + decay * v); biases and embeddings by Adam"
         ),
         reference="Jordan et al. (2024), algorithm 2",
     ),

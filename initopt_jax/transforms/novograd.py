@@ -11,6 +11,7 @@ from initopt_jax import checks
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.norms import leaf_norm, needs_params
 from initopt_jax.transforms.numerics import moving_mean, ratio, scalar, widen, zeros
+from initopt_jax.transforms.parts import Parts, parts_of
 from initopt_jax.types import Array, PyTree, Transform
 
 
@@ -19,7 +20,8 @@ class NovogradState(NamedTuple):
 
     step_count: int32, steps so far; stays at its maximum.
     velocity: like the parameters.
-    squared_norm: running mean of the gradient's squared norm, a number per leaf, of its dtype.
+    squared_norm: running mean of the gradient's squared norm, of the leaf's dtype: a number per
+        leaf, or [layers] where it holds several.
     """
 
     step_count: Array
@@ -32,10 +34,12 @@ def scale_by_novograd(
     b2: ArrayLike = 0.98,
     eps: ArrayLike = 1e-8,
     weight_decay: ArrayLike = 0.0,
+    *,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
-    """Gathers gradients in units of their leaf's running norm.
+    """Gathers gradients in units of their layer's running norm.
 
-    `v <- |g|^2` in the first step, then `v <- b2 * v + (1 - b2) * |g|^2`, norms over one leaf
+    `v <- |g|^2` in the first step, then `v <- b2 * v + (1 - b2) * |g|^2`, norms over one layer
     `m <- b1 * m + (g / (sqrt(v) + eps) + weight_decay * theta)`, the update
 
     Args:
@@ -43,6 +47,8 @@ def scale_by_novograd(
         b2: in [0, 1), concrete or traced.
         eps: outside the root; at least 0, concrete or traced.
         weight_decay: at least 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; its updates need the weights.
@@ -76,16 +82,25 @@ def scale_by_novograd(
         return (scalar(b1, m) * m + (unit + scalar(weight_decay, w) * w)).astype(velocity.dtype)
 
     def init(params: PyTree) -> NovogradState:
-        norms = jax.tree.map(lambda p: jnp.zeros((), p.dtype), params)
+        parts = parts_of("layer", layouts, params)
+        norms = jax.tree.map(lambda part, p: jnp.zeros(part.stack, p.dtype), parts, params)
         return NovogradState(jnp.zeros((), jnp.int32), zeros(params), norms)
 
     def apply(
         updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[PyTree, NovogradState]:
         needs_params("novograd", params)
+        parts = parts_of("layer", layouts, updates)
         first = state.step_count == 0
-        squared = jax.tree.map(lambda v, g: measure(v, g, first), state.squared_norm, updates)
-        velocity = jax.tree.map(gather, state.velocity, squared, updates, params)
+
+        def measured(part: Parts, v: Array, g: Array) -> Array:
+            return part.each(lambda v, g: measure(v, g, first))(v, part.take(g))
+
+        def gathered(part: Parts, m: Array, v: Array, g: Array, w: Array) -> Array:
+            return part.put(part.each(gather)(part.take(m), v, part.take(g), part.take(w)))
+
+        squared = jax.tree.map(measured, parts, state.squared_norm, updates)
+        velocity = jax.tree.map(gathered, parts, state.velocity, squared, updates, params)
         steps = jax.tree.map(lambda m, g: m.astype(g.dtype), velocity, updates)
         count = jnp.asarray(optax.safe_increment(state.step_count))
         return steps, NovogradState(count, velocity, squared)
@@ -99,6 +114,8 @@ def novograd(
     b2: ArrayLike = 0.98,
     eps: ArrayLike = 1e-8,
     weight_decay: ArrayLike = 0.0,
+    *,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """NovoGrad.
 
@@ -113,6 +130,8 @@ def novograd(
         b2: decay of `v`, in [0, 1), concrete or traced.
         eps: outside the root; at least 0, concrete or traced.
         weight_decay: the paper's d, gathered by `m`; at least 0, concrete or traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; its updates need the weights.
@@ -127,8 +146,9 @@ def novograd(
         networks, algorithm 1.
 
     Deviations:
-        A layer is a leaf: weights and biases have norms of their own. A leaf without any gradient
-        stays where `eps` is 0.
+        A layer is a leaf, or with `layouts` every one of a stack of layers or of packed kernels:
+        weights and biases have norms of their own. A layer without any gradient stays where `eps`
+        is 0.
 
     >>> transform = novograd(0.5, eps=0.0)
     >>> weights = jnp.zeros(2)
@@ -137,7 +157,8 @@ def novograd(
     [-0.3, 0.4]
     """
     return optax.chain(
-        scale_by_novograd(b1, b2, eps, weight_decay), scale_by_learning_rate(learning_rate)
+        scale_by_novograd(b1, b2, eps, weight_decay, layouts=layouts),
+        scale_by_learning_rate(learning_rate),
     )
 
 
@@ -147,7 +168,7 @@ ENTRIES = (
         make=novograd,
         kind="adam",
         formula=(
-            "v <- |g|^2 at first, then b2 * v + (1 - b2) * |g|^2, per leaf; m <- b1 * m + g / "
+            "v <- |g|^2 at first, then b2 * v + (1 - b2) * |g|^2, per layer; m <- b1 * m + g / "
             "(sqrt(v) + eps) + weight_decay * theta; theta <- theta - learning_rate * m"
         ),
         reference="Ginsburg et al. (2019), algorithm 1",

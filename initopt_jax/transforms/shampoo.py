@@ -1,4 +1,4 @@
-"""Shampoo: a preconditioner for each axis of a leaf, of the products of its gradients."""
+"""Shampoo: a preconditioner for each axis of a kernel, of the products of its gradients."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from initopt_jax import checks
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.matrices import along, gram, inverse_root
 from initopt_jax.transforms.numerics import ratio, scalar, widen
+from initopt_jax.transforms.parts import Parts, parts_of
 from initopt_jax.types import Array, PyTree, Transform
 
 Factors = tuple[tuple[Array, ...], ...]
@@ -22,7 +23,8 @@ class ShampooState(NamedTuple):
 
     step_count: int32, steps so far; stays at its maximum.
     factors: per leaf and axis of n, the sum of the products [n, n] of the gradient's slices; for a
-        long axis, their diagonal [n].
+        long axis, their diagonal [n]; with a first axis for the kernels of a leaf that holds
+        several.
     roots: the inverse roots of the factors when they were last formed; empty where every step forms
         them anew.
     """
@@ -38,7 +40,11 @@ def _as_tensor(leaf: Array) -> Array:
 
 
 def scale_by_shampoo(
-    eps: ArrayLike = 1e-4, *, refresh_every: int = 1, max_size: int = 1200
+    eps: ArrayLike = 1e-4,
+    *,
+    refresh_every: int = 1,
+    max_size: int = 1200,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """Multiplies each axis of a gradient by an inverse root of the products of gradients so far.
 
@@ -51,6 +57,8 @@ def scale_by_shampoo(
         refresh_every: steps between two computations of the roots, a whole number above 0; not
             traced.
         max_size: axes longer than this get a diagonal factor; a whole number above 0; not traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation.
@@ -71,17 +79,17 @@ def scale_by_shampoo(
     checks.count("refresh_every", refresh_every)
     checks.count("max_size", max_size)
 
-    def fresh(leaf: Array) -> tuple[Array, ...]:
-        shape, dtype = leaf.shape or (1,), widen(leaf)[0].dtype
-        return tuple(jnp.zeros((n, n) if n <= max_size else (n,), dtype) for n in shape)
+    def fresh(part: Parts, leaf: Array) -> tuple[Array, ...]:
+        sizes = [(n, n) if n <= max_size else (n,) for n in part.shape or (1,)]
+        return tuple(jnp.zeros(part.stack + size, widen(leaf)[0].dtype) for size in sizes)
 
     def init(params: PyTree) -> ShampooState:
-        leaves = jax.tree.leaves(params)
-        return ShampooState(
-            jnp.zeros((), jnp.int32),
-            tuple(fresh(leaf) for leaf in leaves),
-            tuple(fresh(leaf) for leaf in leaves) if refresh_every > 1 else (),
-        )
+        parts = jax.tree.leaves(parts_of("kernel", layouts, params))
+
+        def zeros() -> Factors:
+            return tuple(map(fresh, parts, jax.tree.leaves(params)))
+
+        return ShampooState(jnp.zeros((), jnp.int32), zeros(), zeros() if refresh_every > 1 else ())
 
     def add(factors: tuple[Array, ...], gradient: Array) -> tuple[Array, ...]:
         g = _as_tensor(gradient)
@@ -111,17 +119,24 @@ def scale_by_shampoo(
     def apply(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, ShampooState]:
         del params
         leaves, structure = jax.tree.flatten(updates)
-        factors = tuple(add(f, g) for f, g in zip(state.factors, leaves, strict=True))
+        parts: list[Parts] = jax.tree.leaves(parts_of("kernel", layouts, updates))
+        kernels = [part.take(leaf) for part, leaf in zip(parts, leaves, strict=True)]
+        factors = tuple(
+            part.each(add)(f, g) for part, f, g in zip(parts, state.factors, kernels, strict=True)
+        )
 
         def all_roots() -> Factors:
-            return tuple(roots_of(of_leaf) for of_leaf in factors)
+            return tuple(part.each(roots_of)(f) for part, f in zip(parts, factors, strict=True))
 
         if refresh_every > 1:
             due = state.step_count % refresh_every == 0
             roots = kept = only_if(due, all_roots, state.roots)
         else:
             roots, kept = all_roots(), ()
-        steps = [step(g, r) for g, r in zip(leaves, roots, strict=True)]
+        steps = [
+            part.put(part.each(step)(g, r))
+            for part, g, r in zip(parts, kernels, roots, strict=True)
+        ]
         count = jnp.asarray(optax.safe_increment(state.step_count))
         return structure.unflatten(steps), ShampooState(count, factors, kept)
 
@@ -153,6 +168,7 @@ def shampoo(
     *,
     refresh_every: int = 1,
     max_size: int = 1200,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """Shampoo.
 
@@ -160,7 +176,8 @@ def shampoo(
     `theta <- theta - learning_rate * (L + eps I)^(-1/4) g (R + eps I)^(-1/4)`
 
     A leaf of `k` axes has `k` factors, each the sum of the products of the gradient's slices along
-    its axis, to the power `-1 / (2 k)`: for a vector it is full-matrix Adagrad.
+    its axis, to the power `-1 / (2 k)`: for a vector it is full-matrix Adagrad. With `layouts`,
+    each kernel `(*window, inputs, outputs)` of a leaf has factors of its own.
 
     Args:
         learning_rate: the paper's eta; scalar of at least 0, concrete or traced, or an Optax
@@ -169,6 +186,8 @@ def shampoo(
         refresh_every: steps between two computations of the roots, a whole number above 0; not
             traced. The roots are most of the cost.
         max_size: axes longer than this get a diagonal factor; a whole number above 0; not traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation.
@@ -192,7 +211,7 @@ def shampoo(
     [-0.3, 0.4]
     """
     return optax.chain(
-        scale_by_shampoo(eps, refresh_every=refresh_every, max_size=max_size),
+        scale_by_shampoo(eps, refresh_every=refresh_every, max_size=max_size, layouts=layouts),
         scale_by_learning_rate(learning_rate),
     )
 

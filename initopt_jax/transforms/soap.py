@@ -19,6 +19,7 @@ from initopt_jax.transforms.numerics import (
     widen,
     zeros,
 )
+from initopt_jax.transforms.parts import Parts, parts_of
 from initopt_jax.types import Array, PyTree, Transform
 
 FIRST_ITERATIONS = 10  # from the identity to the eigenvectors of the first factors
@@ -30,10 +31,12 @@ class SoapState(NamedTuple):
 
     step_count: int32, steps so far, the first included; stays at its maximum.
     mean: of the gradient, like the parameters.
-    mean_square: of the gradient in the basis, of the parameters' shapes.
+    mean_square: of the gradient's kernels in their bases.
     factors: per leaf and axis of n, the mean product [n, n] of the gradient's slices; [0, 0] where
         the axis keeps its own basis.
     bases: per leaf and axis, a basis [n, n] of the factor's eigenvectors.
+
+    The last three have a first axis for the kernels of a leaf that holds several.
     """
 
     step_count: Array
@@ -59,6 +62,7 @@ def scale_by_soap(
     bias_correction: bool = True,
     refresh_every: int = 10,
     max_size: int = 1200,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """Adam's direction, formed in the eigenbasis of Shampoo's factors and turned back.
 
@@ -73,6 +77,8 @@ def scale_by_soap(
         refresh_every: the paper's f, steps between two changes of basis, a whole number above 0;
             not traced.
         max_size: axes longer than this keep their own basis; a whole number above 0; not traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation; it leaves out the first step of leaves with a basis.
@@ -97,18 +103,17 @@ def scale_by_soap(
     checks.count("refresh_every", refresh_every)
     checks.count("max_size", max_size)
 
-    def sizes(leaf: Array) -> tuple[int, ...]:
-        return tuple(n if n <= max_size else 0 for n in leaf.shape) if leaf.ndim > 1 else ()
+    def bases_of(part: Parts, leaf: Array) -> tuple[Array, ...]:
+        sizes = [n if n <= max_size else 0 for n in part.shape] if len(part.shape) > 1 else []
+        eyes = [jnp.eye(n, dtype=widen(leaf)[0].dtype) for n in sizes]
+        return tuple(jnp.broadcast_to(eye, part.stack + eye.shape) for eye in eyes)
 
     def init(params: PyTree) -> SoapState:
-        wide = jax.tree.map(lambda leaf: widen(leaf)[0], params)
-        leaves = jax.tree.leaves(wide)
+        parts = parts_of("kernel", layouts, params)
+        bases = tuple(map(bases_of, jax.tree.leaves(parts), jax.tree.leaves(params)))
+        kernels = jax.tree.map(lambda part, leaf: part.take(widen(leaf)[0]), parts, params)
         return SoapState(
-            jnp.zeros((), jnp.int32),
-            zeros(params),
-            zeros(wide),
-            tuple(tuple(jnp.zeros((n, n), leaf.dtype) for n in sizes(leaf)) for leaf in leaves),
-            tuple(tuple(jnp.eye(n, dtype=leaf.dtype) for n in sizes(leaf)) for leaf in leaves),
+            jnp.zeros((), jnp.int32), zeros(params), zeros(kernels), zeros(bases), bases
         )
 
     def add(factors: tuple[Array, ...], gradient: Array) -> tuple[Array, ...]:
@@ -141,19 +146,31 @@ def scale_by_soap(
         del params
         count = jnp.asarray(optax.safe_increment(state.step_count))
         leaves, structure = jax.tree.flatten(updates)
-        factors = tuple(add(f, g) for f, g in zip(state.factors, leaves, strict=True))
+        parts: list[Parts] = jax.tree.leaves(parts_of("kernel", layouts, updates))
+        kernels = [part.take(leaf) for part, leaf in zip(parts, leaves, strict=True)]
+        factors = tuple(
+            part.each(add)(f, g) for part, f, g in zip(parts, state.factors, kernels, strict=True)
+        )
         # A basis changes at the end of a step, which is the start of the next one.
         first, later = state.step_count == 0, state.step_count > 1
         due = later & ((state.step_count - 1) % refresh_every == 0)
         iterations = jnp.where(first, FIRST_ITERATIONS, jnp.where(due, 1, 0))
         sources = jax.tree.map(lambda new, old: jnp.where(first, new, old), factors, state.factors)
         bases = iterated(sources, state.bases, iterations)
-        means, squares, steps = [], [], []
-        of_leaves = zip(leaves, *map(jax.tree.leaves, state[1:3]), bases, strict=True)
-        for gradient, m, v, basis in of_leaves:
+
+        def one(
+            gradient: Array, m: Array, v: Array, basis: tuple[Array, ...]
+        ) -> tuple[Array, Array, Array]:
             mean, square = moments(first, gradient, m, v, basis)
-            steps.append(step(count - 1 if basis else count, gradient, mean, square, basis))
-            means.append(mean)
+            u = step(count - 1 if basis else count, gradient, mean, square, basis)
+            return u, mean, square
+
+        means, squares, steps = [], [], []
+        of_leaves = zip(parts, kernels, *map(jax.tree.leaves, state[1:3]), bases, strict=True)
+        for part, gradient, m, v, basis in of_leaves:
+            u, mean, square = part.each(one)(gradient, part.take(m), v, basis)
+            steps.append(part.put(u))
+            means.append(part.put(mean))
             squares.append(square)
         return structure.unflatten(steps), SoapState(
             count, structure.unflatten(means), structure.unflatten(squares), factors, bases
@@ -168,13 +185,15 @@ def iterated(factors: Factors, bases: Factors, count: Array) -> Factors:
     Under `vmap`, `lax.cond` would iterate at every step; a loop of no rounds runs nothing.
     """
 
+    def one(factor: Array, basis: Array) -> Array:
+        if not factor.size:
+            return basis
+        each = power_iteration if factor.ndim == 2 else jax.vmap(power_iteration)
+        return each(factor, basis)
+
     def iterate(count: Array, bases: Factors) -> Factors:
         del count
-        return jax.tree.map(
-            lambda factor, basis: power_iteration(factor, basis) if factor.size else basis,
-            factors,
-            bases,
-        )
+        return jax.tree.map(one, factors, bases)
 
     return jax.lax.fori_loop(0, count, iterate, bases)
 
@@ -188,6 +207,7 @@ def soap(
     bias_correction: bool = True,
     refresh_every: int = 10,
     max_size: int = 1200,
+    layouts: PyTree | None = None,
 ) -> optax.GradientTransformation:
     """SOAP: Shampoo with Adam in the preconditioner's eigenbasis.
 
@@ -197,7 +217,8 @@ def soap(
     `u = (Q_L^T m Q_R / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)`
     `theta <- theta - learning_rate * Q_L u Q_R^T`
 
-    A leaf of more than two axes has a basis for each; one of fewer is trained by Adam.
+    A leaf of more than two axes has a basis for each; one of fewer is trained by Adam. With
+    `layouts`, each kernel `(*window, inputs, outputs)` of a leaf has bases of its own.
 
     Args:
         learning_rate: the paper's eta; scalar of at least 0, concrete or traced, or an Optax
@@ -209,6 +230,8 @@ def soap(
         refresh_every: the paper's f, steps between two changes of basis, a whole number above 0;
             not traced.
         max_size: axes longer than this keep their own basis; a whole number above 0; not traced.
+        layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
+            them; None: what shapes suggest. Not traced.
 
     Returns:
         The transformation.
@@ -239,6 +262,7 @@ def soap(
         bias_correction=bias_correction,
         refresh_every=refresh_every,
         max_size=max_size,
+        layouts=layouts,
     )
     return optax.chain(core, scale_by_learning_rate(learning_rate))
 

@@ -94,12 +94,12 @@ NESTED = {
 
 
 def options(name, flags):
-    """Names of the hyperparameters of a method, or of its flags; counts and text are neither."""
+    """Names of the hyperparameters of a method, or of its flags; not counts, text or layouts."""
     found = option_names(REGISTRY[name].make)
     return [
         key
         for key, default in found.items()
-        if isinstance(default, bool) == flags and type(default) not in (int, str)
+        if isinstance(default, bool) == flags and type(default) not in (int, str, type(None))
     ]
 
 

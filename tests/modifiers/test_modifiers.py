@@ -325,7 +325,7 @@ def test_entry_docstring_and_wrong_numbers(name):
     assert entry.reference
     assert ">>> " in (inspect.getdoc(entry.make) or "")
     options, _ = OPTIONS[name]
-    assert set(options) | {"inner", "only"} >= set(option_names(entry.make))
+    assert set(options) | {"inner", "layouts", "only"} >= set(option_names(entry.make))
     inner = (transforms.sgd(0.1),) if entry.place == "around" else ()
     for key, value in numbers_of(options).items():
         if key == "steps":
