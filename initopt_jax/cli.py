@@ -158,7 +158,8 @@ def probe(
 @app.command()
 def check(
     name: Annotated[
-        str, typer.Argument(help="An initializer, optimizer or model: a name, or module:function.")
+        str,
+        typer.Argument(help="An initializer, optimizer, model ...: a name, or module:function."),
     ],
     set_: Annotated[
         list[str] | None,
@@ -181,12 +182,24 @@ def check(
     task: Annotated[
         str | None, typer.Option(help="Models: classification, regression or reconstruction.")
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="What it is, such as schedule, where its function does not say."),
+    ] = None,
 ) -> None:
-    """Hold an initializer, optimizer or model to what a study relies on; say what fails and why."""
+    """Hold an initializer, optimizer, model ... to what a study relies on; say what fails and why.
+
+    A schedule, modifier, augmentation, probe, task, cost function or data set is tried in a study.
+    """
     from initopt_jax import preview, show
 
     findings = preview.check(
-        *(name, set_ or [], static or []), dataset=data, shape=input_, outputs=outputs, task=task
+        *(name, set_ or [], static or []),
+        dataset=data,
+        shape=input_,
+        outputs=outputs,
+        task=task,
+        kind=kind,
     )
     show.findings(name, findings)
     raise typer.Exit(int(any(finding.outcome == "fails" for finding in findings)))

@@ -23,7 +23,7 @@ from initopt_jax.entries import ProbeConfig
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
 from initopt_jax.names import OWN, import_object, lookup
-from initopt_jax.options import call_with, check_options
+from initopt_jax.options import call_with, check_options, required_options
 from initopt_jax.precision import wide_dtype
 from initopt_jax.probes import GIVEN, Batch, Probe
 from initopt_jax.tree import named_leaves
@@ -130,6 +130,12 @@ def measurement_of(probe: Probe, entry: ProbeConfig, subject: Subject) -> Measur
     """A probe with its options, and the shapes of what it gives."""
     what = f"probe {entry.name!r}"
     asked = frozenset(name for name in option_names(probe.measure) if name in GIVEN)
+    unknown = [name for name in required_options(probe.measure) if name not in GIVEN]
+    if missing := [name for name in unknown if name not in entry.options]:
+        raise ConfigError(
+            f"{what} needs {', '.join(missing)}; a probe may ask for {', '.join(GIVEN)} by these "
+            "names, and all else are options of its own"
+        )
     check_options(what, probe.measure, entry.options, given=GIVEN)
     call = functools.partial(probe.measure, **entry.options)
     alone = entry.name.rpartition(":")[2]
@@ -154,7 +160,13 @@ def _by_variable(what: str, alone: str, given: Any) -> dict[str, jax.Array]:
     named = given if isinstance(given, Mapping) else {alone: given}
     made: dict[str, jax.Array] = {}
     for name, value in named.items():
-        array = jnp.asarray(value)
+        try:
+            array = jnp.asarray(value)
+        except (TypeError, ValueError) as error:
+            kind = type(value).__name__
+            raise ConfigError(
+                f"{what} must give an array, or arrays by name; {name!r} is a {kind}"
+            ) from error
         if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_):
             raise ValueError(f"{what} must give numbers; {name!r} has dtype {array.dtype}")
         if jnp.issubdtype(array.dtype, jnp.complexfloating):

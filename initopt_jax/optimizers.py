@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from initopt_jax import initializers, modifiers, schedules, transforms
@@ -20,12 +19,13 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Layout, Network
 from initopt_jax.names import find_modifier, find_schedule, find_transform, lookup
 from initopt_jax.options import call_with, check_options, swept_axes
-from initopt_jax.precision import wide_dtype
 from initopt_jax.transforms.chain import chain
 from initopt_jax.types import EvaluatedTransform, PyTree, Transform, option_names
+from initopt_jax.update_trial import SCHEDULE, TRANSFORM, try_schedule, try_update, try_values
 
 RATE, STEPS, LAYOUTS = "learning_rate", "steps", "layouts"
 GIVEN = (RATE, STEPS, LAYOUTS)  # what a modifier may ask for by these names; a transform, LAYOUTS
+MODIFIER = "a function of its options that returns an optax.GradientTransformation"
 BLIND = ("accumulate", "freeze")  # they change the gradient at the weights of the step alone
 
 
@@ -109,7 +109,8 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
     if registered:
         axes = _all_numbers(entry.make, axes, static)
     fixed = {**static, **given}
-    _try_values(what, entry.make, axes, fixed)
+    own = TRANSFORM if entry.origin == "user" else ""
+    try_values(what, entry.make, axes, fixed, own)
     entry = _with_evaluated(what, entry, axes, fixed, params)
     schedule = _schedule(spec, entry, what)
     around = _modifiers(spec, what, layouts)
@@ -117,13 +118,17 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
     parts = [part for part in (schedule, *around) if part]
     first = {name: values[0] for name, values in axes.items()}
     _check_places(what, spec, entry, around, call_with(what, entry.make, {**first, **fixed}))
-    make = _maker(entry, tuple(axes), fixed, schedule, around, rates)
+    names = tuple(axes)
+    make = _maker(entry, names, fixed, schedule, around, rates)
     for part in parts:
         axes |= {part.prefix + name: values for name, values in part.axes.items()}
     timed = schedule is not None or any(STEPS in part.asks for part in around)
-    first = {name: values[0] for name, values in axes.items()} | {STEPS: 10.0}
-    evaluated = isinstance(call_with(what, make, {"hyperparameters": first}), EvaluatedTransform)
-    _try_update(what, make, [*axes, *([STEPS] if timed else [])], params)
+    numbers = {name: values[0] for name, values in axes.items()}
+    numbers |= {STEPS: 10.0} if timed else {}
+    tried = f"{what} with {', '.join(mine)}" if (mine := _own_names(parts)) else what
+    plain = _maker(entry, names, fixed, None, around, rates) if schedule else None
+    try_update(tried, make, numbers, params, unscheduled=plain, expects=own)
+    made = call_with(what, make, {"hyperparameters": numbers | {STEPS: 10.0}})
     return Optimizer(
         entry=entry,
         label=spec.label or _label(spec, static),
@@ -140,7 +145,7 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
         ),
         make=make,
         timed=timed,
-        evaluated=evaluated,
+        evaluated=isinstance(made, EvaluatedTransform),
     )
 
 
@@ -157,10 +162,15 @@ def _layouts_for(
     return {LAYOUTS: layouts} if asks and not own else {}
 
 
+def _own_names(parts: Sequence["_Part"]) -> list[str]:
+    """The user's own functions among the schedule and the modifiers."""
+    return [part.name for part in parts if ":" in part.name]
+
+
 def _schedule(spec: OptimizerConfig, entry: Transform, optimizer: str) -> _Part | None:
     if spec.schedule is None:
         return None
-    what = f"schedule of {optimizer}"
+    what = f"schedule {spec.schedule.name!r} of {optimizer}"
     if RATE not in option_names(entry.make):
         raise ConfigError(f"{optimizer} takes no learning_rate that a schedule could change")
     found = find_schedule(spec.schedule.name, schedules.REGISTRY)
@@ -168,7 +178,8 @@ def _schedule(spec: OptimizerConfig, entry: Transform, optimizer: str) -> _Part 
         "schedule", found.name, found.multiplier, spec.schedule.options, skip=2
     )
     axes = _all_numbers(found.multiplier, axes, static)
-    _try_values(what, found.multiplier, axes, static, count=jnp.zeros(()), steps=10.0)
+    own = SCHEDULE if ":" in found.name else ""
+    try_schedule(what, found.multiplier, axes, static, own)
     return _Part(found.name, found.multiplier, "schedule.", axes, static)
 
 
@@ -205,9 +216,11 @@ def _try_part(what: str, part: _Part) -> None:
         for value in values:
             options = part.options(first | {part.prefix + name: value})
             make = functools.partial(part.function, *inner)
-            made = call_with(what, make, {**options, **given})
+            made = call_with(what, make, {**options, **given}, MODIFIER if ":" in part.name else "")
             if not isinstance(made, optax.GradientTransformation):
-                raise ConfigError(f"{what} must return an optax.GradientTransformation")
+                raise ConfigError(
+                    f"{what} must return an optax.GradientTransformation, got {type(made).__name__}"
+                )
 
 
 def _maker(
@@ -300,63 +313,6 @@ def _all_numbers(
         if type(value) is float and name not in static
     }
     return {name: axes.get(name, defaults.get(name, [])) for name in {**axes, **defaults}}
-
-
-def _try_values(
-    what: str,
-    function: Callable[..., Any],
-    axes: Mapping[str, Sequence[float]],
-    static: Mapping[str, Any],
-    **given: Any,
-) -> None:
-    """Call a function at every value, one axis at a time."""
-    first = {name: values[0] for name, values in axes.items()}
-    for name, values in axes.items():
-        for value in values:
-            call_with(what, function, {**given, **first, name: value, **static})
-
-
-def _try_update(what: str, make: Callable[..., Any], names: Sequence[str], params: PyTree) -> None:
-    """Trace one update with all numbers; refuse what a step could not use."""
-    numbers = {name: jax.ShapeDtypeStruct((), wide_dtype()) for name in names}
-
-    def cost(params: PyTree, key: Any = None) -> Any:
-        del key
-        return sum((jnp.sum(leaf) for leaf in jax.tree.leaves(params)), jnp.zeros(()))
-
-    def one_step(hyperparameters: Any, params: Any) -> Any:
-        transform = optax.with_extra_args_support(make(hyperparameters))
-        state = transform.init(params)
-        value, grads = jax.value_and_grad(cost)(params)
-        updates, after = transform.update(
-            grads, state, params, value=value, grad=grads, value_fn=cost, key=jax.random.key(0)
-        )
-        return state, after, updates
-
-    def traced() -> Any:
-        try:
-            return jax.eval_shape(one_step, numbers, params)
-        except jax.errors.ConcretizationTypeError as error:
-            raise ConfigError(
-                f"{what}: one of {', '.join(names)} decides its structure and cannot be swept; "
-                "move it under 'static:'"
-            ) from error
-        except AttributeError as error:
-            raise ConfigError(f"{what} must return an optax.GradientTransformation") from error
-
-    state, after, updates = call_with(what, traced, {})
-    if _kinds(state) != _kinds(after):
-        raise ConfigError(
-            f"{what}: its state has another structure, shape or dtype after an update than before, "
-            "and cannot be carried from step to step"
-        )
-    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (updates, params)]
-    if shapes[0] != shapes[1]:
-        raise ConfigError(f"{what}: its updates have other shapes than the parameters")
-
-
-def _kinds(tree: PyTree) -> Any:
-    return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
 
 
 def _with_evaluated(

@@ -3,13 +3,30 @@
 import inspect
 import itertools
 import pathlib
+import re
+import sysconfig
 import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+
 from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.sources import INSTALLED
 from initopt_jax.types import option_names
+
+LONG = 200  # letters of a foreign message; arrays are printed whole in some
+FOREIGN = (str(pathlib.Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
+VALUES_ASKED = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+ASKS_FOR_VALUES = (
+    "it asks for the values of an array (an if, a loop, float() or NumPy), and there are none "
+    "while it is compiled; use jnp.where, jax.lax and jax.numpy"
+)
 
 
 def swept_axes(
@@ -138,30 +155,57 @@ def takes(function: Callable[..., Any], option: str) -> bool:
     return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def call_with(what: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+def call_with(
+    what: str, function: Callable[..., Any], options: Mapping[str, Any], expects: str = ""
+) -> Any:
     """Call with a config's options; what they, or the user's own code, get wrong is said in a line.
 
+    Args:
+        what: is called, for the message.
+        function: to call.
+        options: by name.
+        expects: of a user's own function: how it is called and what it must return.
+
     Raises:
-        ConfigError: whatever the function raised; where it is no matter of values, with the place
-            in the user's file.
+        ConfigError: whatever the function raised, with the place in the user's file.
     """
     try:
         return function(**options)
     except ConfigError:
         raise
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{what}: {error}") from error
     except Exception as error:
-        raise ConfigError(f"{what}: {type(error).__name__}: {error}{place_of(error)}") from error
+        misused = isinstance(error, TypeError) and not isinstance(error, VALUES_ASKED)
+        advice = f"; it must be {expects}" if expects and misused else ""
+        raise ConfigError(f"{what}: {_said(error)}{place_of(error)}{advice}") from error
+
+
+def _said(error: Exception) -> str:
+    """What an error says, in one line and in words for who wrote the function."""
+    if isinstance(error, VALUES_ASKED):
+        return ASKS_FOR_VALUES
+    line = (str(error).splitlines() or [""])[0]
+    if returned := re.search(r"returned a value of type <class '(\w+)'>", line):
+        line = f"a {returned[1]} was returned where JAX takes arrays alone"
+    line = line if len(line) <= LONG else line[:LONG] + " ..."
+    return line if type(error) in (TypeError, ValueError) else f"{type(error).__name__}: {line}"
 
 
 def place_of(error: Exception) -> str:
-    """Where an error was raised, in the last file that is not an installed library's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
-    if not own:
-        return ""
-    return f" ({pathlib.PurePath(own[-1].filename).name}, line {own[-1].lineno})"
+    """Where an error was raised, in the last file that is neither a library's nor this package's.
+
+    Empty where there is none.
+    """
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not INSTALLED & set(pathlib.PurePath(frame.filename).parts)
+        and not frame.filename.startswith(FOREIGN)
+    ]
+    return (
+        f" ({pathlib.PurePath(frames[-1].filename).name}, line {frames[-1].lineno})"
+        if frames
+        else ""
+    )
 
 
 def grid(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:

@@ -20,7 +20,7 @@ from initopt_jax.engine.feed import split_bytes
 from initopt_jax.engine.initial import FirstWeights, InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.engine.points import StartingPoints
-from initopt_jax.errors import ConfigError
+from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers import MODEL_LEVEL, OnHost
 from initopt_jax.names import importable_from
 from initopt_jax.overrides import read_settings
@@ -28,6 +28,7 @@ from initopt_jax.precision import in_precision
 from initopt_jax.resolve import Experiment, find_task, load_dataset, refiner, resolve
 from initopt_jax.sources import forget, own_modules
 from initopt_jax.store.files import clear_errors, write_whole
+from initopt_jax.study_trial import try_in_study
 from initopt_jax.sweep import Weights
 from initopt_jax.tree import named_leaves
 from initopt_jax.yaml_text import parse_yaml
@@ -172,8 +173,12 @@ def check(
     shape: str | None = None,
     outputs: int | None = None,
     task: str | None = None,
+    kind: str | None = None,
 ) -> list[Finding]:
-    """Whether an initializer, a transform or a model keeps the promises that a study relies on.
+    """Whether what a name stands for keeps the promises that a study relies on.
+
+    A schedule, a modifier, a probe, data and whatever else has no promises of its own is tried in
+    the smallest study.
 
     Args:
         name: as in a config; `module:function` is looked for where we stand.
@@ -183,12 +188,19 @@ def check(
         shape: of a model: the sizes of one made-up example instead, such as `28,28,1`.
         outputs: of a model on made-up examples: how many numbers it is to give.
         task: of a model: classification, regression or reconstruction.
+        kind: of `conformance.KINDS`; by default what the name, or the function behind it, says.
     """
+    if kind is not None and kind not in conformance.KINDS:
+        raise ConfigError(unknown_name("kind", kind, conformance.KINDS))
     set_up_devices()
     with importable_from(Path.cwd()):
         examples = _examples(dataset, shape, outputs, task)
         options = read_settings(settings), read_settings(static, "--static")
-        return conformance.check(name, *options, examples)
+        if kind is None and not (":" in name and examples is not None):
+            kind = conformance.kind_of(name)
+        if kind in (None, "initializer", "transform", "model") or static or examples is not None:
+            return conformance.check(name, *options, examples, kind)
+        return try_in_study(kind, name, options[0], [Path.cwd()])
 
 
 def _examples(

@@ -47,6 +47,11 @@ from initopt_jax.tasks.cost_function import (
 )
 from initopt_jax.types import Dataset, Model, PyTree, Task, option_names
 
+REFINE = "(key, params, network, options) -> (params, a dictionary of scalars)"
+MODEL = (
+    "a function of outputs= and options that returns a Flax module, Linen or NNX, or a "
+    "Model(init, apply)"
+)
 CHECKED = 4096  # examples that are looked at to tell whole numbers from others
 LANE_INTS = ("program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
 
@@ -251,10 +256,11 @@ def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:
     key = jax.random.key(0)
     trial = functools.partial(jax.eval_shape, refine, key, params, network.inputs, network.targets)
     try:
-        made = call_with(what, trial, {})
+        made = call_with(what, trial, {}, REFINE if ":" in cell.label else "")
     except LookupError as error:
         raise ConfigError(f"{what}: {type(error).__name__}: {error}") from error
-    if not (isinstance(made, tuple) and len(made) == 2):
+    pair = isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], dict)
+    if not pair or any(jnp.ndim(value) for value in made[1].values()):
         raise ConfigError(f"{what} must return a pair: the parameters and a dictionary of scalars")
     if jax.tree.map(_kind, made[0]) != jax.tree.map(_kind, params):
         raise ConfigError(f"{what} must return parameters of the shapes and dtypes it was given")
@@ -384,13 +390,14 @@ def build_model(
     check_options(f"model {spec.name!r}", make, spec.options, given=("outputs",))
     models.refuse_flags(f"model {spec.name!r}", make, spec.options)
     options = {"outputs": dataset.outputs, **spec.options}
+    mine = ":" in spec.name
     if config.precision != "float32" and ":" not in spec.name and takes(make, "dtype"):
         if (given := options.get("dtype", config.precision)) != config.precision:
             raise ConfigError(
                 f"model.dtype is {given!r}, and precision {config.precision!r}; leave out the dtype"
             )
         options["dtype"] = dtype or PRECISIONS[config.precision].wide
-    made = call_with(f"model {spec.name!r}", make, options)
+    made = call_with(f"model {spec.name!r}", make, options, MODEL if mine else "")
     known = models.declared(made, {**option_names(make), **options})
     return models.as_model(made, f"model {spec.name!r}"), known
 

@@ -30,6 +30,8 @@ INITIALIZERS: dict[str, Initializer | ModelInitializer] = {
     **initializers.REGISTRY,
     **initializers.MODEL_LEVEL,
 }
+TRIED = (4, 4)  # the shape that an initializer is tried on before the network is known
+DRAW = "(key, shape, dtype, options) -> an array of that shape and dtype"
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,13 @@ def _bound(entry: Initializer, options: Mapping[str, Any]) -> Bound:
     """Draw and law of an initializer with its options filled in."""
     law = entry.law
     what = f"initializer {entry.name!r}"
-    call_with(what, _try_draw, {"draw": entry.draw, "options": options})
-
-    if law and not isinstance(call_with(what, law, {"shape": (4, 4), **options}), Law):
+    mine = ":" in entry.name
+    trial = {"draw": entry.draw, "options": options}
+    made = call_with(what, _try_draw, trial, DRAW if mine else "")
+    if mine and getattr(made, "shape", None) != TRIED:
+        got = made.shape if hasattr(made, "shape") else type(made).__name__
+        raise ConfigError(f"{what} must return an array of the shape {TRIED} asked for, got {got}")
+    if law and not isinstance(call_with(what, law, {"shape": TRIED, **options}), Law):
         raise ConfigError(f"{what}: its law must return an initopt_jax.types.Law")
 
     def draw(key: Any, shape: Any, dtype: Any) -> Any:
@@ -111,7 +117,7 @@ def _bound(entry: Initializer, options: Mapping[str, Any]) -> Bound:
 
 
 def _try_draw(draw: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    return jax.eval_shape(lambda key: draw(key, (4, 4), np.float32, **options), jax.random.key(0))
+    return jax.eval_shape(lambda key: draw(key, TRIED, np.float32, **options), jax.random.key(0))
 
 
 def _covering(

@@ -222,7 +222,7 @@ def reshaping(learning_rate):
     ("name", "message"),
     [
         ("unlucky", r"KeyError: 'nothing' \(luck.py, line 7\)"),
-        ("reshaping", "its updates have other shapes than the parameters"),
+        ("reshaping", r"its updates of dense_0/bias have shape \(1, 8\), not \(8,\)"),
     ],
 )
 def test_what_an_update_gets_wrong_is_said_before_anything_runs(config, working_dir, name, message):

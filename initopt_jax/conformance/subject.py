@@ -19,7 +19,8 @@ from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, PyTree
 
 STEPS, FEW = 100, 2
-SMALL_RATE = 0.01
+SMALL_RATE, LARGE_RATE = 0.01, 3.0  # beyond 2 / 1, where descent on the quadratic below diverges
+LARGE = "large "
 START = {
     "dense": {"kernel": np.linspace(-1, 1, 6).reshape(2, 3)},
     "bias": np.array([0.3, -0.7, 0.1]),
@@ -143,17 +144,28 @@ class Subject:
     @property
     def rate(self) -> str | None:
         """The option that is the learning rate, where there is one with a number."""
-        names = [name for name in self.numbers if name.endswith("learning_rate")]
+        names = [name for name in self.numbers if name.endswith("learning_rate") or name == "lr"]
         return names[0] if names else None
 
     @functools.cached_property
     def lanes(self) -> dict[str, dict[str, float]]:
-        """Numbers per lane: as they stand, each one changed, and with a small learning rate."""
+        """Numbers per lane: as they stand, each one changed, and with a small learning rate.
+
+        Again with a large learning rate, at which costs rise: what acts then alone is felt too.
+        """
         base = self.traceable
         found = {"": base} | {name: base | {name: _other(base[name])} for name in base}
         if self.rate in base:
             found["small"] = base | {self.rate: min(base[self.rate], SMALL_RATE)}
+            fast = base | {self.rate: LARGE_RATE}
+            found[LARGE] = fast
+            found |= {LARGE + name: fast | {name: _other(fast[name])} for name in base}
         return found
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The lanes that others differ from by one number, by the beginning of their names."""
+        return ("", LARGE) if LARGE in self.lanes else ("",)
 
     @functools.cached_property
     def together(self) -> dict[str, Path]:

@@ -26,6 +26,7 @@ from initopt_jax.conformance.finding import (
     words,
 )
 from initopt_jax.conformance.subject import (
+    LARGE,
     SMALL_RATE,
     STEPS,
     Subject,
@@ -44,6 +45,7 @@ from initopt_jax.types import EvaluatedTransform, PyTree, option_names
 
 CLOSE = 1e-3
 LAYOUTS = "layouts"  # a study gives them to a transform that asks for them
+RATES = ("learning_rate", "lr")
 
 
 def check_transform(
@@ -89,8 +91,15 @@ def _subject(name: str, options: dict[str, Any], static: dict[str, Any]) -> Subj
     if entry.origin == "user" and LAYOUTS in known and LAYOUTS not in asked:
         del known[LAYOUTS]
         entry = replace(entry, make=functools.partial(entry.make, layouts=plain_layouts()))
-    if known.get("learning_rate") is inspect.Parameter.empty and "learning_rate" not in static:
-        options.setdefault("learning_rate", SMALL_RATE)
+    for rate in RATES:
+        if known.get(rate) is inspect.Parameter.empty and rate not in static:
+            options.setdefault(rate, SMALL_RATE)
+    if missing := [key for key in required_options(entry.make) if key not in asked | options]:
+        values = " ".join(f"--set {key}=0.1" for key in missing)
+        raise ConfigError(
+            f"{what} needs {', '.join(missing)}; give values to check it with, such as {values}, "
+            "or by --static where one is no number to sweep"
+        )
     check_options(what, entry.make, {**options, **static})
     numbers = {key: value for key, value in known.items() if type(value) is float} | options
     for key, value in options.items():
@@ -99,10 +108,10 @@ def _subject(name: str, options: dict[str, Any], static: dict[str, Any]) -> Subj
         elif not isinstance(value, int | float):
             raise ConfigError(f"{what}: {key} must be one number, got {value!r}")
     numbers = {key: float(value) for key, value in numbers.items() if key not in static}
-    rate = {key: SMALL_RATE for key in ("learning_rate",) if key in options or key in static}
-    required = [key for key in required_options(entry.make) if key != "learning_rate"]
+    rate = {key: SMALL_RATE for key in RATES if key in options or key in static}
+    required = [key for key in required_options(entry.make) if key not in RATES]
     refuse_values(what, lambda **chosen: entry.make(**{**rate, **chosen}), asked, required)
-    given = frozenset(options) | {"learning_rate"}
+    given = frozenset(options).union(RATES)
     return Subject(name, entry.make, numbers, static, given, registered=name in REGISTRY)
 
 
@@ -217,6 +226,8 @@ def compiles(subject: Subject) -> None:
 def runs_on_many_lanes(subject: Subject) -> None:
     """It can be mapped over its numbers (vmap), and every lane gets what it would get alone."""
     for lane, path in subject.together.items():
+        if lane.startswith(LARGE):
+            continue
         alone = subject.alone(lane)
         few = len(jax.tree.leaves(alone)[0])
         with_others = jax.tree.map(lambda leaf, few=few: leaf[:few], path.updates)
@@ -237,8 +248,14 @@ def numbers_may_be_traced(subject: Subject) -> None:
 
 def listens_to_its_numbers(subject: Subject) -> None:
     """Each of its numbers changes the path when it is changed."""
-    base = subject.together[""].updates
-    deaf = [name for name in subject.traceable if _equal(base, subject.together[name].updates)]
+    deaf = [
+        name
+        for name in subject.traceable
+        if all(
+            _equal(subject.together[base].updates, subject.together[base + name].updates)
+            for base in subject.bases
+        )
+    ]
     what = f"{', '.join(deaf)} changed nothing in {STEPS} steps"
     if subject.given.intersection(deaf):
         raise Broken(what)
@@ -290,14 +307,17 @@ def has_a_state_of_its_own(subject: Subject) -> None:
 
 def takes_a_schedule(subject: Subject) -> None:
     """The learning rate may be a schedule; a constant one takes the same steps as its number."""
-    if subject.rate is None:
-        raise Unchecked("it has no learning rate with a number")
+    if subject.rate in (None, "lr"):
+        raise Unchecked("it has no number called learning_rate, which a schedule would change")
     value = subject.numbers[subject.rate]
     numbers = as_arrays(subject.traceable)
     try:
         scheduled = subject.uncompiled(numbers | {subject.rate: lambda count: jnp.float32(value)})
-    except (TypeError, ValueError) as error:
-        raise Unchecked(f"it takes no schedule: {first_line(error)}") from error
+    except Exception as error:
+        raise Unchecked(
+            f"it takes no schedule ({first_line(error)}): its learning_rate would be a function of "
+            "the step; optax.scale_by_learning_rate(learning_rate) takes both"
+        ) from error
     _close("a constant schedule", subject.plain, scheduled)
 
 

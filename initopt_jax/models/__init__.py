@@ -13,7 +13,14 @@ from initopt_jax.models import recurrent as _recurrent
 from initopt_jax.models import resnet as _resnet
 from initopt_jax.models import transformer as _transformer
 from initopt_jax.models.acting import Declared, declared, require_apart, require_modes
-from initopt_jax.models.adapter import as_model, brings_weights, from_linen, is_model, param_shapes
+from initopt_jax.models.adapter import (
+    as_model,
+    brings_weights,
+    from_linen,
+    is_model,
+    is_module_class,
+    param_shapes,
+)
 from initopt_jax.models.fit import Forms, fitted
 from initopt_jax.models.layers import network_in, network_of
 from initopt_jax.models.modes import refuse_flags
@@ -36,6 +43,7 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "is_model",
+    "is_module_class",
     "network_in",
     "network_of",
     "param_shapes",

@@ -90,7 +90,7 @@ def as_model(value: Any, name: str = "model") -> Model:
         return from_linen(value)
     if isinstance(value, nnx.Module):
         return from_nnx(value)
-    if isinstance(value, type) and issubclass(value, nn.Module | nnx.Module):
+    if is_module_class(value):
         raise ConfigError(f"{name} must return an instance of {value.__name__}, got the class")
     raise ConfigError(
         f"{name} must return a Model, a flax.linen.Module or a flax.nnx.Module, "
@@ -101,6 +101,11 @@ def as_model(value: Any, name: str = "model") -> Model:
 def is_model(value: Any) -> bool:
     """Whether `as_model` takes what a function returned."""
     return isinstance(value, Model | nn.Module | nnx.Module)
+
+
+def is_module_class(value: Any) -> bool:
+    """Whether a value is a class of Flax modules, Linen or NNX."""
+    return isinstance(value, type) and issubclass(value, nn.Module | nnx.Module)
 
 
 def brings_weights(value: Any) -> bool:

@@ -117,3 +117,19 @@ def knows_numbers_that_are_written(key, shape, dtype=jnp.float32, gain=1.0):
     """An initializer."""
     scale = gain if isinstance(gain, float) else 1.0
     return jnp.asarray(scale, dtype) * jax.random.normal(key, shape, dtype)
+
+
+def shrinks(learning_rate, shrink=0.5):
+    """Nothing is broken: the rate shrinks where the cost rises, and may be a schedule."""
+
+    def init(params):
+        return jnp.float32(1), jnp.float32(jnp.inf), jnp.int32(0)
+
+    def update(updates, state, params=None, *, value, **extra):
+        factor, cost, count = state
+        factor = factor * jnp.where(value <= cost, 1, shrink)
+        rate = learning_rate(count) if callable(learning_rate) else learning_rate
+        steps = jax.tree.map(lambda g: -jnp.asarray(factor * rate, g.dtype) * g, updates)
+        return steps, (factor, value.astype(jnp.float32), count + 1)
+
+    return optax.GradientTransformationExtraArgs(init, update)

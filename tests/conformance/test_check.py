@@ -1,5 +1,6 @@
 """What `initopt check` makes of a name, and that every promise of a transform can be broken."""
 
+import re
 import sys
 
 import pytest
@@ -119,7 +120,6 @@ def test_names_of_the_registries_are_different():
         ("tests.conformance.test_check:by_key", "initializer"),
         ("tests.conformance.test_check:by_shape", "initializer"),
         ("tests.conformance.test_check:by_params", "initializer"),
-        ("tests.conformance.test_check:without_arguments", "transform"),
         ("resnet", "model"),
         ("tests.conformance.test_check:by_outputs", "model"),
     ],
@@ -139,9 +139,6 @@ def by_shape(rng, shape, dtype): ...
 def by_params(rng, params, network): ...
 
 
-def without_arguments(): ...
-
-
 def by_outputs(*, outputs, width=3): ...
 
 
@@ -150,10 +147,18 @@ def by_outputs(*, outputs, width=3): ...
     [
         (
             ["he_norml"],
-            "unknown initializer, optimizer or model 'he_norml'; did you mean 'he_normal'?",
+            "unknown name 'he_norml'; did you mean 'he_normal'? All are in `initopt list`",
         ),
-        (["addam"], "unknown initializer, optimizer or model 'addam'; did you mean 'adam'?"),
-        (["optax.adm"], "did you mean 'adam'?"),
+        (["addam"], "unknown name 'addam'; did you mean 'adam'"),
+        (["optax.adm"], "did you mean 'optax.adam'"),
+        (
+            ["tests.misused:needs_a_number"],
+            "needs beta; give values to check it with, such",
+        ),
+        (["tests.misused:takes_no_rate"], "do not tell its kind; add --kind: transform, modifier"),
+        (["tests.misused:data_from"], "do not tell its kind; add --kind: transform, model, init"),
+        (["adam", "--kind", "optimiser"], "unknown kind 'optimiser'"),
+        (["cosine", "--static", "end=1"], "'cosine' is a schedule, and has no static options"),
         (["builtins:dict"], "does not say which arguments it takes"),
         (["adam", "--set", "rate=1"], "unknown option 'rate'"),
         (["adam", "--set", "b1=[0.1, 0.2]"], "b1 must be one number"),
@@ -187,6 +192,81 @@ def test_what_is_wrong_with_a_name_is_one_line(arguments, said, monkeypatch, cap
     message = capsys.readouterr().err
     assert said in message
     assert len(message.splitlines()) == 1
+
+
+OWN = "tests.misused:"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (OWN + "draws_of_two", "initializer"),
+        (OWN + "draws_nothing", "initializer"),
+        (OWN + "refines_of_two", "initializer"),
+        (OWN + "negates_its_rate", "transform"),
+        (OWN + "schedules_nothing", "schedule"),
+        (OWN + "other_names_of_a_schedule", "schedule"),
+        (OWN + "WithoutOutputs", "model"),
+        (OWN + "OfADictionary", "model"),
+        (OWN + "model_of_nothing", "model"),
+        (OWN + "model_without_outputs", "model"),
+        (OWN + "data_of_two_lengths", "data"),
+        (OWN + "probes_nothing", "probe"),
+        (OWN + "augments_to_nothing", "augmentation"),
+        (OWN + "costs_nothing", "function"),
+        ("flax.nnx:Linear", "model"),
+        ("optax:sgd", "transform"),
+        ("initopt_jax.modifiers:lookahead", "modifier"),
+        ("initopt_jax.probes:weight_norm", "probe"),
+        ("initopt_jax.augmentations:random_flip", "augmentation"),
+        ("initopt_jax.schedules:cosine", "schedule"),
+        ("initopt_jax.initializers:he_normal", "initializer"),
+        ("cosine", "schedule"),
+        ("clip_by_global_norm", "modifier"),
+        ("csv:table.csv", "data"),
+        ("beale", "function"),
+        ("classification", "task"),
+    ],
+)
+def test_kinds_are_told_apart(name, kind):
+    assert conformance.kind_of(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([OWN + "WithoutOutputs"], "takes no outputs="),
+        ([OWN + "schedules_many"], "must give one real number"),
+        ([OWN + "other_names_of_a_schedule"], ""),
+        (["cosine", "--set", "end=0.1"], ""),
+        (["linear", "--kind", "schedule"], ""),
+        ([OWN + "modifies_shapes", "--kind", "modifier"], "its updates of"),
+        ([OWN + "data_from", "--kind", "data"], "missing 1 required"),
+        ([OWN + "task_of_nothing", "--kind", "task"], "initopt_jax.types.Task"),
+        ([OWN + "probes_text"], "'word' is a str"),
+        ([OWN + "augments_to_nothing"], "must return examples"),
+        (["random_flip"], ""),
+        ([OWN + "costs_a_pair"], "must return one real number"),
+        (["weight_norm"], ""),
+        (["ema"], ""),
+        (["iris"], ""),
+        (["regression"], ""),
+        (["himmelblau"], ""),
+    ],
+)
+def test_every_kind_can_be_tried(arguments, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["initopt", "check", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    out = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert (stopped.value.code, "fails" in out) == (int(bool(said)), bool(said)), out
+    assert said in out
+
+
+def test_what_acts_at_a_large_rate_alone_is_felt():
+    """The rate is halved where the cost rises: nothing at a small one."""
+    findings = check_transform("tests.conformance.broken:shrinks")
+    assert {finding.outcome for finding in findings} == {"ok"}
 
 
 @pytest.mark.parametrize(
