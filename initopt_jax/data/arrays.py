@@ -211,7 +211,7 @@ def _checked(name: str, part: Split, kind: Kind, columns: Sequence[str] = ()) ->
 
 
 def _refuse_infinite(what: str, array: np.ndarray, columns: Sequence[str] = ()) -> None:
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+    if array.dtype.kind not in "biuf":
         raise ConfigError(f"{what} must be real numbers, got dtype {array.dtype}")
     if array.dtype.kind != "f":
         return

@@ -353,13 +353,26 @@ def label_classes(
                 f"{listed([repr(value) for value in classes])}"
             )
     labels = [values.map(place).to_numpy(np.int32) for values in text]
-    return labels, tuple(classes), _alike(target, classes)
+    return labels, tuple(classes), [*_joined(target, tables), *_alike(target, classes)]
 
 
 def _ordered(classes: set[str]) -> list[str]:
     if all(_is_number(value) for value in classes):
         return sorted(classes, key=lambda value: (float(value), value))
     return sorted(classes)
+
+
+def _joined(target: str, tables: Sequence["pd.DataFrame"]) -> list[str]:
+    """Texts that are one class although their bytes differ."""
+    raw = {str(value) for table in tables for value in table[target].dropna().unique()}
+    joined = sorted(
+        value for value in raw if as_written(value) != value and as_written(value) in raw
+    )
+    if not joined:
+        return []
+    shown = listed([repr(value) for value in joined])
+    what = f"blanks around the classes of {target!r}, and how accents are stored, do not count"
+    return [f"{what}: {shown}"]
 
 
 def _alike(target: str, classes: Sequence[str]) -> list[str]:

@@ -148,7 +148,10 @@ def read_text(
                 low_memory=False,  # else a column's type is guessed in pieces
             )
         except pd.errors.ParserWarning:
-            raise ValueError("its rows have more entries than the heading line") from None
+            heading = listed([repr(name) for name in names])
+            raise ValueError(
+                f"its rows have more entries than the heading line, which is {heading}"
+            ) from None
         except UnicodeDecodeError as error:
             raise _undecodable(path, encoding, error) from None
     guessed = TextForm(delimiter, decimal, thousands, encoding, form.header is not False)

@@ -100,15 +100,18 @@ def copy_notes(parts: Mapping[str, Split]) -> Iterator[str]:
 
 
 def counting_notes(inputs: np.ndarray, columns: Sequence[str] = ()) -> Iterator[str]:
-    """Columns that number the examples in their order: they give away how a file was sorted."""
+    """Columns that tell where among the others an example stood, and so how a file was sorted."""
     if inputs.ndim != 2 or not 1 < inputs.shape[1] <= _COLUMNS:
         return
-    for number in range(inputs.shape[1]):
-        if counts_rows(inputs[:, number]):
+    for number, values in enumerate(inputs.T):
+        rising = len(values) >= _FEW and values.dtype.kind != "b"
+        rising = rising and ((values[1:] > values[:-1]).all() or (values[1:] < values[:-1]).all())
+        if rising or counts_rows(values):
             what = repr(columns[number]) if columns else str(number)
+            how = "numbers the examples" if counts_rows(values) else "rises or falls throughout"
             yield (
-                f"input column {what} numbers the examples in their order; if it is an index, "
-                "remove it, for it gives away how the examples were sorted"
+                f"input column {what} {how}, in the order in which they came; if it is an index or "
+                "a time, leave it out, for it gives away how the examples were sorted"
             )
 
 

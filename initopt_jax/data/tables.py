@@ -14,6 +14,7 @@ from initopt_jax.data.columns import (
     encode,
     label_classes,
     names_of,
+    numbers,
     treatment,
     without_index,
 )
@@ -175,7 +176,9 @@ def _load(
         for column in names:
             if column not in whole.frame.columns:
                 reason = unknown_name(f"{option} column", column, whole.frame.columns)
-                raise ConfigError(f"data set {request.name}: {reason}")
+                single = "; the heading reads as one column: is the delimiter right?"
+                hint = single if len(whole.frame.columns) == 1 else ""
+                raise ConfigError(f"data set {request.name}: {reason}{hint}")
     features = [column for column in whole.frame.columns if column not in (*targets, *dropped)]
     features, notes = without_index(request.name, whole.frame, features, how)
     if not features:
@@ -266,10 +269,12 @@ def _without_gaps(tables: _Tables, features: Sequence[str]) -> tuple[_Tables, li
         frame = part.frame
         lacking = np.zeros(len(frame), bool)
         for column in [*features, *tables.targets]:
-            values = frame[column]
-            as_it_is = column in how.categories or column in of_text
-            marks = ("",) if as_it_is else how.gaps
-            lacking |= as_text(values).isin(marks).to_numpy()
+            if column in how.categories or column in of_text:
+                lacking |= (as_text(frame[column]) == "").to_numpy()
+                continue
+            role = "target" if column in tables.targets else "feature"
+            values = numbers(tables.request.name, frame[column], how.gaps, part.form, role)
+            lacking |= np.isnan(values)
         if lacking.all():
             raise ConfigError(
                 f"data set {tables.request.name}: every row lacks a value; list the columns that "

@@ -268,6 +268,10 @@ def number(inputs):
     inputs[:, 1] = np.arange(len(inputs))
 
 
+def sorted_times(inputs):
+    inputs[:, 1] = np.sort(inputs[:, 1])[::-1]
+
+
 def other_units(inputs):
     inputs[np.random.default_rng(1).permutation(len(inputs))[60:]] *= 255
 
@@ -284,7 +288,8 @@ def copies(inputs):
         (lose_digits, False, "input column 1 has 40 distinct values, of which float32 tells"),
         (outlier, True, "of which float32 tells"),
         (rounding, True, "much of it is rounding"),
-        (number, True, "input column 1 numbers the examples in their order"),
+        (number, True, "input column 1 numbers the examples, in the order in which they came"),
+        (sorted_times, True, "input column 1 rises or falls throughout"),
         (other_units, True, "inputs of test are spread 2"),
         (copies, True, "20 of 20 test examples have inputs that also occur in training"),
     ],

@@ -85,6 +85,8 @@ def test_grouped_digits(tmp_path):
     [
         (lines(X, LABELS).partition("\n")[2], {}, "first line holds .*write header: false"),
         (lines(X, X, LABELS, heading="x,x,y"), {}, "the heading has 'x' twice"),
+        (lines(X, LABELS, sep=";"), {"delimiter": ","}, "as one column: is the delimiter right"),
+        ("# mine\n" + lines(X, LABELS), {}, "than the heading line, which is '# mine'"),
         (lines(X, LABELS)[:-2] + "\u00e9\n", {"encoding": "ascii"}, "no text in ascii .line 41"),
         (lines(X, LABELS), {"encoding": "utf-9"}, "encoding 'utf-9' is none that Python knows"),
         (lines(X, LABELS), {"decimal": ";"}, "decimal must be '.' or ',', got ';'"),
@@ -116,6 +118,12 @@ def test_class_labels_are_text_as_written(tmp_path):
         zip(X.astype(np.float32), np.array([0, 2, 1])[np.arange(ROWS) % 3], strict=True)
     )
     assert [by_value[value] for value in data.train.inputs[:, 0]] == data.train.targets.tolist()
+
+
+def test_blanks_around_labels_do_not_count(tmp_path):
+    data = read(tmp_path, lines(X, np.array(["A", "A ", "B"])[np.arange(ROWS) % 3]))
+    assert data.outputs == 2
+    assert "blanks around the classes of 'y'" in data.notes[0]
 
 
 def test_a_late_text_label_is_no_mixture(tmp_path):
