@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from initopt_jax.errors import nearest
 from initopt_jax.types import PyTree
@@ -24,6 +26,35 @@ def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
     [('dense_0/bias', 1), ('dense_0/kernel', 2)]
     """
     return [(path_name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def require_real(what: str, tree: Any) -> None:
+    """Refuses a tree of which a leaf is no array of real floating numbers.
+
+    Args:
+        what: the leaves are, for the error.
+        tree: of arrays or their shapes.
+
+    Raises:
+        ValueError: naming the first such leaf and its dtype.
+
+    >>> import jax.numpy as jnp
+    >>> require_real("weights", {"scale": jnp.ones(2), "steps": jnp.ones(2, int)})
+    ... # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: weights must be real floating numbers, and 'steps' is int...; keep what is not ...
+    """
+    for path, leaf in named_leaves(tree):
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.result_type(leaf)
+        if jnp.issubdtype(dtype, np.floating):
+            continue
+        advice = (
+            "train its real and its imaginary part as two leaves"
+            if jnp.issubdtype(dtype, np.complexfloating)
+            else "keep what is not trained out of the parameters"
+        )
+        place = f"{path!r} is" if path else "they are"
+        raise ValueError(f"{what} must be real floating numbers, and {place} {dtype}; {advice}")
 
 
 def first_match(path: str, rules: Sequence[tuple[str, T]]) -> tuple[str, T] | None:

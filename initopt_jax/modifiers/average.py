@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.modifiers.accumulate import every_so_often
 from initopt_jax.transforms.chain import offered
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.numerics import (
     moving_mean,
     one_minus_power,
@@ -151,7 +152,7 @@ def _averaging(inner: optax.GradientTransformation, take_in: Any, read: Any) -> 
             own,
         )
 
-    return EvaluatedTransform(init, apply, eval_params)
+    return on_real_leaves(EvaluatedTransform(init, apply, eval_params))
 
 
 ENTRIES = (

@@ -8,6 +8,8 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.norms import norm, norm_in, scale_of
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.transforms.parts import each_part
 from initopt_jax.types import Array, Modifier, PyTree
@@ -42,6 +44,9 @@ def clip_by_value(max_value: ArrayLike) -> optax.GradientTransformation:
 def clip_by_global_norm(max_norm: ArrayLike) -> optax.GradientTransformation:
     """Shortens the gradient of the whole network to a norm: `g * min(1, max_norm / ||g||)`.
 
+    Right for gradients of any size, also where `||g||` itself is beyond the range of float32. An
+    infinite entry leaves no direction: like NaN, it makes all entries NaN, and the lane diverges.
+
     Args:
         max_norm: at least 0, concrete or traced.
 
@@ -60,15 +65,18 @@ def clip_by_global_norm(max_norm: ArrayLike) -> optax.GradientTransformation:
 
     def cut(updates: PyTree, params: PyTree) -> PyTree:
         del params
-        leaves = widen(*jax.tree.leaves(updates))
-        norm = jnp.sqrt(sum((jnp.sum(leaf * leaf) for leaf in leaves), jnp.zeros(())))
-        return jax.tree.map(lambda leaf: _shortened(leaf, norm, max_norm), updates)
+        leaves = jax.tree.leaves(updates)
+        scale = scale_of(*leaves)
+        length = norm_in(scale, *leaves)
+        return jax.tree.map(lambda leaf: _shortened(leaf, length, scale, max_norm), updates)
 
     return _stateless(cut)
 
 
 def clip_by_leaf_norm(max_norm: ArrayLike) -> optax.GradientTransformation:
     """Shortens the gradient of each leaf by itself: `g_l * min(1, max_norm / ||g_l||)`.
+
+    For gradients of any size; an infinite or NaN entry makes its leaf NaN.
 
     Args:
         max_norm: at least 0, concrete or traced.
@@ -87,8 +95,8 @@ def clip_by_leaf_norm(max_norm: ArrayLike) -> optax.GradientTransformation:
     checks.non_negative("max_norm", max_norm)
 
     def cut(leaf: Array) -> Array:
-        (wide,) = widen(leaf)
-        return _shortened(leaf, jnp.sqrt(jnp.sum(wide * wide)), max_norm)
+        scale = scale_of(leaf)
+        return _shortened(leaf, norm_in(scale, leaf), scale, max_norm)
 
     return _stateless(lambda updates, params: jax.tree.map(cut, updates))
 
@@ -102,7 +110,8 @@ def adaptive_clip(
     to unit `i`: all entries of a kernel (*window, inputs, outputs) with the same output; all
     entries of a leaf of fewer than two axes. With `layouts`, kernels and units are those of the
     network (each of a stack of layers, the groups of a convolution, heads flattened), and the rows
-    of a table (an embedding, positions) count as units.
+    of a table (an embedding, positions) count as units. For gradients of any size; an infinite or
+    NaN entry makes its unit NaN.
 
     Args:
         clipping: at least 0, concrete or traced.
@@ -128,8 +137,9 @@ def adaptive_clip(
     def cut(leaf: Array, weights: Array) -> Array:
         g, w = widen(leaf, weights)
         axes = tuple(range(g.ndim - 1)) if g.ndim > 1 else None
-        norms = [jnp.sqrt(jnp.sum(x * x, axis=axes, keepdims=g.ndim > 1)) for x in (g, w)]
-        return _shortened(leaf, norms[0], scalar(clipping, g) * jnp.maximum(norms[1], eps))
+        most = scalar(clipping, g) * jnp.maximum(norm(w, axis=axes), eps)
+        scale = scale_of(g, axis=axes)
+        return _shortened(leaf, norm_in(scale, g, axis=axes), scale, most)
 
     def clip(updates: PyTree, params: PyTree) -> PyTree:
         if params is None:
@@ -139,11 +149,18 @@ def adaptive_clip(
     return _stateless(clip)
 
 
-def _shortened(leaf: Array, norm: Array, most: ArrayLike) -> Array:
-    (wide,) = widen(leaf)
-    limit, norm = scalar(most, wide), norm.astype(wide.dtype)
-    factor = jnp.where(norm > limit, limit / jnp.where(norm > 0, norm, 1), 1)
-    return (factor * wide).astype(leaf.dtype)
+def _shortened(leaf: Array, length: Array, scale: Array, most: ArrayLike) -> Array:
+    """The leaf times `most / (length * scale)`, its norm, where that is above `most`.
+
+    The norm is taken apart, as a gradient whose entries fit may have one that does not. NaN where
+    an entry is infinite or NaN: such a gradient has no direction.
+    """
+    wide, length, scale = widen(leaf, length, scale)
+    limit = scalar(most, wide)
+    longer = length > limit / scale
+    factor = limit / jnp.where(length > 0, length, 1)
+    short = jnp.where(longer, factor * (wide / scale), wide)
+    return jnp.where(jnp.isfinite(length), short, jnp.nan).astype(leaf.dtype)
 
 
 def _stateless(change: Callable[[PyTree, PyTree], PyTree]) -> optax.GradientTransformation:
@@ -152,7 +169,7 @@ def _stateless(change: Callable[[PyTree, PyTree], PyTree]) -> optax.GradientTran
     ) -> tuple[PyTree, optax.EmptyState]:
         return change(updates, params), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return on_real_leaves(optax.GradientTransformation(lambda params: optax.EmptyState(), update))
 
 
 ENTRIES = (

@@ -5,6 +5,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.tree import chosen_leaves
@@ -51,7 +52,7 @@ def coupled_weight_decay(
             raise ValueError("weight decay needs the params in update")
         return jax.tree.map(add, chosen_leaves("only", only, params), updates, params), state
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def decoupled_weight_decay(
@@ -90,7 +91,7 @@ def decoupled_weight_decay(
         steps, state = decay.update(none, state, params)
         return jax.tree.map(jax.numpy.add, updates, steps), state
 
-    return optax.GradientTransformation(decay.init, apply)
+    return on_real_leaves(optax.GradientTransformation(decay.init, apply))
 
 
 ENTRIES = (

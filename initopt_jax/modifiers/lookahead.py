@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.modifiers.accumulate import every_so_often
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.types import Array, EvaluatedTransform, Modifier, PyTree
 
@@ -87,7 +88,7 @@ def lookahead(
         del params
         return state.slow
 
-    return EvaluatedTransform(init, apply, eval_params)
+    return on_real_leaves(EvaluatedTransform(init, apply, eval_params))
 
 
 ENTRIES = (

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.keys import named_key
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, Modifier, PyTree
@@ -71,7 +72,7 @@ def gradient_noise(
         count = jnp.asarray(optax.safe_increment(state.step_count))
         return jax.tree.unflatten(jax.tree.structure(updates), noisy), NoiseState(count)
 
-    return optax.GradientTransformationExtraArgs(init, apply)
+    return on_real_leaves(optax.GradientTransformationExtraArgs(init, apply))
 
 
 ENTRIES = (

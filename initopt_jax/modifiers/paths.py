@@ -9,6 +9,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.tree import chosen_leaves, first_match, named_leaves
 from initopt_jax.types import Array, EvaluatedTransform, Modifier, PyTree
@@ -52,7 +53,7 @@ def rates(by_path: Mapping[str, ArrayLike]) -> optax.GradientTransformation:
         scaled = [scale(path, update) for path, update in named_leaves(updates)]
         return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def freeze(
@@ -93,14 +94,14 @@ def freeze(
         return still(moved), state
 
     if not isinstance(inner, EvaluatedTransform):
-        return optax.GradientTransformationExtraArgs(init, apply)
+        return on_real_leaves(optax.GradientTransformationExtraArgs(init, apply))
 
     def eval_params(state: Any, params: PyTree) -> PyTree:
         chosen = chosen_leaves("paths", paths, params)
         own = inner.eval_params(state, params)
         return jax.tree.map(lambda no, leaf, new: leaf if no else new, chosen, params, own)
 
-    return EvaluatedTransform(init, apply, eval_params)
+    return on_real_leaves(EvaluatedTransform(init, apply, eval_params))
 
 
 ENTRIES = (

@@ -1,4 +1,4 @@
-"""Measurements of leaf after leaf; lengths and angles, however large or small the numbers are."""
+"""Measurements of leaf after leaf."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,45 +58,3 @@ def together(measure: Callable[..., Any], *lists: Sequence[Array]) -> Any:
     return jax.tree.map(
         lambda *parts: jnp.concatenate(parts) if straight else jnp.concatenate(parts)[back], *found
     )
-
-
-def length(vector: Array) -> Array:
-    """`sqrt(sum of squares)`, as it is: for weights, whose squares do not leave the range.
-
-    >>> float(length(jnp.array([3.0, 4.0])))
-    5.0
-    """
-    return jnp.sqrt(jnp.sum(vector * vector))
-
-
-def norms_and_cosine(left: Array, right: Array) -> tuple[Array, Array, Array]:
-    """The norms of two arrays of one shape, and the cosine between them: NaN where either is 0.
-
-    Gradients of deep networks may be smaller than 1e-20, whose squares are 0 in float32: arrays are
-    divided by their largest magnitude first.
-
-    >>> found = norms_and_cosine(jnp.array([1e-30, 0.0]), jnp.array([3.0, 4.0]))
-    >>> [f"{value:.3g}" for value in found]
-    ['1e-30', '5', '0.6']
-    """
-    (first, left), (second, right) = _scaled(left), _scaled(right)
-    one, other = length(left), length(right)
-    along = jnp.sum(left * right) / (one * other)
-    return first * one, second * other, jnp.clip(along, -1.0, 1.0)
-
-
-def unit_vector(vector: Array) -> Array:
-    """An array divided by its norm; NaN where that is 0 or not finite.
-
-    >>> [round(x, 4) for x in unit_vector(jnp.array([3.0, 4.0])).tolist()]
-    [0.6, 0.8]
-    """
-    scaled = _scaled(vector)[1]
-    return scaled / length(scaled)
-
-
-def _scaled(vector: Array) -> tuple[Array, Array]:
-    """The largest magnitude, and the array divided by it where that can be done."""
-    largest = jnp.max(jnp.abs(vector), initial=0.0)
-    usual = (largest > 0) & jnp.isfinite(largest)
-    return largest, vector / jnp.where(usual, largest, 1)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from initopt_jax.norms import norm
 from initopt_jax.types import Array, PyTree
 
 
@@ -24,4 +25,4 @@ def weight_norm(params: PyTree) -> Array:
     """
     leaves = jax.tree.leaves(params)
     wide = jnp.result_type(jnp.float32, *leaves)
-    return jnp.stack([jnp.sqrt(jnp.sum(jnp.square(leaf.astype(wide)))) for leaf in leaves])
+    return jnp.stack([norm(leaf.astype(wide)) for leaf in leaves])

@@ -6,12 +6,13 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.moments import AdamState
 from initopt_jax.transforms.numerics import (
     moving_mean,
+    normalized,
     one_minus_power,
-    ratio,
     scalar,
     widen,
     zeros,
@@ -57,10 +58,11 @@ def scale_by_adabelief(
         return (keep * s + (1 - keep) * (g - m) ** 2 + scalar(eps, s)).astype(belief.dtype)
 
     def step(gradient: Array, mean: Array, belief: Array, count: Array) -> Array:
-        m, s = widen(mean, belief)
+        m, s, g = widen(mean, belief, gradient)
+        change = g - m
         m = m / one_minus_power(b1, count, m)
         s = s / one_minus_power(b2, count, s)
-        return ratio(m, jnp.sqrt(s) + scalar(eps, s)).astype(gradient.dtype)
+        return normalized(m, jnp.sqrt(s) + scalar(eps, s), change).astype(gradient.dtype)
 
     def init(params: PyTree) -> AdamState:
         return AdamState(jnp.zeros((), jnp.int32), zeros(params), zeros(params))
@@ -73,7 +75,7 @@ def scale_by_adabelief(
         steps = jax.tree.map(lambda g, m, s: step(g, m, s, count), updates, mean, belief)
         return steps, AdamState(count, mean, belief)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def adabelief(

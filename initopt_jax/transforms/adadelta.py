@@ -8,8 +8,9 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
-from initopt_jax.transforms.numerics import moving_mean_square, ratio, scalar, widen, zeros
+from initopt_jax.transforms.numerics import moving_mean_square, normalized, scalar, widen, zeros
 from initopt_jax.types import Array, PyTree, Transform
 
 
@@ -52,7 +53,7 @@ def scale_by_adadelta(rho: ArrayLike = 0.95, eps: ArrayLike = 1e-6) -> optax.Gra
     def step(gradient: Array, mean_gradient: Array, mean_step: Array) -> Array:
         g, of_gradient, of_step = widen(gradient, mean_gradient, mean_step)
         floor = scalar(eps, g)
-        move = ratio(g * jnp.sqrt(of_step + floor), jnp.sqrt(of_gradient + floor))
+        move = normalized(g * jnp.sqrt(of_step + floor), jnp.sqrt(of_gradient + floor), g)
         return move.astype(gradient.dtype)
 
     def average(means: PyTree, values: PyTree) -> PyTree:
@@ -69,7 +70,7 @@ def scale_by_adadelta(rho: ArrayLike = 0.95, eps: ArrayLike = 1e-6) -> optax.Gra
         steps = jax.tree.map(step, updates, of_gradient, state.mean_square_step)
         return steps, AdadeltaState(of_gradient, average(state.mean_square_step, steps))
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def adadelta(

@@ -9,8 +9,10 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.transforms.norms import needs_params, rate_at, root_mean_square
-from initopt_jax.transforms.numerics import ratio, scalar, widen
+from initopt_jax.norms import root_mean_square, scale_of
+from initopt_jax.transforms.contract import on_real_leaves
+from initopt_jax.transforms.norms import needs_params, rate_at
+from initopt_jax.transforms.numerics import normalized, ratio, scalar, widen
 from initopt_jax.transforms.parts import Parts, each_part, parts_of
 from initopt_jax.types import Array, PyTree, Shape, Transform
 
@@ -98,9 +100,11 @@ def scale_by_adafactor(
         g, r, c = widen(gradient, rows, columns)
         if gradient.ndim > 1:
             # One root after the other: products of tiny sums would be 0 in float32.
+            r = r / scale_of(r, axis=-1)  # its sum may be too large where it is not
             share = ratio(r, jnp.sum(r, -1, keepdims=True))
-            return ratio(ratio(g, jnp.sqrt(share)[..., None]), jnp.sqrt(c)[..., None, :])
-        return ratio(g, jnp.sqrt(r))
+            u = normalized(g, jnp.sqrt(share)[..., None], g)
+            return normalized(u, jnp.sqrt(c)[..., None, :], g)
+        return normalized(g, jnp.sqrt(r), g)
 
     def clipped(u: Array, gradient: Array) -> Array:
         return (u / jnp.maximum(1, root_mean_square(u) / scalar(clip, u))).astype(gradient.dtype)
@@ -126,7 +130,7 @@ def scale_by_adafactor(
         steps = each_part("layer", layouts, clipped, wide, updates)
         return steps, AdafactorState(count, rows, columns)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def _row_shape(shape: Shape) -> Shape:
@@ -196,7 +200,7 @@ def scale_by_relative_step(
 
         return each_part("layer", layouts, step, updates, params), RelativeState(count)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def adafactor(

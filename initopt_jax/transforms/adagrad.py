@@ -8,8 +8,9 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
-from initopt_jax.transforms.numerics import ratio, scalar, widen
+from initopt_jax.transforms.numerics import normalized, scalar, widen
 from initopt_jax.types import Array, PyTree, Transform
 
 
@@ -54,7 +55,7 @@ def scale_by_adagrad(
 
     def step(gradient: Array, total: Array) -> Array:
         g, s = widen(gradient, total)
-        return ratio(g, scalar(eps, s) + jnp.sqrt(s)).astype(gradient.dtype)
+        return normalized(g, scalar(eps, s) + jnp.sqrt(s), g).astype(gradient.dtype)
 
     def init(params: PyTree) -> AdagradState:
         return AdagradState(
@@ -66,7 +67,7 @@ def scale_by_adagrad(
         total = jax.tree.map(add_square, state.sum_of_squares, updates)
         return jax.tree.map(step, updates, total), AdagradState(total)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def adagrad(

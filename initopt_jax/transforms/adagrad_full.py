@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.norms import working_dtype
 from initopt_jax.transforms.numerics import scalar
@@ -66,7 +67,10 @@ def scale_by_full_adagrad(eps: ArrayLike = 0.01) -> optax.GradientTransformation
         noise = jnp.finfo(total.dtype).eps * len(squares) * jnp.max(squares, initial=0)
         known = size > jnp.sqrt(noise)
         along = axes.T @ gradient
-        return axes @ jnp.where(known, along / jnp.where(known, size, 1), 0)
+        step = axes @ jnp.where(known, along / jnp.where(known, size, 1), 0)
+        # Products of gradients that left the range of the dtype, above it or below.
+        lost = ~jnp.isfinite(jnp.max(squares)) | (~jnp.any(size > 0) & jnp.any(gradient != 0))
+        return jnp.where(lost, jnp.nan, step)
 
     def apply(
         updates: PyTree, state: PyTree, params: PyTree = None
@@ -83,7 +87,7 @@ def scale_by_full_adagrad(eps: ArrayLike = 0.01) -> optax.GradientTransformation
             start += leaf.size
         return structure.unflatten(steps), FullAdagradState(total)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def adagrad_full(

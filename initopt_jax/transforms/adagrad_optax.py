@@ -1,12 +1,15 @@
 """Adagrad with the defaults of Optax: a sum of squares that starts above 0."""
 
+import jax
+import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.transforms.borrowed import in_working_dtype
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
-from initopt_jax.types import Transform
+from initopt_jax.transforms.numerics import normalized, scalar, widen
+from initopt_jax.types import Array, PyTree, Transform
 
 
 def adagrad_optax(
@@ -49,9 +52,21 @@ def adagrad_optax(
     """
     checks.non_negative("eps", eps)
     checks.non_negative("initial_accumulator", initial_accumulator)
-    core = in_working_dtype(
+    borrowed = in_working_dtype(
         optax.scale_by_rss, initial_accumulator_value=initial_accumulator, eps=eps
     )
+
+    def checked(gradient: Array, update: Array, total: Array) -> Array:
+        # Optax gives 0 where the sum left the range.
+        g, s = widen(gradient, total)
+        known = ~jnp.isnan(normalized(g, jnp.sqrt(s + scalar(eps, s)), g))
+        return jnp.where(known, update, jnp.nan)
+
+    def apply(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        moved, after = borrowed.update(updates, state, params)
+        return jax.tree.map(checked, updates, moved, after.sum_of_squares), after
+
+    core = optax.GradientTransformation(borrowed.init, apply)
     return optax.chain(core, scale_by_learning_rate(learning_rate))
 
 

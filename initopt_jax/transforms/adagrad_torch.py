@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.transforms.adagrad import scale_by_adagrad
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.types import Array, PyTree, Transform
@@ -58,9 +59,11 @@ def scale_by_inverse_time(lr_decay: ArrayLike = 0.0) -> optax.GradientTransforma
         count = jnp.asarray(optax.safe_increment(state.step_count))
         return jax.tree.map(divide, updates), InverseTimeState(count)
 
-    return optax.GradientTransformation(
-        lambda params: InverseTimeState(jnp.zeros((), jnp.int32)), apply
-    )
+    def init(params: PyTree) -> InverseTimeState:
+        del params
+        return InverseTimeState(jnp.zeros((), jnp.int32))
+
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def adagrad_torch(

@@ -8,8 +8,8 @@ from initopt_jax import checks
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.moments import scale_by_moments
 from initopt_jax.transforms.numerics import (
+    normalized,
     one_minus_power,
-    ratio,
     scalar,
     widen,
 )
@@ -60,7 +60,7 @@ def scale_by_adam(
         if bias_correction:
             m = m / one_minus_power(b1, count, m)
             v = v / one_minus_power(b2, count, v)
-        return ratio(m, jnp.sqrt(v) + scalar(eps, v)).astype(gradient.dtype)
+        return normalized(m, jnp.sqrt(v) + scalar(eps, v), gradient).astype(gradient.dtype)
 
     return scale_by_moments(b1, b2, step)
 

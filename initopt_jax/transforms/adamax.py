@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import (
     moving_mean,
@@ -76,7 +77,7 @@ def scale_by_adamax(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999) -> optax.Gradien
         steps = jax.tree.map(lambda g, m, w: step(g, m, w, count), updates, mean, largest)
         return steps, AdamaxState(count, mean, largest)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def adamax(

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.transforms.adam import scale_by_adam
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.norms import needs_params, rate_at
 from initopt_jax.transforms.numerics import scalar, widen
@@ -62,9 +63,11 @@ def decay_and_multiply(
         count = jnp.asarray(optax.safe_increment(state.step_count))
         return jax.tree.map(decay, updates, params), DecayedState(count)
 
-    return optax.GradientTransformation(
-        lambda params: DecayedState(jnp.zeros((), jnp.int32)), apply
-    )
+    def init(params: PyTree) -> DecayedState:
+        del params
+        return DecayedState(jnp.zeros((), jnp.int32))
+
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def adamw(

@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import scalar, widen, zeros
 from initopt_jax.types import Array, PyTree, Transform
@@ -68,7 +69,7 @@ def scale_by_aggmo(velocities: int = 3, scale: ArrayLike = 0.1) -> optax.Gradien
         )
         return jax.tree.map(mean, updates, *moved), AggmoState(moved)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def aggmo(

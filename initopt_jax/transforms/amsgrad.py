@@ -8,12 +8,13 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import (
     moving_mean,
     moving_mean_square,
+    normalized,
     one_minus_power,
-    ratio,
     scalar,
     widen,
     zeros,
@@ -73,7 +74,7 @@ def scale_by_amsgrad(
         if bias_correction:
             m = m / one_minus_power(b1, count, m)
             w = w / one_minus_power(b2, count, w)
-        return ratio(m, jnp.sqrt(w) + scalar(eps, w)).astype(gradient.dtype)
+        return normalized(m, jnp.sqrt(w) + scalar(eps, w), gradient).astype(gradient.dtype)
 
     def init(params: PyTree) -> AmsgradState:
         return AmsgradState(jnp.zeros((), jnp.int32), zeros(params), zeros(params), zeros(params))
@@ -89,7 +90,7 @@ def scale_by_amsgrad(
         steps = jax.tree.map(lambda g, m, w: step(g, m, w, count), updates, mean, largest)
         return steps, AmsgradState(count, mean, mean_square, largest)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def amsgrad(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.norms import working_dtype
 from initopt_jax.types import PyTree
 
@@ -51,7 +52,7 @@ def in_working_dtype(
             lambda new, old: new.astype(old.dtype), (moved, after), (updates, state)
         )
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def _floats_as(dtype: Any, tree: PyTree) -> PyTree:

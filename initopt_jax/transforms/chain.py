@@ -5,6 +5,7 @@ from typing import Any
 
 import optax
 
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.types import EvaluatedTransform, PyTree
 
 
@@ -53,10 +54,12 @@ def around(
         inner_state: the state of `inner` in that of the new one.
     """
     if not isinstance(inner, EvaluatedTransform):
-        return optax.GradientTransformationExtraArgs(init, update)
-    return EvaluatedTransform(
-        init, update, lambda state, params: inner.eval_params(inner_state(state), params)
-    )
+        return on_real_leaves(optax.GradientTransformationExtraArgs(init, update))
+
+    def eval_params(state: Any, params: PyTree) -> PyTree:
+        return inner.eval_params(inner_state(state), params)
+
+    return on_real_leaves(EvaluatedTransform(init, update, eval_params))
 
 
 def offered(transform: optax.GradientTransformation, state: Any, params: PyTree) -> PyTree:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.lookaround import moved, needs_cost
 from initopt_jax.transforms.norms import rate_at, working_dtype
 from initopt_jax.transforms.numerics import scalar, widen
@@ -111,7 +112,7 @@ def gradient_flow(
             jnp.asarray(optax.safe_increment(state.step_count))
         )
 
-    return optax.GradientTransformationExtraArgs(init, apply)
+    return on_real_leaves(optax.GradientTransformationExtraArgs(init, apply))
 
 
 def _scaled(tree: PyTree, factor: Array) -> PyTree:

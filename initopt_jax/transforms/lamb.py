@@ -5,8 +5,9 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.transforms.adam import scale_by_adam
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
-from initopt_jax.transforms.norms import leaf_norm, needs_params, trust_ratio
+from initopt_jax.transforms.norms import as_long_as, needs_params
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.transforms.parts import each_part
 from initopt_jax.types import Array, PyTree, Transform
@@ -45,8 +46,7 @@ def scale_by_lamb(
 
     def scale(update: Array, weights: Array) -> Array:
         u, w = widen(update, weights)
-        r = u + scalar(weight_decay, u) * w
-        return (trust_ratio(leaf_norm(w), leaf_norm(r)) * r).astype(update.dtype)
+        return as_long_as(w, u + scalar(weight_decay, u) * w).astype(update.dtype)
 
     def apply(
         updates: PyTree, state: PyTree, params: PyTree = None
@@ -54,7 +54,7 @@ def scale_by_lamb(
         needs_params("lamb", params)
         return each_part("layer", layouts, scale, updates, params), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), apply)
+    return on_real_leaves(optax.GradientTransformation(lambda params: optax.EmptyState(), apply))
 
 
 def lamb(

@@ -5,9 +5,11 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.norms import norm, norm_in, scale_of
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.momentum import scale_by_momentum
-from initopt_jax.transforms.norms import leaf_norm, needs_params
+from initopt_jax.transforms.norms import needs_params
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.transforms.parts import each_part
 from initopt_jax.types import Array, PyTree, Transform
@@ -51,11 +53,13 @@ def scale_by_lars(
     def scale(gradient: Array, weights: Array) -> Array:
         g, w = widen(gradient, weights)
         decay, trust = scalar(weight_decay, g), scalar(trust_coefficient, g)
-        of_weights, of_gradient = leaf_norm(w), leaf_norm(g)
-        still = (of_weights == 0) | (of_gradient == 0)
-        whole = jnp.where(still, 1, of_gradient + decay * of_weights)
-        local = jnp.where(still, 1, trust * of_weights / whole)
-        return (local * (g + decay * w)).astype(gradient.dtype)
+        of_weights, direction = norm(w), g + decay * w
+        still = (of_weights == 0) | ~jnp.any(g != 0)
+        # Both norms of the sum in units of the larger part, which may be too long for the dtype.
+        unit = scale_of(g, decay * w)
+        whole = jnp.where(still, 1, norm_in(unit, g) + decay * of_weights / unit)
+        step = trust * of_weights / whole * (direction / unit)
+        return jnp.where(still, direction, step).astype(gradient.dtype)
 
     def apply(
         updates: PyTree, state: PyTree, params: PyTree = None
@@ -63,7 +67,7 @@ def scale_by_lars(
         needs_params("lars", params)
         return each_part("layer", layouts, scale, updates, params), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), apply)
+    return on_real_leaves(optax.GradientTransformation(lambda params: optax.EmptyState(), apply))
 
 
 def lars(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.lookaround import needs_cost
 from initopt_jax.transforms.norms import rate_at
 from initopt_jax.types import Array, PyTree, Transform
@@ -104,7 +105,7 @@ def lbfgs(
         )
         return _unflat(jnp.asarray(along), updates), new
 
-    return optax.GradientTransformationExtraArgs(init, apply)
+    return on_real_leaves(optax.GradientTransformationExtraArgs(init, apply))
 
 
 def _own(leaf: Any) -> Array:

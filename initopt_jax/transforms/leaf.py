@@ -7,6 +7,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, PyTree
@@ -63,4 +64,4 @@ def scale_by_leaf(multipliers: Mapping[str, ArrayLike]) -> optax.GradientTransfo
         scaled = [scale(path, update) for path, update in named_leaves(updates)]
         return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))

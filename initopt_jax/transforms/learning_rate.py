@@ -4,6 +4,7 @@ import jax
 import optax
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.types import Array, PyTree
 
@@ -35,7 +36,7 @@ def scale_by_learning_rate(
     """
     checks.non_negative("learning_rate", learning_rate)
     if callable(learning_rate):
-        return optax.scale_by_learning_rate(learning_rate)
+        return on_real_leaves(optax.scale_by_learning_rate(learning_rate))
 
     def scale(update: Array) -> Array:
         (wide,) = widen(update)
@@ -47,4 +48,4 @@ def scale_by_learning_rate(
         del params
         return jax.tree.map(scale, updates), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), apply)
+    return on_real_leaves(optax.GradientTransformation(lambda params: optax.EmptyState(), apply))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from initopt_jax.norms import norm, rescaled
 from initopt_jax.transforms.numerics import scalar
 from initopt_jax.types import Array
 
@@ -27,7 +28,7 @@ def inverse_root(matrix: Array, root: int, ridge: ArrayLike = 0.0) -> Array:
 
     What rounding may have left of the smallest eigenvalues could be negative, and would grow
     without bound: `4 sqrt(n)` units of rounding of the largest one are added to all. A matrix of
-    zeros has the root 0.
+    zeros has the root 0, one with sums of rows that are not finite NaN.
 
     Args:
         matrix: [n, n].
@@ -66,7 +67,8 @@ def inverse_root(matrix: Array, root: int, ridge: ArrayLike = 0.0) -> Array:
     _, both = jax.lax.while_loop(far, lambda carry: (carry[0] + 1, newton(carry[1])), start)
     for _ in range(3 if rounding > 1e-10 else 4):
         both = newton(both)
-    return jnp.where(nothing, 0, both[0] * bound ** (-1 / root))
+    found = jnp.where(nothing, 0, both[0] * bound ** (-1 / root))
+    return jnp.where(jnp.isfinite(largest), found, jnp.nan)
 
 
 def _power(matrix: Array, exponent: int) -> Array:
@@ -96,8 +98,8 @@ def orthonormal(matrix: Array) -> Array:
         column = matrix[:, index]
         for _ in range(2):
             column = column - product(basis, product(basis.T, column))
-            norm = jnp.sqrt(jnp.sum(column * column))
-            column = column / jnp.where(norm == 0, 1, norm)
+            length = norm(column)
+            column = column / jnp.where(length == 0, 1, length)
         return basis.at[:, index].set(column)
 
     return jax.lax.fori_loop(0, len(matrix), one_column, jnp.zeros_like(matrix))
@@ -112,6 +114,7 @@ def power_iteration(matrix: Array, basis: Array) -> Array:
     >>> power_iteration(jnp.diag(jnp.array([2.0, 0.0])), jnp.eye(2)).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
+    matrix, _ = rescaled(matrix)  # the same eigenvectors; its squares may not fit
     shift = 4 * len(matrix) * float(jnp.finfo(matrix.dtype).eps) * jnp.trace(matrix)
     return orthonormal(product(matrix, basis) + jnp.where(shift > 0, shift, 1) * basis)
 

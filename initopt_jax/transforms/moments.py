@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.numerics import moving_mean, moving_mean_square, zeros
 from initopt_jax.types import Array, PyTree
 
@@ -53,4 +54,4 @@ def scale_by_moments(
         steps = jax.tree.map(lambda g, m, v: step(g, m, v, count), updates, mean, mean_square)
         return steps, AdamState(count, mean, mean_square)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))

@@ -7,6 +7,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import moving_mean, scalar, widen, zeros
 from initopt_jax.types import Array, PyTree, Transform
@@ -62,7 +63,7 @@ def scale_by_momentum(decay: ArrayLike = 0.9, *, ema: bool = False) -> optax.Gra
         steps = jax.tree.map(lambda v, u: v.astype(u.dtype), velocity, updates)
         return steps, MomentumState(velocity)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def momentum(

@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import scalar, widen, zeros
 from initopt_jax.types import Array, PyTree, Transform
@@ -68,7 +69,7 @@ def scale_by_dampened_momentum(
         count = jnp.asarray(optax.safe_increment(state.step_count))
         return steps, DampenedMomentumState(count, velocity)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def momentum_dampened(

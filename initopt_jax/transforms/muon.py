@@ -7,10 +7,11 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.norms import norm, rescaled
 from initopt_jax.transforms.adam import scale_by_adam
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.matrices import product
-from initopt_jax.transforms.norms import leaf_norm
 from initopt_jax.transforms.numerics import ratio, scalar, widen, zeros
 from initopt_jax.transforms.parts import KERNELS, each_part, parts_of
 from initopt_jax.tree import named_leaves
@@ -39,9 +40,9 @@ def newton_schulz(matrix: Array, iterations: int = 5) -> Array:
     >>> bool(jnp.abs(newton_schulz(jnp.array([[7.0]])) - 1)[0, 0] < 0.4)
     True
     """
-    (x,) = widen(matrix)
+    x, _ = rescaled(matrix)
     wide = matrix.shape[0] > matrix.shape[1]
-    x = ratio(x, leaf_norm(x))
+    x = ratio(x, norm(x))
     x = x.T if wide else x  # the smaller square is the cheaper one
     a, b, c = QUINTIC
     for _ in range(iterations):
@@ -128,7 +129,7 @@ def scale_by_muon(
         velocity = jax.tree.map(accelerate, state.velocity, updates)
         return each_part("kernel", layouts, step, updates, velocity), MuonState(velocity)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def muon(

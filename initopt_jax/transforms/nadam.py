@@ -8,14 +8,15 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.moments import scale_by_moments
 from initopt_jax.transforms.norms import working_dtype
 from initopt_jax.transforms.numerics import (
     moving_mean,
     moving_mean_square,
+    normalized,
     one_minus_power,
-    ratio,
     scalar,
     widen,
     zeros,
@@ -103,7 +104,7 @@ def scale_by_nadam(
             of_gradient = scalar((1 - now) / (1 - product), g)
             n = (1 if torch else scalar(b2, n)) * n / one_minus_power(b2, count, n)
             a = of_mean * m + of_gradient * g
-            return ratio(a, jnp.sqrt(n) + scalar(eps, n)).astype(gradient.dtype)
+            return normalized(a, jnp.sqrt(n) + scalar(eps, n), g).astype(gradient.dtype)
 
         mean = jax.tree.map(
             lambda m, g: moving_mean(m, g, b1 if torch else now), state.mean, updates
@@ -114,7 +115,7 @@ def scale_by_nadam(
         steps = jax.tree.map(step, updates, mean, mean_square)
         return steps, NadamState(count, product, mean, mean_square)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def nadam(
@@ -206,7 +207,7 @@ def scale_by_constant_nadam(
         a = decay * m / one_minus_power(b1, count + 1, m)
         a = a + (1 - decay) * g / one_minus_power(b1, count, g)
         n = n / one_minus_power(b2, count, n)
-        return ratio(a, jnp.sqrt(n) + scalar(eps, n)).astype(gradient.dtype)
+        return normalized(a, jnp.sqrt(n) + scalar(eps, n), g).astype(gradient.dtype)
 
     return scale_by_moments(b1, b2, step)
 

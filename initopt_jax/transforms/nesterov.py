@@ -7,6 +7,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import scalar, widen, zeros
 from initopt_jax.types import Array, PyTree, Transform
@@ -58,7 +59,7 @@ def scale_by_nesterov(decay: ArrayLike = 0.9) -> optax.GradientTransformation:
         steps = jax.tree.map(lambda v, u: ahead(v, u).astype(u.dtype), velocity, updates)
         return steps, NesterovState(velocity)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def nesterov(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from initopt_jax.transforms.chain import chain
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.norms import working_dtype
 from initopt_jax.transforms.numerics import scalar, widen, zeros
@@ -63,7 +64,10 @@ def scale_by_nesterov_1983() -> EvaluatedTransform:
         offset = jax.tree.map(lambda w, u: ahead(w, u).astype(w.dtype), state.offset, updates)
         return steps, Nesterov1983State(following, offset)
 
-    return EvaluatedTransform(init, apply, lambda state, params: behind(state.offset, params))
+    def eval_params(state: Any, params: PyTree) -> PyTree:
+        return behind(state.offset, params)
+
+    return on_real_leaves(EvaluatedTransform(init, apply, eval_params))
 
 
 def behind(offset: PyTree, params: PyTree) -> PyTree:

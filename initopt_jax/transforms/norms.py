@@ -1,4 +1,4 @@
-"""Lengths of leaves and of whole trees, and numbers that go with them, in the working dtype."""
+"""Numbers that go with whole leaves and trees, in the working dtype."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from initopt_jax.transforms.numerics import ratio, scalar, widen
+from initopt_jax.norms import norm, rescaled
+from initopt_jax.transforms.numerics import ratio, scalar
 from initopt_jax.types import Array, PyTree
 
 
@@ -31,38 +32,18 @@ def inner(one: PyTree, other: PyTree) -> Array:
     return jnp.sum(jnp.stack(jax.tree.leaves(products)))
 
 
-def tree_norm(tree: PyTree) -> Array:
-    """The Euclidean norm of all leaves together.
+def as_long_as(weights: Array, update: Array) -> Array:
+    """`|weights| / |update| * update`; the update itself where a norm is 0: weights may leave 0.
 
-    >>> float(tree_norm([jnp.array([3.0]), jnp.array(4.0)]))
-    5.0
+    >>> as_long_as(jnp.array([3.0, 4.0]), jnp.array([0.0, 1e-30])).tolist()
+    [0.0, 5.0]
+    >>> as_long_as(jnp.zeros(2), jnp.array([0.0, 2.0])).tolist()
+    [0.0, 2.0]
     """
-    return jnp.sqrt(inner(tree, tree))
-
-
-def leaf_norm(leaf: Array) -> Array:
-    """The Euclidean norm of one leaf."""
-    (wide,) = widen(leaf)
-    return jnp.sqrt(jnp.sum(wide * wide))
-
-
-def root_mean_square(leaf: Array) -> Array:
-    """The root of the mean of a leaf's squares; 0 for a leaf without elements.
-
-    >>> float(root_mean_square(jnp.array([7.0, 1.0])))
-    5.0
-    """
-    (wide,) = widen(leaf)
-    return jnp.sqrt(jnp.sum(wide * wide) / max(leaf.size, 1))
-
-
-def trust_ratio(weights: Array, update: Array) -> Array:
-    """`weights / update` of two norms, and 1 where one is 0: weights of 0 may leave it.
-
-    >>> trust_ratio(jnp.array([3.0, 0.0, 3.0]), jnp.array([2.0, 2.0, 0.0])).tolist()
-    [1.5, 1.0, 1.0]
-    """
-    return jnp.where((weights == 0) | (update == 0), 1, ratio(weights, update))
+    direction, _ = rescaled(update)
+    of_weights, of_update = norm(weights), norm(direction)
+    still = (of_weights == 0) | (of_update == 0)
+    return jnp.where(still, update, ratio(of_weights, of_update) * direction)
 
 
 def rate_at(learning_rate: optax.ScalarOrSchedule, count: Array, like: Array) -> Array:

@@ -8,9 +8,11 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.norms import norm
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
-from initopt_jax.transforms.norms import leaf_norm, needs_params
-from initopt_jax.transforms.numerics import moving_mean, ratio, scalar, widen, zeros
+from initopt_jax.transforms.norms import needs_params
+from initopt_jax.transforms.numerics import normalized, scalar, widen, zeros
 from initopt_jax.transforms.parts import Parts, parts_of
 from initopt_jax.types import Array, PyTree, Transform
 
@@ -20,13 +22,14 @@ class NovogradState(NamedTuple):
 
     step_count: int32, steps so far; stays at its maximum.
     velocity: like the parameters.
-    squared_norm: running mean of the gradient's squared norm, of the leaf's dtype: a number per
-        leaf, or [layers] where it holds several.
+    norm: root of the running mean of the gradient's squared norm, of the leaf's dtype: a number per
+        leaf, or [layers] where it holds several. The square would leave the range of float32 where
+        the norm does not.
     """
 
     step_count: Array
     velocity: PyTree
-    squared_norm: PyTree
+    norm: PyTree
 
 
 def scale_by_novograd(
@@ -71,14 +74,15 @@ def scale_by_novograd(
     checks.non_negative("eps", eps)
     checks.non_negative("weight_decay", weight_decay)
 
-    def measure(squared: Array, gradient: Array, first: Array) -> Array:
-        square = leaf_norm(gradient) ** 2
-        running = moving_mean(squared, square, b2)
-        return jnp.where(first, square.astype(squared.dtype), running)
+    def measure(running: Array, gradient: Array, first: Array) -> Array:
+        old, new = widen(running, norm(gradient))
+        keep = scalar(b2, old)
+        mean = norm(jnp.sqrt(keep) * old, jnp.sqrt(1 - keep) * new)
+        return jnp.where(first, new, mean).astype(running.dtype)
 
-    def gather(velocity: Array, squared: Array, gradient: Array, weights: Array) -> Array:
-        m, v, g, w = widen(velocity, squared, gradient, weights)
-        unit = ratio(g, jnp.sqrt(v) + scalar(eps, v))
+    def gather(velocity: Array, running: Array, gradient: Array, weights: Array) -> Array:
+        m, v, g, w = widen(velocity, running, gradient, weights)
+        unit = normalized(g, v + scalar(eps, v), g)
         return (scalar(b1, m) * m + (unit + scalar(weight_decay, w) * w)).astype(velocity.dtype)
 
     def init(params: PyTree) -> NovogradState:
@@ -99,13 +103,13 @@ def scale_by_novograd(
         def gathered(part: Parts, m: Array, v: Array, g: Array, w: Array) -> Array:
             return part.put(part.each(gather)(part.take(m), v, part.take(g), part.take(w)))
 
-        squared = jax.tree.map(measured, parts, state.squared_norm, updates)
-        velocity = jax.tree.map(gathered, parts, state.velocity, squared, updates, params)
+        norms = jax.tree.map(measured, parts, state.norm, updates)
+        velocity = jax.tree.map(gathered, parts, state.velocity, norms, updates, params)
         steps = jax.tree.map(lambda m, g: m.astype(g.dtype), velocity, updates)
         count = jnp.asarray(optax.safe_increment(state.step_count))
-        return steps, NovogradState(count, velocity, squared)
+        return steps, NovogradState(count, velocity, norms)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def novograd(

@@ -62,6 +62,24 @@ def one_minus_power(decay: ArrayLike, count: Array, like: Array) -> Array:
     return -jnp.expm1(count.astype(like.dtype) * rate)
 
 
+def normalized(numerator: Array, size: Array, gradient: Array) -> Array:
+    """`numerator / size`, `size` the root of sums of squared gradients, plus a constant or not.
+
+    0 where there was no gradient. NaN where the squares left the range of the dtype, so that the
+    lane is seen to fail: `size` is infinite (in float32, gradients above 1.8e19), or it is 0 beside
+    a gradient that is not (below 1e-19, and no constant). The quotient would be 0 in silence, and
+    with an infinite accumulator for ever.
+
+    >>> g = jnp.array([1.0, 1.0, 0.0, 1e-25])
+    >>> normalized(jnp.ones(4), jnp.array([4.0, jnp.inf, 0.0, 0.0]), g).tolist()
+    [0.25, nan, 0.0, nan]
+    """
+    nothing = size == 0
+    lost = jnp.isinf(size) | (nothing & (gradient != 0))
+    quotient = numerator / jnp.where(nothing, 1, size)
+    return jnp.where(lost, jnp.nan, jnp.where(nothing, 0, quotient))
+
+
 def ratio(numerator: Array, denominator: Array) -> Array:
     """`numerator / denominator`, and 0 where the denominator is 0: no gradient, no step.
 

@@ -8,10 +8,12 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.norms import inner, needs_params, rate_at, working_dtype
 from initopt_jax.transforms.numerics import (
     moving_mean,
     moving_mean_square,
+    normalized,
     ratio,
     scalar,
     widen,
@@ -123,7 +125,7 @@ def prodigy(
         def step(gradient: Array, mean: Array, mean_square: Array) -> Array:
             m, v = widen(mean, mean_square)
             size = jnp.sqrt(v) + scalar(d, v) * scalar(eps, v)
-            return (-scalar(rate * d, m) * ratio(m, size)).astype(gradient.dtype)
+            return (-scalar(rate * d, m) * normalized(m, size, gradient)).astype(gradient.dtype)
 
         mean = jax.tree.map(lambda m, g: moving_mean(m, scaled(g), b1), state.mean, updates)
         mean_square = jax.tree.map(
@@ -143,7 +145,7 @@ def prodigy(
             weighted=weighted,
         )
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 ENTRIES = (

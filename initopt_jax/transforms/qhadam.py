@@ -8,8 +8,8 @@ from initopt_jax import checks
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.moments import scale_by_moments
 from initopt_jax.transforms.numerics import (
+    normalized,
     one_minus_power,
-    ratio,
     scalar,
     widen,
 )
@@ -61,7 +61,7 @@ def scale_by_qhadam(
         first, second = scalar(nu1, g), scalar(nu2, g)
         a = (1 - first) * g + first * m / one_minus_power(b1, count, m)
         b = (1 - second) * g * g + second * v / one_minus_power(b2, count, v)
-        return ratio(a, jnp.sqrt(b) + scalar(eps, b)).astype(gradient.dtype)
+        return normalized(a, jnp.sqrt(b) + scalar(eps, b), gradient).astype(gradient.dtype)
 
     return scale_by_moments(b1, b2, step)
 

@@ -5,6 +5,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.momentum import MomentumState
 from initopt_jax.transforms.numerics import moving_mean, scalar, widen, zeros
@@ -52,7 +53,7 @@ def scale_by_qhm(decay: ArrayLike = 0.999, nu: ArrayLike = 0.7) -> optax.Gradien
         mean = jax.tree.map(lambda m, u: moving_mean(m, u, decay), state.velocity, updates)
         return jax.tree.map(mix, updates, mean), MomentumState(mean)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def qhm(

@@ -8,8 +8,8 @@ from initopt_jax import checks
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.moments import scale_by_moments
 from initopt_jax.transforms.numerics import (
+    normalized,
     one_minus_power,
-    ratio,
     scalar,
     widen,
 )
@@ -100,7 +100,7 @@ def scale_by_radam(
         p, p_max = average_length(b2, count, v), 2 / (1 - scalar(b2, v)) - 1
         late = p > 4
         r = jnp.sqrt((p - 4) / (p_max - 4) * ((p - 2) / (p_max - 2)) * (p_max / p))
-        rectified = r * ratio(m, jnp.sqrt(v) + scalar(eps, v))
+        rectified = r * normalized(m, jnp.sqrt(v) + scalar(eps, v), gradient)
         return jnp.where(late, rectified, m).astype(gradient.dtype)
 
     return scale_by_moments(b1, b2, step)

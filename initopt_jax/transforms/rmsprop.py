@@ -8,11 +8,12 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.numerics import (
     moving_mean,
     moving_mean_square,
-    ratio,
+    normalized,
     scalar,
     widen,
     zeros,
@@ -63,7 +64,7 @@ def scale_by_rmsprop(decay: ArrayLike = 0.9, eps: ArrayLike = 1e-8) -> optax.Gra
 
     def step(gradient: Array, mean_square: Array) -> Array:
         g, n = widen(gradient, mean_square)
-        return ratio(g, jnp.sqrt(n) + scalar(eps, n)).astype(gradient.dtype)
+        return normalized(g, jnp.sqrt(n) + scalar(eps, n), g).astype(gradient.dtype)
 
     def init(params: PyTree) -> RmspropState:
         return RmspropState(zeros(params))
@@ -75,7 +76,7 @@ def scale_by_rmsprop(decay: ArrayLike = 0.9, eps: ArrayLike = 1e-8) -> optax.Gra
         )
         return jax.tree.map(step, updates, mean_square), RmspropState(mean_square)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def scale_by_centered_rmsprop(
@@ -118,11 +119,11 @@ def scale_by_centered_rmsprop(
         keep = scalar(decay, s)
         return (keep * (s + (1 - keep) * (g - m) ** 2)).astype(variance.dtype)
 
-    def step(gradient: Array, variance: Array) -> Array:
-        g, s = widen(gradient, variance)
+    def step(gradient: Array, variance: Array, mean: Array) -> Array:
+        g, s, m = widen(gradient, variance, mean)
         floor = scalar(eps, s)
         root = jnp.sqrt(s + floor) if eps_in_root else jnp.sqrt(s) + floor
-        return ratio(g, root).astype(gradient.dtype)
+        return normalized(g, root, g - m).astype(gradient.dtype)
 
     def init(params: PyTree) -> CenteredRmspropState:
         return CenteredRmspropState(zeros(params), zeros(params))
@@ -133,9 +134,10 @@ def scale_by_centered_rmsprop(
         del params
         variance = jax.tree.map(spread, state.variance, state.mean, updates)
         mean = jax.tree.map(lambda m, g: moving_mean(m, g, decay), state.mean, updates)
-        return jax.tree.map(step, updates, variance), CenteredRmspropState(mean, variance)
+        steps = jax.tree.map(step, updates, variance, state.mean)
+        return steps, CenteredRmspropState(mean, variance)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def rmsprop(

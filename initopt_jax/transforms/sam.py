@@ -7,8 +7,9 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.norms import norm_in, scale_of
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.lookaround import moved, needs_cost
-from initopt_jax.transforms.norms import tree_norm
 from initopt_jax.transforms.numerics import ratio, scalar
 from initopt_jax.transforms.sgd import sgd
 from initopt_jax.types import EvaluatedTransform, PyTree, Transform
@@ -53,15 +54,18 @@ def sharpness_aware(
         updates: PyTree, state: PyTree, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, Any]:
         cost = needs_cost("sam", extra.get("value_fn"), params)
-        norm = tree_norm(updates)
-        worst = moved(params, updates, ratio(scalar(rho, norm), norm))
+        leaves = jax.tree.leaves(updates)
+        scale = scale_of(*leaves)
+        length = norm_in(scale, *leaves)
+        direction = jax.tree.map(lambda leaf: leaf.astype(scale.dtype) / scale, updates)
+        worst = moved(params, direction, ratio(scalar(rho, length), length))
         gradient = jax.grad(cost)(worst)
         gradient = jax.tree.map(lambda new, old: new.astype(old.dtype), gradient, updates)
         return base.update(gradient, state, params, **{**extra, "grad": gradient})
 
     if isinstance(inner, EvaluatedTransform):
-        return EvaluatedTransform(base.init, apply, inner.eval_params)
-    return optax.GradientTransformationExtraArgs(base.init, apply)
+        return on_real_leaves(EvaluatedTransform(base.init, apply, inner.eval_params))
+    return on_real_leaves(optax.GradientTransformationExtraArgs(base.init, apply))
 
 
 def sam(

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.transforms.adam import scale_by_adam
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.norms import needs_params, rate_at, working_dtype
 from initopt_jax.transforms.numerics import ratio, scalar, widen
 from initopt_jax.types import Array, EvaluatedTransform, PyTree, Transform
@@ -125,7 +126,7 @@ def schedule_free(
     def eval_params(state: ScheduleFreeState, params: PyTree) -> PyTree:
         return jax.tree.map(lambda x, y: x.astype(y.dtype), state.x, params)
 
-    return EvaluatedTransform(init, apply, eval_params)
+    return on_real_leaves(EvaluatedTransform(init, apply, eval_params))
 
 
 def schedule_free_sgd(

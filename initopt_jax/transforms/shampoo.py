@@ -9,9 +9,10 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.matrices import along, gram, inverse_root
-from initopt_jax.transforms.numerics import ratio, scalar, widen
+from initopt_jax.transforms.numerics import normalized, scalar, widen
 from initopt_jax.transforms.parts import Parts, parts_of
 from initopt_jax.types import Array, PyTree, Transform
 
@@ -107,13 +108,16 @@ def scale_by_shampoo(
             for factor in factors
         )
 
-    def step(gradient: Array, roots: tuple[Array, ...]) -> Array:
-        u = _as_tensor(gradient)
+    def step(gradient: Array, factors: tuple[Array, ...], roots: tuple[Array, ...]) -> Array:
+        g = u = _as_tensor(gradient)
         for axis, root in enumerate(roots):
             if root.ndim == 2:
                 u = along(root, u, axis)
             else:
                 u = u * jnp.expand_dims(root, [i for i in range(u.ndim) if i != axis])
+        # Where even the products of the gradient with itself are 0 in this dtype, nothing is known.
+        largest = jnp.stack([jnp.max(factor, initial=0) for factor in factors])
+        u = jnp.where(jnp.any(g != 0) & jnp.any(largest + eps == 0), jnp.nan, u)
         return u.reshape(gradient.shape).astype(gradient.dtype)
 
     def apply(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, ShampooState]:
@@ -134,13 +138,13 @@ def scale_by_shampoo(
         else:
             roots, kept = all_roots(), ()
         steps = [
-            part.put(part.each(step)(g, r))
-            for part, g, r in zip(parts, kernels, roots, strict=True)
+            part.put(part.each(step)(g, f, r))
+            for part, g, f, r in zip(parts, kernels, factors, roots, strict=True)
         ]
         count = jnp.asarray(optax.safe_increment(state.step_count))
         return structure.unflatten(steps), ShampooState(count, factors, kept)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def only_if(due: Array, make: Callable[[], Factors], kept: Factors) -> Factors:
@@ -159,7 +163,7 @@ def _squares(tensor: Array, axis: int) -> Array:
 
 
 def _inverse(diagonal: Array, power: int) -> Array:
-    return ratio(jnp.ones_like(diagonal), diagonal ** (1 / power))
+    return normalized(jnp.ones_like(diagonal), diagonal ** (1 / power), jnp.zeros_like(diagonal))
 
 
 def shampoo(

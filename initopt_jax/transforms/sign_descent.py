@@ -3,6 +3,7 @@
 import optax
 from jax.typing import ArrayLike
 
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.momentum import scale_by_momentum
 from initopt_jax.types import Transform
@@ -39,7 +40,8 @@ def sign_descent(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransfo
     >>> updates.tolist()
     [-0.5, 0.5]
     """
-    return optax.chain(optax.scale_by_sign(), scale_by_learning_rate(learning_rate))
+    sign = on_real_leaves(optax.scale_by_sign())
+    return optax.chain(sign, scale_by_learning_rate(learning_rate))
 
 
 def signum(

@@ -8,11 +8,13 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.matrices import along, gram, power_iteration
 from initopt_jax.transforms.numerics import (
     moving_mean,
     moving_mean_square,
+    normalized,
     one_minus_power,
     ratio,
     scalar,
@@ -130,7 +132,11 @@ def scale_by_soap(
             # Where the first step was left out, both moments are 0, and so are the corrections.
             turned = ratio(turned, one_minus_power(b1, count, turned))
             v = ratio(v, one_minus_power(b2, count, v))
-        u = _turn(ratio(turned, jnp.sqrt(v) + scalar(eps, v)), bases, back=True)
+        # Turned, zeros are noise: only where no square is left at all, they left the range.
+        lost = (count > 0) & ~jnp.any(v > 0)
+        size = jnp.sqrt(v) + scalar(eps, v)
+        u = normalized(turned, size, jnp.where(lost, gradient, 0))
+        u = _turn(u, bases, back=True)
         return u.astype(gradient.dtype)
 
     def moments(
@@ -176,7 +182,7 @@ def scale_by_soap(
             count, structure.unflatten(means), structure.unflatten(squares), factors, bases
         )
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def iterated(factors: Factors, bases: Factors, count: Array) -> Factors:

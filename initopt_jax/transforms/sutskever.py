@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.transforms.chain import chain
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.nesterov_1983 import behind
 from initopt_jax.transforms.norms import working_dtype
@@ -90,8 +91,12 @@ def scale_by_sutskever_momentum(
         return steps, SutskeverState(count, velocity)
 
     if not nesterov:
-        return optax.GradientTransformationExtraArgs(init, apply)
-    return EvaluatedTransform(init, apply, lambda state, params: behind(state.velocity, params))
+        return on_real_leaves(optax.GradientTransformationExtraArgs(init, apply))
+
+    def eval_params(state: Any, params: PyTree) -> PyTree:
+        return behind(state.velocity, params)
+
+    return on_real_leaves(EvaluatedTransform(init, apply, eval_params))
 
 
 def sutskever_momentum(

@@ -5,6 +5,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.norms import needs_params
 from initopt_jax.transforms.numerics import scalar, widen
 from initopt_jax.types import Array, PyTree
@@ -44,4 +45,4 @@ def add_weight_decay(name: str, weight_decay: ArrayLike) -> optax.GradientTransf
         needs_params(name, params)
         return jax.tree.map(decay, updates, params), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), apply)
+    return on_real_leaves(optax.GradientTransformation(lambda params: optax.EmptyState(), apply))

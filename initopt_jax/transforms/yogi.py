@@ -8,8 +8,9 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
+from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
-from initopt_jax.transforms.numerics import moving_mean, ratio, scalar, widen, zeros
+from initopt_jax.transforms.numerics import moving_mean, normalized, scalar, widen, zeros
 from initopt_jax.types import Array, PyTree, Transform
 
 
@@ -64,7 +65,7 @@ def scale_by_yogi(
 
     def step(gradient: Array, mean: Array, mean_square: Array) -> Array:
         m, v = widen(mean, mean_square)
-        return ratio(m, jnp.sqrt(v) + scalar(eps, v)).astype(gradient.dtype)
+        return normalized(m, jnp.sqrt(v) + scalar(eps, v), gradient).astype(gradient.dtype)
 
     def init(params: PyTree) -> YogiState:
         first = jax.tree.map(lambda p: jnp.full_like(p, initial_accumulator, dtype=p.dtype), params)
@@ -76,7 +77,7 @@ def scale_by_yogi(
         mean_square = jax.tree.map(follow, state.mean_square, updates)
         return jax.tree.map(step, updates, mean, mean_square), YogiState(mean, mean_square)
 
-    return optax.GradientTransformation(init, apply)
+    return on_real_leaves(optax.GradientTransformation(init, apply))
 
 
 def yogi(

@@ -9,7 +9,7 @@ from initopt_jax import models
 from initopt_jax.initializers.activations import ACTIVATIONS
 from initopt_jax.models.convolution import as_stock
 from initopt_jax.models.mlp import ACTIVATIONS as LAYERS
-from initopt_jax.probes.signals.recorder import STAGES, record
+from initopt_jax.probes.signals.recorder import TAP, record
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
 
@@ -117,7 +117,7 @@ def test_a_recurrent_cell_at_every_step_and_its_gradient():
         assert stages["w"] == 1
         return (outputs**2).sum() / 2, found
 
-    taps = {path: jnp.zeros(STAGES) for path in params}
+    taps = {path: jnp.zeros(TAP) for path in params}
     squares, found = jax.grad(cost, has_aux=True)(taps)
 
     state, sums = np.zeros((5, 4)), []
@@ -131,8 +131,8 @@ def test_a_recurrent_cell_at_every_step_and_its_gradient():
         gradient = gradient @ params["w"].T
     np.testing.assert_allclose(found["w"].preactivations, np.stack(sums, axis=1), **CLOSE)
     np.testing.assert_allclose(found["w"].slopes, 1 - np.tanh(np.stack(sums, 1)) ** 2, **CLOSE)
-    np.testing.assert_allclose(squares["w"][1], square, rtol=1e-11)
-    np.testing.assert_allclose(squares["w"][1], squares["u"][1], rtol=1e-11)
+    np.testing.assert_allclose(squares["w"][1, 1], square, rtol=1e-11)
+    np.testing.assert_allclose(squares["w"][1, 1], squares["u"][1, 1], rtol=1e-11)
 
 
 def test_a_stack_of_layers():

@@ -9,6 +9,7 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.anatomy import Kernel
 from initopt_jax.initializers.layout import Layout
 from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
+from initopt_jax.norms import standard_deviation
 from initopt_jax.types import Array, ModelInitializer, PyTree, Shape
 
 # A standard deviation of so many roundings of the mean is no spread of the data.
@@ -51,7 +52,7 @@ def data_dependent(key: Array, params: PyTree, network: Network) -> tuple[PyTree
         path = kernel.path
         sums = network.sums(params, inputs)[path]
         sums = sums.astype(jnp.promote_types(sums.dtype, jnp.float32))
-        mean, deviation = sums.mean(0), sums.std(0)
+        mean, deviation = sums.mean(0), standard_deviation(sums, axis=0)
         varies = deviation > ROUNDINGS * jnp.finfo(sums.dtype).eps * jnp.abs(mean)
         divisor = jnp.where(varies, deviation, 1.0)
         leaves = leaves_of(params)

@@ -1,6 +1,5 @@
 """GradInit: scales of the leaves under which one step of the optimizer lowers the loss most."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -11,10 +10,10 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.errors import unknown_name
 from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
+from initopt_jax.norms import norm as two_norm
 from initopt_jax.types import Array, ModelInitializer, PyTree
 
 Scales = dict[str, Array]
-TINY = 1e-30  # under the root of a norm, whose slope at 0 is not finite
 
 
 def grad_init(
@@ -87,8 +86,8 @@ def grad_init(
     def norm(scales: Scales, thirds: list) -> Array:
         slopes = gradient(scales, *_joined(thirds[:2]))
         if optimizer == "adam":
-            return _total(jnp.abs, slopes)
-        return jnp.sqrt(_total(jnp.square, slopes) + TINY)
+            return jnp.asarray(sum(jnp.abs(leaf).sum() for leaf in jax.tree.leaves(slopes)))
+        return two_norm(*jax.tree.leaves(slopes))
 
     def loss(scales: Scales, thirds: list) -> Array:
         slopes = gradient(scales, *_joined(thirds[:2]))
@@ -144,10 +143,6 @@ def _thirds(key: Array, network: Network) -> list[tuple[Array, Array]]:
 def _joined(lots: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     inputs, targets = zip(*lots, strict=True)
     return jnp.concatenate(inputs), jnp.concatenate(targets)
-
-
-def _total(function: Callable[[Array], Array], tree: PyTree) -> Array:
-    return jnp.asarray(sum(function(leaf).sum() for leaf in jax.tree.leaves(tree)))
 
 
 ENTRIES = (

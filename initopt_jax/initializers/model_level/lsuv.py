@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from initopt_jax import checks
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
+from initopt_jax.norms import rescaled
 from initopt_jax.types import Array, ModelInitializer, PyTree
 
 ITERATIONS = 10  # the paper's T_max
@@ -61,9 +62,12 @@ def lsuv(
     for path in (kernel.path for kernel in kernels):
 
         def scaled(_: int, params: PyTree, path: str = path) -> PyTree:
-            now = measured(params, path)
-            done = (jnp.abs(now - variance) < TOLERANCE * variance) | (now == 0)
-            factor = jnp.where(done, 1.0, jnp.sqrt(variance / jnp.where(now == 0, 1.0, now)))
+            # In units of a scale: the variance of huge or tiny sums leaves the range of float32.
+            sums, scale = rescaled(network.sums(params, inputs)[path])
+            now = jnp.var(sums)
+            near = jnp.abs(scale * (scale * now) - variance) < TOLERANCE * variance
+            factor = jnp.sqrt(variance / jnp.where(now == 0, 1.0, now)) / scale
+            factor = jnp.where(near | (now == 0), 1.0, factor)
             return with_leaves(params, {path: leaves_of(params)[path] * factor})
 
         params = jax.lax.fori_loop(0, ITERATIONS, scaled, params)

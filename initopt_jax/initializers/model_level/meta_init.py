@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
+from initopt_jax.norms import norm
 from initopt_jax.types import Array, ModelInitializer, PyTree
 
 EPS = 1e-5  # of the authors' code
@@ -71,9 +72,9 @@ def meta_init(
     for path, leaf in leaves_of(params).items():
         if leaf.ndim >= 2:
             wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-            norm = jnp.sqrt(jnp.square(wide).sum())
-            directions[path] = wide / jnp.where(norm == 0, 1.0, norm)
-            first[path] = norm
+            length = norm(wide)
+            directions[path] = wide / jnp.where(length == 0, 1.0, length)
+            first[path] = length
     if not first:
         raise ConfigError("meta_init learns the norms of matrices, and this model has none")
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from initopt_jax.norms import rescaled
 from initopt_jax.probes.curvature.lanczos import eigenvalues, lanczos
 from initopt_jax.probes.curvature.products import Product, flatten, hessian_product
 from initopt_jax.types import Array, PyTree
@@ -127,5 +128,6 @@ def hessian_trace(
     product, size = hessian_product(loss, params, batch)
     signs = jax.random.rademacher(key, (probes, size), flatten(params)[0].dtype)
     forms = jax.lax.map(lambda z: z @ product(z), signs)
-    error = jnp.std(forms, ddof=1) / jnp.sqrt(jnp.asarray(probes, forms.dtype))
+    scaled, scale = rescaled(forms)
+    error = scale * jnp.std(scaled, ddof=1) / jnp.sqrt(jnp.asarray(probes, forms.dtype))
     return {"hessian_trace": jnp.mean(forms), "hessian_trace_error": error}

@@ -7,6 +7,7 @@ CPU, from matrices of 20 rows on; nothing here leaves XLA.
 import jax
 import jax.numpy as jnp
 
+from initopt_jax.norms import rescaled
 from initopt_jax.types import Array
 
 MOST_SWEEPS = 30
@@ -39,7 +40,8 @@ def jacobi(matrix: Array, carried: Array) -> tuple[Array, Array]:
     size = len(matrix)
     good = jnp.isfinite(matrix).all()
     odd = size % 2  # a row of zeros makes the number even; it never turns
-    turned = jnp.pad(jnp.where(good, matrix, 0), ((0, odd), (0, odd)))
+    scaled, scale = rescaled(jnp.where(good, matrix, 0))
+    turned = jnp.pad(scaled, ((0, odd), (0, odd)))
     carried = jnp.pad(carried, ((0, 0), (0, odd)))
     # Beside the diagonal, less than rounding leaves of the matrix's own norm.
     small = jnp.finfo(matrix.dtype).eps * jnp.linalg.norm(turned)
@@ -58,7 +60,7 @@ def jacobi(matrix: Array, carried: Array) -> tuple[Array, Array]:
         return turned, carried, sweeps + 1
 
     turned, carried, _ = jax.lax.while_loop(unfinished, sweep, (turned, carried, jnp.int32(0)))
-    values, carried = jnp.diag(turned)[:size], carried[:, :size]
+    values, carried = scale * jnp.diag(turned)[:size], carried[:, :size]
     order = jnp.argsort(values)
     return (
         jnp.where(good, values[order], jnp.nan),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from initopt_jax.norms import norm
 from initopt_jax.probes.curvature.jacobi import jacobi
 from initopt_jax.types import Array
 
@@ -69,8 +70,8 @@ def lanczos(product: Callable[[Array], Array], start: Array, steps: int) -> Trid
         image = product(vector)
         along = vector @ image
         rest = orthogonal(image, basis)
-        length = jnp.linalg.norm(rest)
-        size = jnp.maximum(size, jnp.linalg.norm(image))
+        length = norm(rest)
+        size = jnp.maximum(size, norm(image))
         ended = length <= noise * size  # False for NaN, which then stays
         # Rolled, random numbers are other random numbers, and cost nothing to draw.
         fresh = orthogonal(jnp.roll(start, number + 1), basis)
@@ -84,7 +85,7 @@ def lanczos(product: Callable[[Array], Array], start: Array, steps: int) -> Trid
 
 def _unit(vector: Array) -> Array:
     """Of length 1; a vector of zeros stays."""
-    length = jnp.linalg.norm(vector)
+    length = norm(vector)
     return vector / jnp.where(length == 0, 1, length)
 
 

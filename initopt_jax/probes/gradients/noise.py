@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from initopt_jax import checks
+from initopt_jax.norms import scale_of, unit
 from initopt_jax.probes.gradients.steps import Loss
-from initopt_jax.probes.leaves import unit_vector
 from initopt_jax.probes.probe import Batch
 from initopt_jax.types import Array, PyTree
 
@@ -66,21 +66,24 @@ def gradient_noise(
     """
     groups = _grouped(batch, batch_size, parts)
     many, each, size = groups.inputs.shape[:3]
-    means, within = jax.lax.map(lambda part: _mini_batch(loss, params, part), groups)
+    means, within, scales = jax.lax.map(lambda part: _mini_batch(loss, params, part), groups)
+    # All squares are in units of `scale`^2, which may itself leave the range of the dtype.
+    scale = jnp.max(scales)
+    within, means = within * jnp.square(scales / scale), means / scale
     mean = jnp.mean(means, axis=0)
     inside, between = jnp.sum(within), each * jnp.sum(jnp.square(means - mean[None]))
     total = inside + between
     variance = size * total / (many * each - 1)
     squared = jnp.sum(jnp.square(mean)) - variance / (size * many * each)
-    units = jax.vmap(unit_vector)(means)
+    units = jax.vmap(unit)(means)
     # Precise products: on a GPU the default ones would leave errors of 1e-3.
     cosines = jnp.matmul(units, units.T, precision=jax.lax.Precision.HIGHEST)
     pairs = jnp.sum(jnp.where(jnp.eye(many, dtype=bool), 0, cosines)) / (many * (many - 1))
     share = jnp.where(total > 0, between / total, jnp.nan)
     return {
         "noise_scale": jnp.where(squared > 0, variance / squared, jnp.nan),
-        "gradient_variance": variance,
-        "gradient_squared": squared,
+        "gradient_variance": scale * (scale * variance),
+        "gradient_squared": scale * (scale * squared),
         "between_share": share,
         "within_share": 1 - share,
         "gradient_cosine": pairs,
@@ -105,8 +108,10 @@ def _grouped(batch: Batch, batch_size: int, parts: int) -> Batch:
     return Batch(*(array[:used].reshape(*form, *array.shape[1:]) for array in batch))
 
 
-def _mini_batch(loss: Loss, params: PyTree, parts: Batch) -> tuple[Array, Array]:
-    """The mean of its parts' gradients, as one vector, and the sum of their squared distances."""
+def _mini_batch(loss: Loss, params: PyTree, parts: Batch) -> tuple[Array, Array, Array]:
+    """The mean of its parts' gradients, as one vector, the sum of their squared distances in units
+    of a scale squared, and the scale.
+    """
 
     def gradient(part: Batch) -> Array:
         found = ravel_pytree(jax.grad(loss)(params, part))[0]
@@ -114,4 +119,5 @@ def _mini_batch(loss: Loss, params: PyTree, parts: Batch) -> tuple[Array, Array]
 
     gradients = jax.vmap(gradient)(parts)
     mean = jnp.mean(gradients, axis=0)
-    return mean, jnp.sum(jnp.square(gradients - mean[None]))
+    scale = scale_of(gradients)
+    return mean, jnp.sum(jnp.square((gradients - mean[None]) / scale)), scale

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from initopt_jax.probes.leaves import norms_and_cosine
+from initopt_jax.norms import cosine
 from initopt_jax.probes.probe import Batch, LaneOptimizer
 from initopt_jax.types import Array, PyTree
 
@@ -67,4 +67,4 @@ def step_cosine(loss: Loss, batch: Batch, key: Array, optimizer: LaneOptimizer) 
     after = jax.grad(loss)(optax.apply_updates(optimizer.params, updates), second)
     flat = [ravel_pytree(tree)[0] for tree in (grads, after)]
     wide = jnp.result_type(jnp.float32, *flat)
-    return norms_and_cosine(flat[0].astype(wide), flat[1].astype(wide))[2]
+    return cosine(flat[0].astype(wide), flat[1].astype(wide))

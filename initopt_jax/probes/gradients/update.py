@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from initopt_jax.probes.leaves import each_leaf, length, norms_and_cosine
+from initopt_jax.norms import cosine, norm
+from initopt_jax.probes.leaves import each_leaf
 from initopt_jax.types import Array, PyTree
 
 
@@ -33,9 +34,9 @@ def update(weights: PyTree, grads: PyTree, updates: PyTree) -> dict[str, Array]:
     >>> {name: round(float(value[0]), 6) for name, value in found.items()}
     {'update_ratio': 0.2, 'effective_rate': 0.5, 'momentum_alignment': 1.0, 'gradient_norm': 2.0}
     """
-    norm, slope, step, along = each_leaf(_lengths, weights, grads, updates)
+    size, slope, step, along = each_leaf(_lengths, weights, grads, updates)
     return {
-        "update_ratio": _ratio(step, norm),
+        "update_ratio": _ratio(step, size),
         "effective_rate": _ratio(step, slope),
         "momentum_alignment": -along,
         "gradient_norm": slope,
@@ -44,8 +45,7 @@ def update(weights: PyTree, grads: PyTree, updates: PyTree) -> dict[str, Array]:
 
 def _lengths(weights: Array, grads: Array, updates: Array) -> tuple[Array, ...]:
     """Three norms, and the cosine between gradient and update."""
-    slope, step, along = norms_and_cosine(grads, updates)
-    return length(weights), slope, step, along
+    return norm(weights), norm(grads), norm(updates), cosine(grads, updates)
 
 
 def _ratio(above: Array, below: Array) -> Array:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from initopt_jax.initializers import Network
+from initopt_jax.norms import rescaled
 from initopt_jax.probes.probe import Batch
 from initopt_jax.probes.weights.spectrum import singular_values
 from initopt_jax.types import Array, PyTree
@@ -88,10 +89,9 @@ def _jacobian(params: PyTree, example: Array, network: Network) -> Array:
 
 def _spectrum(jacobian: Array) -> tuple[Array, ...]:
     """Its singular values, the mean of their squares, the largest, the spread of the squares."""
-    largest = jnp.max(jnp.abs(jacobian))
-    scale = jnp.where(largest > 0, largest, 1)
-    values = singular_values(jacobian / scale)  # squares of very small ones would be 0
+    scaled, scale = rescaled(jacobian)
+    values = singular_values(scaled)  # squares of very small ones would be 0
     squares = jnp.square(values)
     mean = jnp.mean(squares)
     spread = jnp.var(squares) / mean**2
-    return scale * values, scale**2 * mean, scale * values[0], spread
+    return scale * values, scale * (scale * mean), scale * values[0], spread

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from initopt_jax.initializers import Network
+from initopt_jax.norms import norm_in, rescaled, scale_of
 from initopt_jax.probes.probe import Batch
-from initopt_jax.probes.signals.recorder import STAGES, Record, record
+from initopt_jax.probes.signals.recorder import TAP, Record, record
+from initopt_jax.probes.signals.tap import root_of_mean
 from initopt_jax.types import Array, PyTree
 
 SATURATED = 0.05  # of the layer's steepest slope
@@ -73,7 +75,7 @@ def signals(params: PyTree, batch: Batch, network: Network) -> dict[str, Array]:
         stages.update(found)
         return network.loss(outputs, targets).sum(), records
 
-    taps = {path: jnp.zeros(STAGES, wide) for path in paths}
+    taps = {path: jnp.zeros(TAP, wide) for path in paths}
     squares, records = jax.grad(cost, has_aux=True)(taps)
     rows = []
     for path in paths:
@@ -82,7 +84,7 @@ def signals(params: PyTree, batch: Batch, network: Network) -> dict[str, Array]:
             continue
         row = _sizes(Record(*(part.astype(wide) for part in records[path])))
         size = records[path].preactivations.size
-        row["backward_norm"] = jnp.sqrt(squares[path][stages[path]] / size)
+        row["backward_norm"] = root_of_mean(squares[path][stages[path]], size)
         rows.append(row)
     if not rows:
         return {name: jnp.zeros(0, wide) for name in OUTPUTS}
@@ -94,6 +96,8 @@ def _sizes(found: Record) -> dict[str, Array]:
     before, after = found.preactivations, found.activations
     slopes = jnp.abs(found.slopes)
     mean, variance = jnp.mean(after), jnp.var(after)
+    scaled, _ = rescaled(after)  # the kurtosis does not feel the size
+    apart = jnp.square(scaled - jnp.mean(scaled))
     # A comparison with a bad number is no bad number: it must not look unsaturated.
     good = jnp.all(jnp.isfinite(slopes) & jnp.isfinite(after))
     bad = jnp.where(good, 0.0, jnp.nan).astype(slopes.dtype)
@@ -103,7 +107,7 @@ def _sizes(found: Record) -> dict[str, Array]:
         "preactivation_variance": jnp.mean(jnp.square(before)),
         "activation_mean": mean,
         "activation_variance": variance,
-        "activation_kurtosis": jnp.mean(((after - mean) ** 2 / variance) ** 2),
+        "activation_kurtosis": jnp.mean((apart / jnp.var(scaled)) ** 2),
         "saturated_share": jnp.mean(flat.astype(slopes.dtype)) + bad,
         "dead_units": jnp.mean(jnp.all(slopes == 0, axis=(0, 1)).astype(slopes.dtype)) + bad,
         "input_correlation": _correlation(before),
@@ -116,8 +120,7 @@ def _correlation(before: Array) -> Array:
     if examples < 2:
         return jnp.full((), jnp.nan, before.dtype)
     flat = before.reshape(examples, -1)
-    largest = jnp.max(jnp.abs(flat), axis=1, keepdims=True)  # tiny signals have squares of 0
-    scaled = flat / largest
-    directions = scaled / jnp.sqrt(jnp.sum(jnp.square(scaled), axis=1, keepdims=True))
+    scale = scale_of(flat, axis=1)  # tiny signals have squares of 0
+    directions = flat / scale / norm_in(scale, flat, axis=1)
     total = jnp.sum(jnp.square(jnp.sum(directions, axis=0)))
     return (total - examples) / (examples * (examples - 1))

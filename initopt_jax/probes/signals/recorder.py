@@ -25,7 +25,7 @@ from initopt_jax.initializers.usage import (
     prepare,
     scan_counts,
 )
-from initopt_jax.probes.signals.tap import tapped
+from initopt_jax.probes.signals.tap import RANGES, tapped
 from initopt_jax.types import Array, PyTree, Shape
 
 POINTWISE = ELEMENTWISE | {
@@ -35,6 +35,7 @@ POINTWISE = ELEMENTWISE | {
 }  # fmt: skip
 SCALING = ("add", "convert_element_type", "div", "mul", "sub")
 STAGES = 6  # places where one kernel's gradient may be tapped: its sums, scaled, with a bias...
+TAP = (STAGES, len(RANGES))
 
 
 class Record(NamedTuple):
@@ -72,9 +73,9 @@ def record(
         apply: `(params, *inputs) -> anything`, in operations that can be looked into.
         params: of the network.
         inputs: of the network, a batch [n, ...] of more than one example.
-        taps: zeros [STAGES] per kernel. The gradient of anything by `taps[path][stage]` is the
-            square of the norm of its gradient by the kernel's pre-activations. Zeros
-            [rounds, STAGES] for a kernel in a loop give that of every round.
+        taps: zeros `TAP` per kernel. The gradient of anything by `taps[path][stage]` is the square
+            of the norm of its gradient by the kernel's pre-activations, in the units of
+            `tap.RANGES`. Zeros `(rounds, *TAP)` for a kernel in a loop give that of every round.
 
     Returns:
         The outputs; records by path of the kernel in order of use, without those that were not met
@@ -282,7 +283,7 @@ class _Recorder(Follower):
         carry = whole - consts
         (part, given), *_ = inner_jaxprs(equation, operands)
         kept: list[_Recorder] = []
-        each = {path: tap for path, tap in self.taps.items() if tap.ndim > 1}
+        each = {path: tap for path, tap in self.taps.items() if tap.ndim > len(TAP)}
 
         def body(carried: Any, sliced: Any) -> Any:
             rows, taps = sliced

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 
 from initopt_jax.initializers import Network
 from initopt_jax.probes.probe import Batch
-from initopt_jax.probes.signals.recorder import STAGES, record
+from initopt_jax.probes.signals.recorder import TAP, record
+from initopt_jax.probes.signals.tap import root_of_mean
 from initopt_jax.types import Array, PyTree
 
 OUTPUTS = ("step_preactivation_variance", "step_backward_norm")
@@ -71,11 +72,11 @@ def step_signals(params: PyTree, batch: Batch, network: Network) -> dict[str, Ar
         sizes = [jnp.sum(jnp.square(records[path].preactivations), axis=(0, 2)) for path in paths]
         return network.loss(outputs, batch.targets).sum(), sizes
 
-    taps = {path: jnp.zeros((steps, STAGES), wide) for path in paths}
+    taps = {path: jnp.zeros((steps, *TAP), wide) for path in paths}
     squares, sizes = jax.grad(cost, has_aux=True)(taps)
     count = sum(known[path].preactivations.size for path in paths) / steps
     total = sum(squares[path][:, stages[path]] for path in paths)
     return {
         "step_preactivation_variance": jnp.sum(jnp.stack(sizes), axis=0).astype(wide) / count,
-        "step_backward_norm": jnp.sqrt(jnp.asarray(total) / count),
+        "step_backward_norm": root_of_mean(jnp.asarray(total), count),
     }

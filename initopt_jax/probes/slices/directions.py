@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from initopt_jax.errors import nearest
 from initopt_jax.initializers import Layout
 from initopt_jax.initializers.layout import standard_layout
+from initopt_jax.norms import norm, norm_in, scale_of
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, PyTree
 
@@ -165,9 +166,11 @@ def orthonormal_pair(params: PyTree, key: Array) -> tuple[PyTree, PyTree]:
 
 
 def _unit(direction: PyTree) -> PyTree:
-    length = jnp.sqrt(inner(direction, direction))
-    scale = jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), length)  # NaN stays NaN
-    return jax.tree.map(lambda leaf: (leaf * scale).astype(leaf.dtype), direction)
+    leaves = jax.tree.leaves(direction)
+    scale = scale_of(*leaves)
+    length = norm_in(scale, *leaves)
+    factor = jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), length)  # NaN stays NaN
+    return jax.tree.map(lambda leaf: (leaf / scale * factor).astype(leaf.dtype), direction)
 
 
 def _layout_of(path: str, leaf: Array, layouts: Mapping[str, Layout] | None) -> Layout:
@@ -192,8 +195,6 @@ def _normalized(path: str, direction: Array, leaf: Array, layout: Layout) -> Arr
     summed = tuple(range(1, weights.ndim)) if rows else tuple(range(1, weights.ndim - 1))
     if not leaf.size:
         return jnp.zeros_like(leaf)
-    own, wanted = (
-        jnp.sqrt(jnp.sum(jnp.square(part), axis=summed, keepdims=True)) for part in (ways, weights)
-    )
+    own, wanted = (norm(part, axis=summed) for part in (ways, weights))
     scale = jnp.where(own > 0, wanted / jnp.where(own > 0, own, 1), own)
-    return layout.put_together(ways * scale, leaf.shape)
+    return layout.put_together((ways * scale).astype(leaf.dtype), leaf.shape)

@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from initopt_jax.probes.leaves import each_leaf, length
+from initopt_jax.norms import norm
+from initopt_jax.probes.leaves import each_leaf
 from initopt_jax.types import Array, PyTree
 
 
@@ -29,10 +30,10 @@ def distance(params: PyTree, start: PyTree) -> dict[str, Array]:
     >>> found["distance"].tolist(), found["sign_changes"].tolist()
     ([5.0], [0.5])
     """
-    moved, norm, changes = each_leaf(_moved, params, start)
+    moved, length, changes = each_leaf(_moved, params, start)
     return {
         "distance": moved,
-        "relative_distance": jnp.where(norm == 0, jnp.nan, moved / norm),
+        "relative_distance": jnp.where(length == 0, jnp.nan, moved / length),
         "sign_changes": changes,
     }
 
@@ -40,4 +41,4 @@ def distance(params: PyTree, start: PyTree) -> dict[str, Array]:
 def _moved(end: Array, first: Array) -> tuple[Array, Array, Array]:
     lost = jnp.isnan(end) | jnp.isnan(first)
     changes = jnp.mean(jnp.where(lost, jnp.nan, jnp.sign(end) != jnp.sign(first)))
-    return length(end - first), length(first), changes
+    return norm(end - first), norm(first), changes

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from initopt_jax import checks
 from initopt_jax.initializers import Network
+from initopt_jax.norms import rescaled
 from initopt_jax.probes.leaves import together
 from initopt_jax.probes.weights.kernels import kernel_matrices
 from initopt_jax.types import Array, PyTree
@@ -76,7 +77,8 @@ def singular_values(matrix: Array) -> Array:
     [2.0, 1.0]
     """
     finite = jnp.all(jnp.isfinite(matrix))
-    return jnp.where(finite, _svd(jnp.where(finite, matrix, 0)), jnp.nan)
+    scaled, scale = rescaled(jnp.where(finite, matrix, 0))
+    return jnp.where(finite, scale * _svd(scaled), jnp.nan)
 
 
 # One matrix after another: two device threads that hand whole batches to LAPACK may wait for each
