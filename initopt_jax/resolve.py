@@ -45,7 +45,6 @@ from initopt_jax.tasks.cost_function import (
     make_model,
     make_task,
 )
-from initopt_jax.tree import require_real
 from initopt_jax.types import Dataset, Model, PyTree, Task, option_names
 
 REFINE = "(key, params, network, options) -> (params, a dictionary of scalars)"
@@ -144,10 +143,9 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         config.model.name if config.model else config.task.name,
         *(model, task, dataset.train, dataset.outputs, dataset.name),
     )
-    what = f"model {config.model.name!r}" if config.model else "the cost function"
-    call_with(what, require_real, {"what": "its parameters", "tree": params})
     _check_modes(config, plain, known, models.Forms(params, model_state, None), dataset)
     parts = (plain, task, params, model_state, dataset.train)
+    what = f"model {config.model.name!r}" if config.model else "the cost function"
     network = call_with(what, lambda: models.network_of(*parts), {})
     for cell in weights:
         _check_weights(cell, params, network)

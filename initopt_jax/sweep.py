@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from initopt_jax import initializers
+from initopt_jax import initializers, modifiers, transforms
 from initopt_jax.config import Config
 from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.plan import Program, segment_steps, snapshots, tile_width
@@ -198,6 +198,7 @@ def expand_optimizers(
                 evaluated=optimizer.evaluated,
                 method=_method(spec),
                 snapshots=_snapshots(cost, width, steps // every + 1),
+                watched=_watched(spec),
             )
         for values in grid(optimizer.axes):
             row = {f"optimizer.{name}": value for name, value in values.items()}
@@ -206,6 +207,14 @@ def expand_optimizers(
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"optimizer {repeated!r} is listed twice; give one of them a label")
     return Sweeps(tuple(programs.values()), tuple(cells))
+
+
+def _watched(spec: OptimizerConfig) -> bool:
+    """Whether a part of an optimizer is not the package's own, and may overflow in silence."""
+    own = spec.name in transforms.REGISTRY and all(
+        item.name in modifiers.REGISTRY for item in spec.modifiers
+    )
+    return not own
 
 
 def _method(spec: OptimizerConfig) -> str:

@@ -42,19 +42,20 @@ def require_real(what: str, tree: Any) -> None:
     >>> require_real("weights", {"scale": jnp.ones(2), "steps": jnp.ones(2, int)})
     ... # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: weights must be real floating numbers, and 'steps' is int...; keep what is not ...
+    ValueError: weights must be real floating numbers, and steps is int...; keep what is not ...
     """
     for path, leaf in named_leaves(tree):
         dtype = leaf.dtype if hasattr(leaf, "dtype") else np.result_type(leaf)
         if jnp.issubdtype(dtype, np.floating):
             continue
         advice = (
-            "train its real and its imaginary part as two leaves"
+            "keep its real and its imaginary part as two leaves, joined by jax.lax.complex"
             if jnp.issubdtype(dtype, np.complexfloating)
-            else "keep what is not trained out of the parameters"
+            else "keep what is not learnt out of the weights, in a collection of its own"
         )
-        place = f"{path!r} is" if path else "they are"
-        raise ValueError(f"{what} must be real floating numbers, and {place} {dtype}; {advice}")
+        raise ValueError(
+            f"{what} must be real floating numbers, and {path or 'the leaf'} is {dtype}; {advice}"
+        )
 
 
 def first_match(path: str, rules: Sequence[tuple[str, T]]) -> tuple[str, T] | None:

@@ -5,8 +5,10 @@ trained weights, the weights that are evaluated, or the state of its model are n
 losses of training steps are seen by the step itself (`LaneState.diverged_step`); all else is looked
 at beside every evaluation, in a program of its own, so that no bit of training depends on it.
 
-The optimizer's own state decides nothing: some hold infinities by design, such as the best cost so
-far. Where a second moment has overflowed, weights stand still, and are finite.
+Where a second moment has overflowed, weights stand still, and are finite. The package's own
+transforms make their updates NaN then (`transforms.numerics.normalized`); of all others the state
+is looked at too (`sound`), as far as it is finite before the first step: some hold infinities by
+design, such as the best cost so far.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,6 +44,20 @@ def make_finite(model_state: PyTree) -> Callable[[PyTree, PyTree], Array]:
         return jnp.stack(good).all(axis=0)
 
     return finite
+
+
+def sound(opt_state: PyTree) -> Array:
+    """Which floating leaves of an optimizer's state [W, ...] are finite: bool [leaves, W].
+
+    >>> sound(
+    ...     {"m": jnp.ones((2, 3)), "v": jnp.array([1.0, jnp.inf]), "t": jnp.ones(2, int)}
+    ... ).tolist()
+    [[True, True], [True, False]]
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(opt_state) if _floats(leaf)]
+    if not leaves:
+        return jnp.ones((1, 1), bool)
+    return jnp.stack([jnp.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1) for leaf in leaves])
 
 
 def earlier(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -41,6 +41,8 @@ class Program:
         evaluated: whether the transform offers other weights to evaluate than it trains.
         method: the transform's name; empty where modifiers stand around it.
         snapshots: evaluations of a tile that light probes look at together.
+        watched: whether the optimizer's state is looked at where lanes may have diverged: that of
+            a transform or modifier that is not the package's own.
     """
 
     index: int
@@ -54,6 +56,7 @@ class Program:
     evaluated: bool = False
     method: str = ""
     snapshots: int = 1
+    watched: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
-from initopt_jax.engine.divergence import make_finite
+from initopt_jax.engine.divergence import make_finite, sound
 from initopt_jax.engine.feed import Piece, split_bytes
 from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.keep import Keep
@@ -97,6 +97,7 @@ class Programs:
         }
         self.evaluate = jax.jit(make_evaluate(work.model, work.task), compiler_options=options)
         self.finite = jax.jit(make_finite(work.model_state))
+        self.sound = jax.jit(sound)
         self._setting = Setting(work.model, work.task, work.network, len(work.dataset.train.inputs))
         self._options = options
         self._probes: dict[Any, Any] = {}

@@ -45,6 +45,7 @@ class Run:
             ended, OPEN before that.
         pieces: the training examples of the steps to come.
         measured: evaluated on the device, not yet fetched; with it `finite`, see `divergence`.
+        bounded: leaves of the optimizer's state that were finite at step 0, where it is watched.
         album: what light probes have not yet looked at; None where nothing waits for them.
         seen: what they found, not yet fetched.
     """
@@ -60,6 +61,7 @@ class Run:
     pieces: Iterator[Piece] = field(default_factory=lambda: iter(()))
     measured: dict[str, jax.Array] = field(default_factory=dict)
     finite: Any = None
+    bounded: Any = None
     album: Album | None = None
     seen: list[Seen] = field(default_factory=list)
 
@@ -315,6 +317,10 @@ class Worker:
         metrics = self.programs.evaluate(params, run.state.model_state, self.curve_splits)
         weights = (params, run.state.params) if run.program.evaluated else params
         run.finite = self.programs.finite(weights, run.state.model_state)
+        if run.program.watched:
+            sound = self.programs.sound(run.state.opt_state)
+            run.bounded = sound if run.bounded is None else run.bounded
+            run.finite &= (sound | ~run.bounded).all(axis=0)
         last = run.tile.steps // run.program.eval_every
         due = self.prober.now(run.program, run.evaluation, last)
         seen, optimizer = views(params, run.state, run.inputs, run.start)

@@ -15,7 +15,7 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.models.modes import UNDERSTOOD
 from initopt_jax.options import place_of
 from initopt_jax.precision import wide_dtype
-from initopt_jax.tree import named_leaves
+from initopt_jax.tree import named_leaves, require_real
 from initopt_jax.types import Model, PyTree, Shape, Split, Task
 
 # Values that are asked for while a program is traced, when there are none.
@@ -89,18 +89,10 @@ def require_weights(name: str, params: PyTree) -> None:
     leaves = named_leaves(params)
     if not any(leaf.size for _, leaf in leaves):
         raise ConfigError(f"model {name!r} has no weights: nothing could be learnt")
-    for path, leaf in leaves:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            of_complex = jnp.issubdtype(leaf.dtype, jnp.complexfloating)
-            raise ConfigError(
-                f"model {name!r}: weights must be real floating numbers, and {path} is "
-                f"{leaf.dtype.name}; "
-                + (
-                    "keep its real and its imaginary part as two leaves, joined by jax.lax.complex"
-                    if of_complex
-                    else "keep what is not learnt in a collection of its own"
-                )
-            )
+    try:
+        require_real("weights", params)
+    except ValueError as error:
+        raise ConfigError(f"model {name!r}: {error}") from error
 
 
 def require_outputs(name: str, task: Task, outputs: Any, wanted: Shape, where: str) -> None:

@@ -22,7 +22,7 @@ def on_real_leaves(transform: Transformation) -> Transformation:
     >>> on_real_leaves(optax.sgd(0.1)).init({"w": jnp.ones(2, jnp.complex64)})
     ... # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: weights must be real floating numbers, and 'w' is complex64; ...
+    ValueError: weights must be real floating numbers, and w is complex64; ...
     """
 
     def init(params: PyTree) -> Any:

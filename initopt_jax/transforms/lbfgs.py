@@ -94,6 +94,8 @@ def lbfgs(
         along, pairs = direction.update(gradient, pairs, weights)
         rate = rate_at(learning_rate, state.step_count, weights)
         along = -rate * jnp.asarray(along, weights.dtype)
+        # Optax makes no step of a gradient whose squared length is infinite.
+        along = jnp.where(jnp.isinf(gradient @ gradient), jnp.nan, along)
         if line_search:
             value = _vector_cost(cost, params)
             along, searched = search.update(

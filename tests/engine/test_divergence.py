@@ -67,6 +67,10 @@ def slide(x, y):
     return -(x**4) - y**4
 
 
+def steep(x, y):
+    return 1e25 * (x + y)
+
+
 def wall(x, y):
     return x**2 + jnp.where(y > 1.0, jnp.inf, 0.0) + y
 """
@@ -171,6 +175,50 @@ def test_a_start_on_which_the_cost_is_infinite(study):
     )
     assert known(found)[0] == [True, False, True, False]
     assert found.dataset["diverged_step"].values[0] == 0
+
+
+CLIP = [{"name": "clip_by_global_norm", "max_norm": 1.0}]
+
+
+def test_gradients_whose_squares_overflow(study):
+    """A lane moves by its formula, or is seen to fail: none stands still in silence."""
+    moves = {"clipped": {"name": "sgd", "modifiers": CLIP}, "sign": {"name": "sign_descent"}}
+    fails = {"ours": {"name": "adam"}, "optax": {"name": "optax.adam"}}
+    optimizers = [
+        {"label": label, "learning_rate": 0.01, **options}
+        for label, options in (moves | fails).items()
+    ]
+    found = study(
+        task={"name": "cost_function", "function": "mine:steep"},
+        model=None,
+        initializers=[{"name": "points", "points": [[1.0, 0.5]]}],
+        optimizers=optimizers,
+        target=None,
+        seeds=1,
+        steps=4,
+        eval_every=2,
+    )
+    seen = dict(zip(found.lanes["optimizer"], found.dataset["diverged"].values, strict=True))
+    assert seen == dict.fromkeys(moves, False) | dict.fromkeys(fails, True)
+    kept = found.dataset["val_loss"].values[~found.dataset["diverged"].values]
+    # 4 steps of 0.01, along the gradient or along each axis.
+    np.testing.assert_allclose(kept[:, -1] / 1e25, [1.5 - 0.04 * 2**0.5, 1.5 - 0.08], rtol=1e-6)
+
+
+def test_a_deep_net_with_weights_that_are_too_large_moves_under_clipping(study):
+    config = {
+        "task": {"name": "classification", "dataset": "digits", "batch_size": 16},
+        "model": {"name": "mlp", "hidden": [64] * 16, "activation": "relu"},
+        "initializers": [{"name": "normal", "stddev": 3.0}],
+        "optimizers": [{"name": "sgd", "learning_rate": 0.1, "modifiers": CLIP}],
+        "target": None,
+        "probes": ["distance", {"name": "update", "examples": 16}],
+    }
+    found = study(**config, seeds=1, steps=2, eval_every=1, eval_train=32)
+    assert not found.dataset["diverged"].values.any()
+    assert (found.dataset["gradient_norm"].values[0, :, 0] > 1.9e19).all()
+    whole = np.linalg.norm(found.dataset["distance"].values[0], axis=-1)
+    np.testing.assert_allclose(whole[:2], [0.0, 0.1], rtol=1e-3)  # of weights of size 3, rounded
 
 
 def test_what_was_infinite_before_the_first_step_is_so_by_design():

@@ -45,7 +45,7 @@ def tree(dtype):
 @pytest.mark.parametrize("dtype", REFUSED)
 def test_leaves_that_are_not_real_are_refused_by_name(name, dtype):
     transform, good = built(MAKES[name]), tree("float32")
-    message = f"'block/w' is {dtype}"
+    message = f"and block/w is {dtype}"
     with pytest.raises(ValueError, match=message):
         transform.init(tree(dtype))
     with pytest.raises(ValueError, match=message):
@@ -60,8 +60,8 @@ def test_a_schedule_refuses_them_too():
 
 
 def test_what_to_do_instead():
-    for dtype, advice in (("complex64", "two leaves"), ("int32", "out of the parameters")):
+    for dtype, advice in (("complex64", "two leaves"), ("int32", "collection of its own")):
         with pytest.raises(ValueError, match=advice):
             transforms.adam(0.1).init(tree(dtype))
-    with pytest.raises(ValueError, match="and they are complex64"):
+    with pytest.raises(ValueError, match="and the leaf is complex64"):
         transforms.adam(0.1).init(np.ones(2, np.complex64))
