@@ -207,7 +207,7 @@ def test_statistics_belong_to_kernels_and_layers():
     assert found["query"] == [(6, 6), (6, 6)]
     assert found["conv"] == [(2, 3, 3)] * 3
     assert found["bias"] == []
-    norms = transforms.scale_by_novograd(layouts=LAYOUTS).init(params).squared_norm
+    norms = transforms.scale_by_novograd(layouts=LAYOUTS).init(params).norm
     assert (norms["stack"]["kernel"].shape, norms["conv"].shape) == ((2,), ())
     sums = transforms.scale_by_adafactor(layouts=LAYOUTS).init(params)
     assert (sums.rows["query"].shape, sums.columns["stack"]["kernel"].shape) == ((6,), (2, 6))
