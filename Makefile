@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv study test lint format types doctest bench scaling bench-compile bench-init bench-curvature bench-probes bench-resnet bench-streaming parity lock clean
+.PHONY: help venv study test lint format types doctest bench scaling bench-compile bench-init bench-curvature bench-forecast bench-probes bench-resnet bench-streaming parity lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench-init: $(BENCH_STAMP) ## Measure how long first weights take (own environme
 
 bench-curvature: $(STAMP) ## Measure how long the sharpness of 100 networks takes
 	$(BIN)/python -m benchmarks.curvature $(ARGS)
+
+bench-forecast: $(STAMP) ## Compare the rough time of --dry-run with that of the first study
+	$(BIN)/python -m benchmarks.forecast $(ARGS)
 
 bench-probes: $(STAMP) ## Measure what light probes cost the first study
 	$(BIN)/python -m benchmarks.probes $(ARGS)

@@ -230,7 +230,24 @@ def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ("precision", _precision_line(manifest)),
         ("training programs", programs),
         ("time", f"{manifest['seconds']:.1f} s"),
+        *_evaluation_row(manifest),
     )
+
+
+def _evaluation_row(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What evaluations took, by count and by the clock; nothing for studies of before."""
+    counted = manifest.get("operations")
+    if not counted:
+        return ()
+    share = counted["evaluation"] / max(sum(counted.values()), 1.0)
+    text = f"{share:.0%} of the operations"
+    timed, evaluating = (
+        sum(program.get(name, 0.0) for program in manifest["programs"])
+        for name in ("timed_seconds", "evaluation_seconds")
+    )
+    if timed:
+        text += f"; about {min(evaluating / timed, 1.0):.0%} of the time, where it was measured"
+    return (("evaluation", text),)
 
 
 def _precision_line(manifest: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from initopt_jax.engine.initial import FirstWeights, InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.engine.points import StartingPoints
 from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.forecast import Forecast, product_rate
 from initopt_jax.initializers import MODEL_LEVEL, OnHost
 from initopt_jax.names import importable_from
 from initopt_jax.overrides import read_settings
@@ -31,6 +32,7 @@ from initopt_jax.store.files import clear_errors, write_whole
 from initopt_jax.study_trial import try_in_study
 from initopt_jax.sweep import Weights
 from initopt_jax.tree import named_leaves
+from initopt_jax.types import Device
 from initopt_jax.yaml_text import parse_yaml
 
 # Known to change what they find wrong, and nothing where nothing is.
@@ -262,7 +264,13 @@ class ProgramPlan:
 class Plan:
     """What a study would do. `bytes` is rough: data, and the largest tile twice, per device.
 
-    streamed: whether the training split is too large for `device_data` and stays on the host.
+    Attributes:
+        streamed: whether the training split is too large for `device_data` and stays on the host.
+        training: floating-point operations of all steps. evaluation: of all evaluations.
+        open_loops: the most loops of a step that are counted once, see `operations`.
+        rate: operations per second of large products, measured on one device.
+        seconds: very roughly, how long it would take by all of these.
+        notes: what a person should know before it runs.
     """
 
     name: str
@@ -274,16 +282,22 @@ class Plan:
     programs: tuple[ProgramPlan, ...]
     streamed: bool
     bytes: int
+    training: float
+    evaluation: float
+    open_loops: int
+    rate: float
+    seconds: float
+    notes: tuple[str, ...]
 
 
 def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None = None) -> Plan:
     """What a config would run, without running or creating anything."""
     used = set_up_devices(devices)
     with in_precision(read(source, overrides).precision):
-        return _plan(source, overrides, len(used))
+        return _plan(source, overrides, used)
 
 
-def _plan(source: Source, overrides: Sequence[str], devices: int) -> Plan:
+def _plan(source: Source, overrides: Sequence[str], used: Sequence[Device]) -> Plan:
     experiment = prepare(source, overrides)
     tiles = all_tiles(experiment)
     rows = []
@@ -301,7 +315,9 @@ def _plan(source: Source, overrides: Sequence[str], devices: int) -> Plan:
                 bytes=tile_bytes(program, experiment.params, experiment.model_state),
             )
         )
-    limit = experiment.device_data
+    limit, devices = experiment.device_data, len(used)
+    forecast, rate = Forecast(experiment), product_rate(used[0])
+    training, evaluation = forecast.operations(tiles)
     train = split_bytes(experiment.dataset.train)
     data = sum(map(split_bytes, (experiment.dataset.val, experiment.dataset.test)))
     return Plan(
@@ -314,4 +330,10 @@ def _plan(source: Source, overrides: Sequence[str], devices: int) -> Plan:
         programs=tuple(rows),
         streamed=experiment.streamed,
         bytes=devices * (2 * (data + min(train, limit)) + 2 * max(row.bytes for row in rows)),
+        training=training,
+        evaluation=evaluation,
+        open_loops=max(forecast.step(p.index).open_loops for p in experiment.programs),
+        rate=rate,
+        seconds=forecast.total_seconds(tiles, rate, devices),
+        notes=tuple(forecast.notes(tiles)),
     )

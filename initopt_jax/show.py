@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +16,7 @@ from initopt_jax.conformance import Finding
 from initopt_jax.data import REGISTRY
 from initopt_jax.data.prepared import PREFIX, PreparedSet
 from initopt_jax.errors import ConfigError, byte_size, unknown_name
+from initopt_jax.forecast import PROGRAM_SECONDS, REACHED, duration
 from initopt_jax.preview import Plan
 from initopt_jax.report.probing import Probing, judge
 from initopt_jax.report.texts import one_line
@@ -26,6 +27,7 @@ from initopt_jax.verify import Verification, shorten
 
 WIDTH = 160  # columns, where there is no terminal to ask
 MISMATCHES = 20  # lanes of which a verification tells; of the others it tells the number
+LOOPS = "loops whose length depends on numbers are counted as one round"
 PLAIN_EVERY = 10.0  # seconds between progress lines where there is no terminal
 
 
@@ -59,13 +61,15 @@ def progress() -> Iterator[Callable[[Tally], None]]:
         TextColumn("{task.fields[lanes]} lanes"),
         _Rate(),
         TextColumn("{task.fields[diverged]} diverged"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
         console=console,
     )
-    fields = {"lanes": "0", "diverged": 0, "rate": 0.0}
+    fields = {"lanes": "0", "diverged": 0, "rate": 0.0, "left": ""}
     shown = bar.add_task("compiling", total=None, **fields)
+    told: set[str] = set()
 
     def update(tally: Tally) -> None:
+        _tell(bar.console, tally, told)
         bar.update(
             shown,
             description="training" if tally.began else "compiling",
@@ -74,6 +78,7 @@ def progress() -> Iterator[Callable[[Tally], None]]:
             lanes=f"{tally.lanes_done:,}/{tally.lanes:,}",
             diverged=tally.diverged,
             rate=_rate(tally, began),
+            left=_left(tally),
         )
 
     with bar:
@@ -82,21 +87,40 @@ def progress() -> Iterator[Callable[[Tally], None]]:
 
 def _plain_progress(console: Console, began: float) -> Callable[[Tally], None]:
     last = began
+    told: set[str] = set()
 
     def update(tally: Tally) -> None:
         nonlocal last
+        _tell(console, tally, told)
         if time.perf_counter() - last < PLAIN_EVERY:
             return
         last = time.perf_counter()
         rate = _rate(tally, began)
-        left = tally.lane_steps - tally.lane_steps_done
         console.print(
             f"{tally.lanes_done:,}/{tally.lanes:,} lanes, {rate:,.0f} lane-steps/s, "
-            f"{tally.diverged} diverged" + (f", about {left / rate:,.0f} s left" if rate else ""),
+            f"{tally.diverged} diverged, {_left(tally)}",
             highlight=False,
+            soft_wrap=True,
         )
 
     return update
+
+
+def _tell(console: Console, tally: Tally, told: set[str]) -> None:
+    """What a person should know of the study, once."""
+    for note in tally.notes:
+        if note not in told:
+            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+            told.add(note)
+
+
+def _left(tally: Tally) -> str:
+    """The time that is left, in words, and what it rests on before a tile has ended."""
+    seconds = tally.seconds_left(time.perf_counter())
+    if seconds is None:
+        return "time left not known yet"
+    rests = "" if tally.ended else " by the first tiles so far"
+    return f"about {duration(seconds)} left{rests}"
 
 
 def _rate(tally: Tally, began: float) -> float:
@@ -136,6 +160,38 @@ def plan(planned: Plan) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for line in _costs(planned):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _costs(planned: Plan) -> Iterator[str]:
+    """Operations, the share of evaluation, and a rough time with what it rests on."""
+    total = planned.training + planned.evaluation
+    loops = f" and more ({LOOPS})" if planned.open_loops else ""
+    yield (
+        f"{_scaled(total)} floating-point operations{loops}, "
+        f"{planned.evaluation / max(total, 1.0):.0%} of them for evaluation"
+    )
+    yield (
+        f"roughly {duration(planned.seconds)}: a guess, easily wrong by a factor of 4, by these "
+        f"operations, {REACHED:.0%} of the {_scaled(planned.rate)} per second that large products "
+        f"reach on one of the devices now, and {PROGRAM_SECONDS:g} s for each program"
+    )
+    yield from (f"note: {note}" for note in planned.notes)
+
+
+def _scaled(number: float) -> str:
+    """A large number with a word.
+
+    >>> _scaled(4.007e12), _scaled(950.0)
+    ('4.01 trillion', '950')
+    """
+    for word, size in (("trillion", 1e12), ("billion", 1e9), ("million", 1e6)):
+        if number >= size:
+            return (
+                f"{number / size:,.3g} {word}" if number < 1e15 else f"{number / size:,.0f} {word}"
+            )
+    return f"{number:,.0f}"
 
 
 def summary(study: Study) -> None:

@@ -4,21 +4,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from initopt_jax.engine import records
-from initopt_jax.engine.cost import step_operations
 from initopt_jax.engine.events import Compiled, Event, Finished, Probed, Progress, Saved
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.measure import Measurement
-from initopt_jax.engine.operations import Operations
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.programs import Work
 from initopt_jax.errors import Interrupted
+from initopt_jax.forecast import Forecast
 from initopt_jax.precision import PRECISIONS
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import FinishedTile, Store
@@ -38,6 +37,9 @@ class Tally:
         resumed_steps: lane-steps that were there when the run began.
         diverged: lanes finished in this run whose loss left the finite numbers.
         began: whether a training step was made yet; before, programs compile.
+        ended: tiles that ended in this run.
+        weights: work of the tiles to train, by number: whatever it is counted in.
+        notes: what a person should know of the study, in words.
     """
 
     lanes: int
@@ -47,6 +49,44 @@ class Tally:
     resumed_steps: int
     diverged: int = 0
     began: bool = False
+    ended: int = 0
+    weights: Mapping[int, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    _steps: dict[int, int] = field(default_factory=dict)  # lane-steps seen, by tile
+    _left: float | None = None  # work
+    _done: float = 0.0  # work since the first segment, which was compiled, came to its end
+    _since: float = 0.0
+
+    def advance(self, tile: Tile, lane_steps: int, now: float) -> None:
+        """Count a segment of a tile that was done by now."""
+        if self._left is None:
+            self._left, self._since = sum(self.weights.values()), now
+        else:
+            self._done += self._work(tile, lane_steps)
+        self._left -= self._work(tile, lane_steps)
+        self._steps[tile.index] = self._steps.get(tile.index, 0) + lane_steps
+        self.lane_steps_done += lane_steps
+        self.began = True
+
+    def end(self, tile: Tile, skipped: int) -> None:
+        """Count a tile as finished; what it had done before this run is no speed of this one."""
+        rest = len(tile.lanes) * tile.steps - self._steps.get(tile.index, 0)
+        if self._left is not None:
+            self._left -= self._work(tile, rest)
+        self.lane_steps -= skipped
+        self.lane_steps_done += rest - skipped
+        self.resumed_steps += rest - skipped
+        self.lanes_done += len(tile.lanes)
+        self.ended += 1
+
+    def seconds_left(self, now: float) -> float | None:
+        """By the work that was done, program by program; None before there is anything to go by."""
+        if self._left is None or not self._done:
+            return None
+        return max(0.0, self._left) * (now - self._since) / self._done
+
+    def _work(self, tile: Tile, lane_steps: int) -> float:
+        return self.weights.get(tile.index, 0.0) * lane_steps / (len(tile.lanes) * tile.steps)
 
 
 def variables(experiment: Experiment) -> dict[str, records.Variable]:
@@ -114,21 +154,7 @@ class Recorder:
 
     def __init__(self, experiment: Experiment):
         self._experiment = experiment
-        self._operations: dict[int, Operations] = {}
-
-    def operations(self, program: int) -> Operations:
-        """Floating-point operations of one step of a program's lane."""
-        if program not in self._operations:
-            known = self._experiment
-            self._operations[program] = step_operations(
-                known.programs[program],
-                known.model,
-                known.task,
-                known.dataset,
-                known.params,
-                known.model_state,
-            )
-        return self._operations[program]
+        self.forecast = Forecast(experiment)
 
     def complete(self, tile: Tile, raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All variables of a tile's lanes."""
@@ -137,7 +163,7 @@ class Recorder:
             raw,
             steps_between=program.eval_every,
             batch=program.batch_size or len(self._experiment.dataset.train.inputs),
-            flops_per_step=float(self.operations(tile.program).count),
+            flops_per_step=float(self.forecast.step(tile.program).count),
             target=self._experiment.target,
         )
 
@@ -162,14 +188,18 @@ def train(
     if not pending and manifest["status"] == "done":
         return False
     began = time.perf_counter()
-    tally = _tally(tiles, done)
     recorder = Recorder(experiment)
+    tally = _tally(tiles, done, recorder.forecast)
+    training, evaluating = recorder.forecast.operations(tiles)
+    manifest["operations"] = {"training": training, "evaluation": evaluating}
     manifest.setdefault("probes", {})
     manifest["streamed"] = experiment.streamed  # as of this run: it changes no numbers
     store.write_manifest(manifest | {"status": "running"})
     work = make_work(experiment, initial)
     ledger = _Ledger(store, experiment.config.checkpoint_every)
     finished = 0
+    if progress:
+        progress(tally)
     try:
         with closing(run_tiles(work, pending, devices, stop, store.load_checkpoint)) as events:
             for event in events:
@@ -192,7 +222,8 @@ def train(
     return True
 
 
-def _tally(tiles: Sequence[Tile], done: set[int]) -> Tally:
+def _tally(tiles: Sequence[Tile], done: set[int], forecast: Forecast) -> Tally:
+    pending = [tile for tile in tiles if tile.index not in done]
     resumed = sum(len(tile.lanes) * tile.steps for tile in tiles if tile.index in done)
     return Tally(
         lanes=sum(len(tile.lanes) for tile in tiles),
@@ -200,6 +231,8 @@ def _tally(tiles: Sequence[Tile], done: set[int]) -> Tally:
         lanes_done=sum(len(tile.lanes) for tile in tiles if tile.index in done),
         lane_steps_done=resumed,
         resumed_steps=resumed,
+        weights={tile.index: forecast.seconds(tile) for tile in pending},
+        notes=tuple(forecast.notes(tiles)),
     )
 
 
@@ -215,12 +248,14 @@ def _write_down(
     if isinstance(event, Finished):
         record = recorder.complete(event.tile, event.record)
         ledger.add(FinishedTile(event.tile, record, event.seconds))
-        tally.lanes_done += len(event.tile.lanes)
-        tally.lane_steps -= event.skipped
+        tally.end(event.tile, event.skipped)
         tally.diverged += int(record["diverged"].sum())
         entry = manifest["programs"][event.tile.program]
         entry["run_seconds"] = round(entry["run_seconds"] + event.seconds, 3)
-        counted = recorder.operations(event.tile.program)
+        if event.evaluating is not None:
+            for name, seconds in (("timed", event.seconds), ("evaluation", event.evaluating)):
+                entry[f"{name}_seconds"] = round(entry.get(f"{name}_seconds", 0.0) + seconds, 4)
+        counted = recorder.forecast.step(event.tile.program)
         entry["flops_per_step"], entry["open_loops"] = float(counted.count), counted.open_loops
     elif isinstance(event, Saved):
         store.save_checkpoint(event.tile, event.checkpoint)
@@ -234,5 +269,4 @@ def _write_down(
         cost["seconds"] = round(cost["seconds"] + event.seconds, 4)
         cost["compile_seconds"] = round(cost["compile_seconds"] + event.compile_seconds, 4)
     elif isinstance(event, Progress):
-        tally.lane_steps_done += event.lane_steps
-        tally.began = True
+        tally.advance(event.tile, event.lane_steps, time.perf_counter())

@@ -1,29 +1,35 @@
 """What the command line shows while a study runs."""
 
-import pytest
+import numpy as np
 
 from initopt_jax import show
+from initopt_jax.engine.plan import Tile
 from initopt_jax.training import Tally
 
 
 def test_plain_progress_says_what_is_done_and_left(monkeypatch, capsys):
-    """No terminal: a line at most every ten seconds, without a guess before there is a rate."""
-    clock = iter([0.0, 5.0, 20.0, 20.0, 40.0, 40.0])
-    monkeypatch.setattr(show.time, "perf_counter", lambda: next(clock))
+    """No terminal: a line at most every ten seconds; a guess says what it rests on."""
+    now = 0.0
+    monkeypatch.setattr(show.time, "perf_counter", lambda: now)
+    tile = Tile(0, 0, 1000, np.arange(8))
     with show.progress() as update:
-        tally = Tally(lanes=8, lane_steps=8000, lanes_done=0, lane_steps_done=0, resumed_steps=0)
-        update(tally)  # after 5 s: too soon for a line
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(show, "_rate", lambda tally, began: 0.0)
-            clock = iter([20.0, 20.0])
-            update(tally)
-        tally.lanes_done, tally.lane_steps_done, tally.diverged = 2, 2000, 1
-        clock = iter([40.0, 40.0, 40.0])
+        tally = Tally(8, 8000, 0, 0, 0, weights={0: 1.0}, notes=("evaluation is much",))
+        now = 5.0
+        update(tally)  # too soon for a line, not for a note
+        now = 20.0
         update(tally)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        "0/8 lanes, 0 lane-steps/s, 0 diverged",
-        "2/8 lanes, 50 lane-steps/s, 1 diverged, about 120 s left",
+        tally.advance(tile, 2000, now)
+        now = 40.0
+        tally.advance(tile, 2000, now)
+        update(tally)
+        now = 100.0
+        tally.ended, tally.diverged = 1, 1
+        update(tally)
+    assert capsys.readouterr().err.splitlines() == [
+        "note: evaluation is much",
+        "0/8 lanes, 0 lane-steps/s, 0 diverged, time left not known yet",
+        "0/8 lanes, 100 lane-steps/s, 0 diverged, about 40 seconds left by the first tiles so far",
+        "0/8 lanes, 40 lane-steps/s, 1 diverged, about 2 minutes 40 seconds left",
     ]
 
 

@@ -28,7 +28,7 @@ LAYERS = (
     {"study_trial", "training", "manifest", "landscapes"},
     {"report"},
     {"stats"},
-    {"store"},
+    {"store", "forecast"},
     {"resolve"},
     {"starts", "measurements"},
     {"sweep"},

@@ -31,7 +31,7 @@ class Compiled(NamedTuple):
 class Progress(NamedTuple):
     """A segment of a tile was dispatched: lane-steps done by its real lanes."""
 
-    tile: int
+    tile: Tile
     lane_steps: int
 
 
@@ -57,13 +57,15 @@ class Probed(NamedTuple):
 class Finished(NamedTuple):
     """A tile's raw record (see `records.complete`), its real lanes only, and its seconds.
 
-    skipped: lane-steps that its real lanes were spared by ending early.
+    skipped: lane-steps that its real lanes were spared by ending early. evaluating: how many of the
+    seconds went into evaluations, by the first of them; None where that one was compiled.
     """
 
     tile: Tile
     record: dict[str, np.ndarray]
     seconds: float
     skipped: int = 0
+    evaluating: float | None = None
 
 
 Event = Compiled | Progress | Probed | Saved | Finished

@@ -48,6 +48,7 @@ class Run:
         bounded: leaves of the optimizer's state that were finite at step 0, where it is watched.
         album: what light probes have not yet looked at; None where nothing waits for them.
         seen: what they found, not yet fetched.
+        evaluating: seconds that the first evaluation took, None where it was compiled.
     """
 
     tile: Tile
@@ -64,6 +65,7 @@ class Run:
     bounded: Any = None
     album: Album | None = None
     seen: list[Seen] = field(default_factory=list)
+    evaluating: float | None = None
 
     @property
     def evaluation(self) -> int:
@@ -93,6 +95,7 @@ class Worker:
     ):
         self.work, self.programs, self.device = work, programs, device
         self.emit, self.stop = emit, stop
+        self._evaluated: set[int] = set()  # widths of tiles that were measured before
         self.compiled: dict[int, dict[int, Any]] = {}  # by program, by steps
         self.prober = Prober(work, programs, device)
         self._written = threading.Event()  # whether the last finished tile was written down
@@ -142,7 +145,8 @@ class Worker:
             self.emit(probed)
         skipped = (tile.steps - run.step) * len(tile.lanes)
         seconds = time.perf_counter() - began
-        self._written = self.emit(Finished(tile, record, seconds, skipped))
+        evaluating = self._evaluating(run)
+        self._written = self.emit(Finished(tile, record, seconds, skipped, evaluating))
 
     def _train(self, run: Run, segment: Callable[..., Any]) -> bool:
         """All segments, with checkpoints when they are due; False where it was stopped before."""
@@ -176,7 +180,7 @@ class Worker:
             previous.block_until_ready()
             done += len(piece.batches)
         self._written.wait()  # one finished tile at most is on its way to the disk
-        self.emit(Progress(run.tile.index, program.segment_steps * len(run.tile.lanes)))
+        self.emit(Progress(run.tile, program.segment_steps * len(run.tile.lanes)))
         run.step += program.segment_steps
         if run.step % program.eval_every == 0:
             params = self._offered(program, run.state, run.inputs)
@@ -314,7 +318,7 @@ class Worker:
 
     def _measure(self, run: Run, params: PyTree) -> dict[str, jax.Array]:
         """Metrics of these weights, and what those probes find that look at once."""
-        metrics = self.programs.evaluate(params, run.state.model_state, self.curve_splits)
+        metrics = self._evaluate(run, params)
         weights = (params, run.state.params) if run.program.evaluated else params
         run.finite = self.programs.finite(weights, run.state.model_state)
         if run.program.watched:
@@ -326,6 +330,28 @@ class Worker:
         seen, optimizer = views(params, run.state, run.inputs, run.start)
         given = (run.program, seen, optimizer, run.program.width, metrics)
         return metrics | self.prober.measure(due, *given)
+
+    def _evaluate(self, run: Run, params: PyTree) -> dict[str, jax.Array]:
+        """Metrics of these weights; of a tile's first ones it is measured how long they take."""
+        first = not run.record
+        if first:
+            jax.block_until_ready(params)
+        began = time.perf_counter()
+        metrics = self.programs.evaluate(params, run.state.model_state, self.curve_splits)
+        if first:
+            jax.block_until_ready(metrics)
+            if run.program.width in self._evaluated:
+                run.evaluating = time.perf_counter() - began
+            self._evaluated.add(run.program.width)
+        return metrics
+
+    def _evaluating(self, run: Run) -> float | None:
+        """Seconds that a finished tile spent on evaluations, the test among them."""
+        if run.evaluating is None:
+            return None
+        curve = sum(chunks.weights.size for chunks in self.curve_splits.values())
+        test = self.test_split["test"].weights.size
+        return run.evaluating * (run.evaluation + 1 + test / curve)
 
     def _snap(self, run: Run, params: PyTree) -> None:
         """Put the state and the weights that are evaluated before the light probes.
