@@ -64,7 +64,7 @@ def test_a_study_from_its_first_run_to_its_verification(initopt, config_file, wo
     figures = sorted((folder / "figures").iterdir())
     assert {path.suffix for path in figures} == {".png", ".pdf"}
     assert all(path.stat().st_size > 5000 for path in figures)
-    assert len((folder / "lanes.csv").read_text().splitlines()) == 31
+    assert len((folder / "lanes.csv").read_text().splitlines()) == 29
     assert not (folder / "checkpoints").exists()
     before = results(folder)
 
