@@ -139,14 +139,16 @@ class InitializerConfig(Open):
     Attributes:
         label: the name in tables; by default the name with the values of its hyperparameters.
         base: for an initializer that sees the whole network: what draws the weights it starts from.
-        bias: initializer of leaves named `bias`.
+        bias: initializer of biases.
         rules: path pattern to initializer, tried before the default rules.
+        layout: of a rule: how its leaf is used, where the network cannot be followed: `a i o`.
     """
 
     label: Name | None = None
     base: "InitializerConfig | None" = None
     bias: "InitializerConfig | None" = None
     rules: dict[str, "InitializerConfig"] = {}
+    layout: Name | None = None
 
 
 class PerLeafConfig(Open):

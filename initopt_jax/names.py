@@ -202,12 +202,21 @@ def find_initializer(
     return lookup("initializer", name, registry, "; or jax.<name>" + OWN, jax_initializers)
 
 
+WITHOUT_FANS = ("constant", "normal", "truncated_normal", "uniform")  # of jax.nn.initializers
+
+
 def _from_jax(attribute: str, found: Callable[..., Any]) -> Callable[..., Any]:
     """JAX names some initializers (`zeros`) and factories of initializers (`he_normal()`) alike."""
     if attribute in ("zeros", "ones"):
         return found
 
     def draw(key: Any, shape: Any, dtype: Any, **options: Any) -> Any:
+        if hasattr(shape, "fans") and attribute not in WITHOUT_FANS:  # a KernelShape
+            known = shape.fans or f"not known: {shape.why}"
+            raise ValueError(
+                f"jax.{attribute} reads fan-in and fan-out off the shape, and those of this leaf "
+                f"are {known}"
+            )
         return found(**options)(key, shape, dtype)
 
     return draw

@@ -243,12 +243,12 @@ def _check_probes(config: Config) -> None:
 def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:
     """Refuse an initializer that does not fit the model, or that none of its leaves would get."""
     what = f"initializer {cell.label!r}"
-    matched = call_with(what, match_rules, {"params_or_shapes": params, "rules": cell.rules})
+    given = {"params_or_shapes": params, "rules": cell.rules, "layouts": network.anatomy.layouts}
+    matched = call_with(what, match_rules, given)
     own = cell.rules[-1][1]
     if not any(leaf.draw is own for leaf in matched):
         raise ConfigError(f"{what} touches no leaf: its rules, biases and scales take all of them")
-    drawn = functools.partial(initialize, params_or_shapes=params, rules=cell.rules,
-                              layouts=network.anatomy.layouts)  # fmt: skip
+    drawn = functools.partial(initialize, **given)
     call_with(what, lambda: jax.eval_shape(drawn, jax.random.key(0)), {})
     if cell.refine is None:
         return

@@ -239,7 +239,7 @@ def audit(rows: Sequence[LeafAudit]) -> None:
             row.pattern,
             "x".join(map(str, row.shape)),
             row.layer,
-            f"{row.fan_in}, {row.fan_out}",
+            "" if row.fan_in is None else f"{row.fan_in:g}, {row.fan_out:g}",
             asked,
             *([row.then] if refined else []),
             _measured(row),
@@ -247,6 +247,11 @@ def audit(rows: Sequence[LeafAudit]) -> None:
         ]
         table.add_row(*texts)
     _console().print(table)
+    unknown = dict.fromkeys(row.path for row in rows if row.layer.startswith("unknown: "))
+    for path in unknown:
+        example = f'rules: {{"{path}": {{name: he_normal, layout: "i o"}}}}'
+        note = f"{path}: the network could not be followed; a rule says how it is used: {example}"
+        _console().print(note)
 
 
 def probing(found: Probing) -> None:

@@ -113,6 +113,7 @@ def _bound(entry: Initializer, options: Mapping[str, Any]) -> Bound:
     def draw(key: Any, shape: Any, dtype: Any) -> Any:
         return entry.draw(key, shape, dtype, **options)
 
+    draw.__name__ = entry.name
     return draw, (lambda shape: law(shape, **options)) if law else None
 
 
@@ -123,16 +124,29 @@ def _try_draw(draw: Callable[..., Any], options: Mapping[str, Any]) -> Any:
 def _covering(
     label: str, hyperparameters: dict[str, float], bound: Bound, spec: InitializerConfig
 ) -> Weights:
-    own = [(pattern, _single(rule)) for pattern, rule in spec.rules.items()]
+    for entry, place in ((spec, "an initializer"), (spec.bias, "bias"), (spec.base, "base")):
+        if entry and entry.layout:
+            raise ConfigError(
+                f"layout {entry.layout!r} of {entry.name!r} is for a rule, which names the leaf, "
+                f"not for {place}: rules: {{PATH: {{name: {entry.name}, layout: {entry.layout}}}}}"
+            )
+    own = [(pattern, _stated(rule)) for pattern, rule in spec.rules.items()]
     bias = _single(spec.bias) if spec.bias else _single(InitializerConfig(name="zeros"))
     ones = _single(InitializerConfig(name="ones"))
-    rules = [*own, ("*bias", bias), ("*scale", ones), ("*", bound)]
+    closing = initializers.DEFAULT_PATTERNS
+    rules = [*own, *zip(closing, (bias, ones, bound), strict=True)]
     return Weights(
         label,
         hyperparameters,
         rules=tuple((pattern, draw) for pattern, (draw, _) in rules),
         laws={pattern: law for pattern, (_, law) in reversed(rules)},  # the first match counts
     )
+
+
+def _stated(rule: InitializerConfig) -> Bound:
+    """The initializer of a rule, with the layout of its leaf where the rule states one."""
+    draw, law = _single(rule)
+    return (initializers.with_layout(draw, rule.layout) if rule.layout else draw), law
 
 
 def _single(spec: InitializerConfig) -> Bound:

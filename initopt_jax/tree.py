@@ -12,6 +12,7 @@ from initopt_jax.errors import nearest
 from initopt_jax.types import PyTree
 
 T = TypeVar("T")
+WRAPPERS = ("value", "raw_value")  # what a variable of Flax holds its array by
 
 
 def path_name(path: Sequence[Any]) -> str:
@@ -58,6 +59,27 @@ def require_real(what: str, tree: Any) -> None:
         )
 
 
+def last_name(path: str) -> str:
+    """What a leaf is called: the last word of its path that is no wrapper's and no number.
+
+    >>> last_name("norm/scale/value"), last_name("bias/0"), last_name("up/log_scale")
+    ('scale', 'bias', 'log_scale')
+    """
+    words = [word for word in path.split("/") if word not in WRAPPERS and not word.isdecimal()]
+    return words[-1] if words else ""
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a shell-style pattern (`*` also crosses `/`) matches a path, with wrappers or not.
+
+    >>> matches("norm/scale/value", "*scale"), matches("up/log_scale", "*/scale")
+    (True, False)
+    """
+    head, _, last = path.rpartition("/")
+    bare = fnmatch.fnmatchcase(head, pattern) if last in WRAPPERS else False
+    return bare or fnmatch.fnmatchcase(path, pattern)
+
+
 def first_match(path: str, rules: Sequence[tuple[str, T]]) -> tuple[str, T] | None:
     """The first rule whose shell-style pattern (`*` also crosses `/`) matches the whole path.
 
@@ -65,7 +87,7 @@ def first_match(path: str, rules: Sequence[tuple[str, T]]) -> tuple[str, T] | No
     ('*bias', 2)
     """
     for pattern, value in rules:
-        if fnmatch.fnmatchcase(path, pattern):
+        if matches(path, pattern):
             return pattern, value
     return None
 
@@ -87,11 +109,11 @@ def chosen_leaves(what: str, patterns: str | Sequence[str], tree: PyTree) -> PyT
     several = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     paths = [path for path, _ in named_leaves(tree)]
     for pattern in several:
-        if not fnmatch.filter(paths, pattern):
+        if not any(matches(path, pattern) for path in paths):
             close = nearest(pattern, paths)
             hint = f"; did you mean {close!r}?" if close else ""
             raise ValueError(f"{what}: {pattern!r} matches no leaf{hint} Leaves: {_few(paths)}")
-    chosen = [any(fnmatch.fnmatchcase(path, one) for one in several) for path in paths]
+    chosen = [any(matches(path, one) for one in several) for path in paths]
     return jax.tree.unflatten(jax.tree.structure(tree), chosen)
 
 

@@ -12,7 +12,7 @@ from initopt_jax.audit.laws import miss
 from initopt_jax.errors import CheckFailed
 from initopt_jax.initializers.layout import Layout, standard_layout
 from initopt_jax.initializers.registry import REGISTRY
-from initopt_jax.initializers.rules import Draw, Rules, match_rules
+from initopt_jax.initializers.rules import Draw, Rules, WithLayout, match_rules
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Law, PyTree, Shape
 
@@ -36,9 +36,10 @@ class LeafAudit:
         shape: of the leaf.
         initializer: its name, or the label given to the audit.
         pattern: of the rule that drew it.
-        layer: what kind of layer uses it, and how.
-        fan_in: of that layer.
-        fan_out: of that layer.
+        layer: what kind of layer uses it, and how; `unknown` with the reason where the network
+            could not be followed.
+        fan_in: of that layer, and of the layer that a bias belongs to; None where there is none.
+        fan_out: likewise.
         law: kind of the distribution asked for, None where the initializer states none.
         asked_mean: of one weight, None without a law.
         asked_std: of one weight, None without a law.
@@ -59,8 +60,8 @@ class LeafAudit:
     initializer: str
     pattern: str
     layer: str
-    fan_in: int
-    fan_out: int
+    fan_in: float | None
+    fan_out: float | None
     law: str | None
     asked_mean: float | None
     asked_std: float | None
@@ -133,7 +134,7 @@ def audit_leaf(
     pattern: str,
     value: np.ndarray,
     law: Law | None,
-    fans: tuple[int, int],
+    fans: tuple[float, float] | None,
     *,
     layout: Layout | None = None,
     initializer: str = "",
@@ -159,7 +160,7 @@ def audit_leaf(
         pattern: of the rule that drew it.
         value: the leaf on the host, any floating dtype.
         law: what was asked for in each kernel, None where the initializer states none.
-        fans: fan-in and fan-out.
+        fans: fan-in and fan-out, None where the leaf has none.
         layout: how the leaf is made of kernels; by default what its shape suggests.
         initializer: its name.
 
@@ -193,8 +194,8 @@ def audit_leaf(
         initializer=initializer,
         pattern=pattern,
         layer=layout.describe(),
-        fan_in=fans[0],
-        fan_out=fans[1],
+        fan_in=fans[0] if fans else None,
+        fan_out=fans[1] if fans else None,
         law=law.kind if law else None,
         asked_mean=float(law.mean) if law else None,
         asked_std=float(law.std) if law else None,
@@ -233,8 +234,7 @@ def audit_refined(
         audits, named_leaves(drawn), named_leaves(refined), strict=True
     ):
         layout = (layouts or {}).get(path) or standard_layout(tuple(new.shape))
-        fans = (row.fan_in, row.fan_out)
-        now = audit_leaf(path, row.pattern, np.asarray(new), None, fans, layout=layout)
+        now = audit_leaf(path, row.pattern, np.asarray(new), None, None, layout=layout)
         measured = {name: getattr(now, name) for name in ("mean", "std", "zeros", "coherence")}
         if now.verdict == "fails":
             measured |= {"verdict": now.verdict, "reason": now.reason}
@@ -282,6 +282,8 @@ def to_rows(audits: Iterable[LeafAudit]) -> list[dict[str, Any]]:
 def _known(draw: Draw) -> tuple[str, Callable[[Shape], Law] | None]:
     """Name and law of an initializer, looked up in the registry by identity."""
     options: dict[str, Any] = {}
+    if isinstance(draw, WithLayout):
+        return _known(draw.draw)
     if isinstance(draw, functools.partial) and not draw.args:
         draw, options = draw.func, draw.keywords
     for entry in REGISTRY.values():

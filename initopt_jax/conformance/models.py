@@ -16,7 +16,7 @@ from initopt_jax.conformance.comparing import (
     require_same_form,
 )
 from initopt_jax.conformance.examples import Examples, usual
-from initopt_jax.conformance.finding import Broken, Finding, Unchecked, first_line, hold_to, words
+from initopt_jax.conformance.finding import Broken, Finding, Unchecked, hold_to, words
 from initopt_jax.conformance.model_subject import (
     COMPUTED,
     RATES,
@@ -29,7 +29,7 @@ from initopt_jax.conformance.model_subject import (
 )
 from initopt_jax.conformance.trial import GATES, Trial
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers import default_rules, match_rules
+from initopt_jax.initializers import default_rules, initialize
 from initopt_jax.models import brings_weights, find_model, network_of, refuse_flags
 from initopt_jax.models.fit import forms_of, require_steady
 from initopt_jax.options import check_options, takes
@@ -296,29 +296,23 @@ def shows_how_its_weights_are_used(subject: ModelSubject) -> None:
     """Fan-in and fan-out of every leaf are seen from its use, and glorot_uniform can draw it."""
     examples, params = subject.examples, subject.forms.params
     parts = (subject.model, examples.task, params, subject.first[1], examples.batch)
-    anatomy = network_of(*parts).anatomy
-    rules = default_rules("glorot_uniform")
-    for leaf in match_rules(params, rules, anatomy.layouts):
-        shape = leaf.layout.kernel_shape(leaf.shape)
-        try:
-            jax.eval_shape(lambda key, d=leaf, s=shape: d.draw(key, s, d.dtype), jax.random.key(0))
-        except ValueError as error:
-            raise Broken(
-                f"{leaf.path} {leaf.shape} cannot be drawn by glorot_uniform: {first_line(error)}; "
-                "call a leaf bias or scale if it is one"
-            ) from error
-    followed = {kernel.path for kernel in anatomy.kernels} | set(anatomy.met)
-    unclear = []
-    for path, leaf in named_leaves(params):
-        layout = anatomy.layouts[path]
-        if len(leaf.shape) > 1 and path not in followed and layout.kind != "embedding":
-            fans = layout.fans(leaf.shape)
-            unclear.append(f"{path} {leaf.shape} (taken for {fans[0]} and {fans[1]})")
+    layouts = network_of(*parts).anatomy.layouts
+    unclear = [
+        f"{path} {tuple(leaf.shape)}: {layouts[path].why}"
+        for path, leaf in named_leaves(params)
+        if layouts[path].kind == "unknown"
+    ]
     if unclear:
         raise Unchecked(
-            "what the model does with these leaves cannot be followed, so that fan-in and fan-out "
-            f"are read off their shapes: {', '.join(unclear)}"
+            "what the model does with these leaves cannot be followed, so that initializers that "
+            f"need fans refuse them: {'; '.join(unclear)}. A rule of the config says how one is "
+            'used: rules: {PATH: {name: he_normal, layout: "i o"}}'
         )
+    try:
+        rules = default_rules("glorot_uniform")
+        jax.eval_shape(lambda key: initialize(key, params, rules, layouts), jax.random.key(0))
+    except ValueError as error:
+        raise Broken(f"glorot_uniform cannot draw it: {error}") from error
 
 
 def stays_on_the_device(subject: ModelSubject) -> None:

@@ -17,7 +17,7 @@ from initopt_jax.initializers.glorot import glorot_normal, glorot_uniform
 from initopt_jax.initializers.hadamard import hadamard
 from initopt_jax.initializers.he import he_normal, he_uniform
 from initopt_jax.initializers.identity import identity
-from initopt_jax.initializers.layout import Layout, standard_layout
+from initopt_jax.initializers.layout import Layout, standard_layout, stated_layout
 from initopt_jax.initializers.lecun import lecun_normal, lecun_uniform
 from initopt_jax.initializers.looks_linear import looks_linear
 from initopt_jax.initializers.mean_field_critical import mean_field_bias, mean_field_critical
@@ -42,11 +42,14 @@ from initopt_jax.initializers.presets import (
 from initopt_jax.initializers.random_walk import random_walk
 from initopt_jax.initializers.registry import REGISTRY
 from initopt_jax.initializers.rules import (
+    DEFAULT_PATTERNS,
     LeafRule,
+    WithLayout,
     default_rules,
     draw_leaves,
     initialize,
     match_rules,
+    with_layout,
 )
 from initopt_jax.initializers.signed_constant import signed_constant
 from initopt_jax.initializers.siren import siren
@@ -57,6 +60,7 @@ from initopt_jax.initializers.variance_scaling import variance_scaling
 from initopt_jax.initializers.zero_hadamard import zero_hadamard
 
 __all__ = [
+    "DEFAULT_PATTERNS",
     "MODEL_LEVEL",
     "PARAMETRIZATIONS",
     "REGISTRY",
@@ -64,6 +68,7 @@ __all__ = [
     "LeafRule",
     "Network",
     "OnHost",
+    "WithLayout",
     "chrono",
     "constant",
     "default_rules",
@@ -98,11 +103,13 @@ __all__ = [
     "siren",
     "sparse",
     "standard_layout",
+    "stated_layout",
     "torch_default",
     "torch_default_bias",
     "truncated_normal",
     "uniform",
     "variance_scaling",
+    "with_layout",
     "zero_hadamard",
     "zeros",
 ]

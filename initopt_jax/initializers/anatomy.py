@@ -14,16 +14,18 @@ from jax.extend.core import Literal
 
 from initopt_jax.initializers.layout import Layout
 from initopt_jax.initializers.usage import (
-    CONSTANT,
+    DOTS,
     LOOPS,
     Follower,
-    Value,
     inner_jaxprs,
+    once,
     prepare,
+    times_used,
 )
+from initopt_jax.initializers.values import CONSTANT, Value
 from initopt_jax.types import Array, PyTree, Shape
 
-SUMS = ("dot_general", "conv_general_dilated")
+SUMS = (*DOTS, "conv_general_dilated")
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def anatomy(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> Anatomy:
     """
     surveyor, closed, given = prepare(_Surveyor, apply, params, *inputs)
     results = surveyor.walk(closed.jaxpr, given)
+    surveyor.finish(results)
     return surveyor.anatomy(frozenset[str]().union(*(one.leaves for one in results)))
 
 
@@ -162,18 +165,18 @@ class _Surveyor(Follower):
         return results
 
     def use(self, equation: Any, operands: Sequence[Value]) -> None:
-        known = set(self.summed)
+        known = set(self.notes.uses)
         super().use(equation, operands)
         name = equation.primitive.name
-        for place in (one.place for one in operands):
-            if place and place.path not in self.order and any(one.data for one in operands):
-                self.order.append(place.path)
+        for path in (path for one in operands for path in sorted(one.paths)):
+            if path not in self.order and any(one.data for one in operands):
+                self.order.append(path)
         if name in SUMS:
-            for path in set(self.summed) - known:
-                others = [one for one in operands if not (one.place and one.place.path == path)]
+            for path in self.notes.new_kernels(known):
+                others = [one for one in operands if path not in one.paths]
                 upstream = frozenset[str]().union(*(one.leaves for one in others))
                 # One of a stack that the loop runs through is another one in every round.
-                sliced = any(one.place.alone for one in operands if one.place)
+                sliced = any(one.is_picked for one in operands)
                 if any(one.carried for one in others) and not sliced:
                     self.fed_back.add(path)
                     upstream |= {path}
@@ -204,10 +207,11 @@ class _Surveyor(Follower):
             self.additions.append(_Addition(own, math.prod(self.loops), sure))
 
     def anatomy(self, reached: frozenset[str]) -> Anatomy:
+        layouts = self.layouts()
         kernels = tuple(
-            Kernel(path, self.summed[path], *self.upstream[path])
-            for path in self.summed
-            if path in self.upstream
+            Kernel(path, layouts[path], *self.upstream[path])
+            for path in self.notes.uses
+            if path in self.upstream and layouts[path].kind != "unknown"
         )
         branches = []
         for addition in self.additions:
@@ -216,11 +220,11 @@ class _Surveyor(Follower):
                 Branch(
                     leaves=leaves,
                     kernels=tuple(path for path in leaves if path in self.upstream),
-                    scales=tuple(path for path in leaves if self.met.get(path) == "mul"),
+                    scales=tuple(path for path in leaves if self.notes.met.get(path) == "mul"),
                     times=addition.times,
                 )
             )
-        return Anatomy(self.layouts(), kernels, tuple(branches), dict(self.met), reached)
+        return Anatomy(layouts, kernels, tuple(branches), dict(self.notes.met), reached)
 
 
 def kernel_sums(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict[str, Array]:
@@ -259,11 +263,14 @@ class _Recorder(Follower):
         self, jaxpr: Any, consts: Sequence[Any], given: Sequence[Value], values: Sequence[Any]
     ) -> tuple[list[Value], list[Any]]:
         known = dict(zip(jaxpr.invars, given, strict=True))
+        used = times_used(jaxpr)
         computed = dict(zip(jaxpr.invars, values, strict=True))
         computed.update(zip(jaxpr.constvars, consts, strict=True))
 
         def look_up(variable: Any) -> Value:
-            return CONSTANT if isinstance(variable, Literal) else known.get(variable, CONSTANT)
+            if isinstance(variable, Literal):
+                return CONSTANT
+            return once(known.get(variable, CONSTANT), used[variable])
 
         def number(variable: Any) -> Any:
             return variable.val if isinstance(variable, Literal) else computed[variable]
@@ -286,12 +293,12 @@ class _Recorder(Follower):
             results, outcome = self.run(part.jaxpr, part.consts, given, numbers)
             if len(outcome) == len(equation.outvars):
                 return results, outcome
-        before = set(self.summed)
+        before = set(self.notes.uses)
         results = self.through(equation, operands)
         outcome = compute(equation, numbers)
         if name in SUMS:
-            for path in set(self.summed) - before:
-                if not self.summed[path].alone:
+            for path in self.notes.new_kernels(before):
+                if self.notes.is_one_kernel(path, operands, self.shapes[path]):
                     self.sums[path] = _units_last(equation, operands, path, outcome[0])
         return results, outcome
 
@@ -320,7 +327,7 @@ def unit_axes(
     if equation.primitive.name == "conv_general_dilated":
         return (equation.params["dimension_numbers"].out_spec[1],)
     contracted, batched = equation.params["dimension_numbers"]
-    left = bool(operands[0].place and operands[0].place.path == path)
+    left = path in operands[0].paths
     side = 0 if left else 1
     shared = len(batched[0])
     free = len(equation.invars[side].aval.shape) - len(contracted[side]) - shared

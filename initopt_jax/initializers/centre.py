@@ -7,6 +7,7 @@ Flax, that is the tap over the output's own position, for even `k` too.
 import jax.numpy as jnp
 import numpy as np
 
+from initopt_jax.initializers.fans import require_kernel
 from initopt_jax.types import Array, Shape
 
 
@@ -14,11 +15,13 @@ def matrix_shape(shape: Shape) -> tuple[int, int]:
     """Inputs and outputs of a leaf `(inputs, outputs)` or `(..window.., inputs, outputs)`.
 
     Raises:
-        ValueError: if `shape` has fewer than two dimensions or an empty one.
+        ValueError: if `shape` has fewer than two dimensions or an empty one, or what they do is
+            not known.
 
     >>> matrix_shape((3, 3, 16, 32))
     (16, 32)
     """
+    require_kernel(shape)
     if len(shape) < 2 or 0 in shape:
         raise ValueError(
             f"shape must have at least two dimensions, none empty, to hold a matrix; got {shape}"

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import as_number, working_dtype
+from initopt_jax.initializers.fans import require_kernel
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 # Reflections multiplied at a time: the more, the fewer passes over the matrix.
@@ -74,6 +75,7 @@ def orthogonal_law(shape: Shape, *, gain: float = 1.0) -> Law:
 
 
 def _matrix_shape(shape: Shape) -> tuple[int, int]:
+    require_kernel(shape)
     if len(shape) < 2 or 0 in shape:
         raise ValueError(
             f"shape must have at least two dimensions, none empty, to be orthogonal; got {shape}"

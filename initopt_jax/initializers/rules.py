@@ -2,22 +2,57 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from initopt_jax.errors import unknown_name
-from initopt_jax.initializers.layout import Layout, standard_layout
+from initopt_jax.initializers.layout import Layout, standard_layout, stated_layout
 from initopt_jax.initializers.registry import REGISTRY
 from initopt_jax.keys import named_key
-from initopt_jax.tree import first_match, named_leaves
+from initopt_jax.tree import last_name, matches, named_leaves
 from initopt_jax.types import Array, PyTree, Shape
 
 Draw = Callable[..., Array]
 Rules = Mapping[str, str | Draw] | Sequence[tuple[str, str | Draw]]
-DEFAULT_PATTERNS = ("*bias", "*scale", "*")
+# Patterns of default rules. The first two are no paths: they stand for what a leaf is.
+BIAS, SCALE = "(bias)", "(scale)"
+DEFAULT_PATTERNS = (BIAS, SCALE, "*")
+
+
+@dataclass(frozen=True)
+class WithLayout:
+    """An initializer that says how the leaf it draws is used, where the network cannot be followed.
+
+    Attributes:
+        draw: the initializer.
+        layout: as of `layout.stated_layout`, such as `a i o`.
+    """
+
+    draw: Draw
+    layout: str
+
+    def __call__(self, key: Array, shape: Shape, dtype: Any) -> Array:
+        """What the initializer draws."""
+        return self.draw(key, shape, dtype)
+
+
+def with_layout(initializer: str | Draw, layout: str) -> WithLayout:
+    """An initializer for `initialize`, with the layout of the leaf that it draws.
+
+    Args:
+        initializer: a name from `REGISTRY` or a callable.
+        layout: a letter per axis: i (inputs, summed over), o (outputs), w (window of a
+            convolution), a (numbers kernels that stand alone); `3a*o i` cuts an axis. Or
+            `embedding`.
+
+    >>> rules = {"experts": with_layout("he_normal", "a i o")}
+    >>> drawn = initialize(jax.random.key(0), {"experts": jnp.zeros((4, 500, 32))}, rules)
+    >>> round(float(drawn["experts"].std()), 3)
+    0.063
+    """
+    return WithLayout(_as_draw("with_layout", initializer), layout)
 
 
 @dataclass(frozen=True)
@@ -48,16 +83,19 @@ def default_rules(
 
     Args:
         weights: for every leaf that is neither of the others.
-        bias: for leaves whose path ends in `bias`.
-        scale: for leaves whose path ends in `scale`, as those of normalization layers.
+        bias: for biases: vectors that the network adds to activations, and leaves called `bias`.
+        scale: for scales, as of normalization layers: vectors that it multiplies activations with,
+            and leaves called `scale`.
 
     Returns:
-        Rules for `initialize`, to be used alone or after one's own. A network without biases or
-        scales is fine: the three patterns of this function, in its order and at the end of the
-        rules, may match nothing.
+        Rules for `initialize`, to be used alone or after one's own. `(bias)` and `(scale)` are no
+        patterns of paths: what a leaf is follows from its use, where layouts are given, and else
+        from its name, the whole last word of the path (`upscale` is no scale). A network without
+        biases or scales is fine: the three rules of this function, in its order and at the end,
+        may find nothing to do.
 
     >>> default_rules("he_normal")
-    [('*bias', 'zeros'), ('*scale', 'ones'), ('*', 'he_normal')]
+    [('(bias)', 'zeros'), ('(scale)', 'ones'), ('*', 'he_normal')]
     """
     return list(zip(DEFAULT_PATTERNS, (bias, scale, weights), strict=True))
 
@@ -74,8 +112,10 @@ def match_rules(
     Args:
         params_or_shapes: tree of arrays or of `jax.ShapeDtypeStruct`.
         rules: `{pattern: initializer}` or `(pattern, initializer)` pairs, in order. Patterns are
-            shell-style and match the whole path; `*` also crosses `/`. An initializer is a name
-            from `REGISTRY` or a callable `(key, shape, dtype) -> Array`.
+            shell-style and match the whole path; `*` also crosses `/`. `(bias)` and `(scale)` stand
+            for all biases and scales, see `default_rules`. An initializer is a name from
+            `REGISTRY`, a callable `(key, shape, dtype) -> Array`, or one of them with the layout of
+            its leaf (`with_layout`).
         layouts: path to layout, as of `initializers.layouts`; by default what the shape suggests.
 
     Returns:
@@ -87,30 +127,45 @@ def match_rules(
 
     >>> shapes = {"dense": {"bias": jnp.zeros(3), "kernel": jnp.zeros((2, 3))}}
     >>> [(leaf.path, leaf.pattern) for leaf in match_rules(shapes, default_rules("he_normal"))]
-    [('dense/bias', '*bias'), ('dense/kernel', '*')]
+    [('dense/bias', '(bias)'), ('dense/kernel', '*')]
     """
     pairs = list(rules.items()) if isinstance(rules, Mapping) else list(rules)
     draws = [(pattern, _as_draw(pattern, initializer)) for pattern, initializer in pairs]
     leaves = named_leaves(params_or_shapes)
     matched: list[LeafRule] = []
     uncovered: list[str] = []
+    roles: dict[str, str] = {}
     for path, leaf in leaves:
         if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
             raise ValueError(f"leaf {path!r} must have a shape and a dtype, got {leaf!r}")
-        match = first_match(path, draws)
+        shape = tuple(leaf.shape)
+        layout = (layouts or {}).get(path) or standard_layout(shape)
+        roles[path] = layout.role or last_name(path)
+        match = next((pair for pair in draws if _applies(pair[0], path, roles)), None)
         if match is None:
             uncovered.append(path)
-        else:
-            shape = tuple(leaf.shape)
-            layout = (layouts or {}).get(path) or standard_layout(shape)
-            matched.append(LeafRule(path, shape, leaf.dtype, *match, layout))
+            continue
+        pattern, draw = match
+        if isinstance(draw, WithLayout):
+            try:
+                layout = stated_layout(draw.layout, shape)
+            except ValueError as error:
+                raise ValueError(f"leaf {path!r}, rule {pattern!r}: {error}") from error
+        matched.append(LeafRule(path, shape, leaf.dtype, pattern, draw, layout))
     if uncovered:
         raise ValueError(
             f"no rule matches {_listing(uncovered)}; add a pattern for each, or close the rules "
             f"with '*'. Patterns given: {_listing([pattern for pattern, _ in draws])}"
         )
-    _refuse_idle_rules([pattern for pattern, _ in draws], [path for path, _ in leaves])
+    _refuse_idle_rules([pattern for pattern, _ in draws], roles)
     return matched
+
+
+def _applies(pattern: str, path: str, roles: Mapping[str, str]) -> bool:
+    """Whether a rule's pattern takes a leaf; `roles` are what the leaves are, by path."""
+    if pattern in (BIAS, SCALE):
+        return f"({roles[path]})" == pattern
+    return matches(path, pattern)
 
 
 def initialize(
@@ -158,10 +213,13 @@ def _draw(key: Array, leaf: LeafRule) -> Array:
     shape, count = leaf.layout.kernel_shape(leaf.shape), leaf.layout.kernels(leaf.shape)
 
     def one(key: Array) -> Array:
-        value = leaf.draw(key, shape, leaf.dtype)
+        try:
+            value = leaf.draw(key, shape, leaf.dtype)
+        except (TypeError, ValueError) as error:
+            raise ValueError(_refusal(leaf, error)) from error
         if jnp.shape(value) != shape or jnp.result_type(value) != leaf.dtype:
             raise ValueError(
-                f"the initializer of rule {leaf.pattern!r} must return {shape} "
+                f"the initializer of rule {leaf.pattern!r} must return {tuple(shape)} "
                 f"{jnp.dtype(leaf.dtype).name} for leaf {leaf.path!r}, got {jnp.shape(value)} "
                 f"{jnp.result_type(value).name}"
             )
@@ -171,6 +229,28 @@ def _draw(key: Array, leaf: LeafRule) -> Array:
         return one(key)
     kernels = one(key)[None] if count == 1 else jax.vmap(one)(jax.random.split(key, count))
     return leaf.layout.put_together(kernels, leaf.shape)
+
+
+def _refusal(leaf: LeafRule, error: Exception) -> str:
+    """That an initializer cannot draw a leaf, and what to write instead."""
+    named = leaf.draw.draw if isinstance(leaf.draw, WithLayout) else leaf.draw
+    name = getattr(named, "__name__", type(named).__name__)
+    if leaf.layout.kind == "unknown" and len(leaf.shape) > 1:
+        letters = " ".join(["a"] * (len(leaf.shape) - 2) + ["i", "o"])
+        advice = (
+            f'{{"{leaf.path}": {{name: {name}, layout: "{letters}"}}}}, with a letter per axis: i '
+            "(inputs, summed over), o (outputs), w (window), a (stands alone); or an initializer "
+            "that needs no fans, such as {name: normal, stddev: 0.02}"
+        )
+    else:
+        advice = (
+            f'{{"{leaf.path}": zeros}}, or ones, or {{name: constant, value: 0.25}}, or {{name: '
+            "normal, stddev: 0.02}"
+        )
+    return (
+        f"leaf {leaf.path!r} {leaf.shape}, which rule {leaf.pattern!r} gives to {name}: {error}. "
+        f"Write a rule for it, in a config rules: {advice}"
+    )
 
 
 def _as_draw(pattern: str, initializer: str | Draw) -> Draw:
@@ -185,7 +265,7 @@ def _as_draw(pattern: str, initializer: str | Draw) -> Draw:
     return REGISTRY[initializer].draw
 
 
-def _refuse_idle_rules(patterns: list[str], paths: list[str]) -> None:
+def _refuse_idle_rules(patterns: list[str], roles: Mapping[str, str]) -> None:
     """Raises where a rule applies to no leaf, except for the closing defaults."""
     closing = 0
     if tuple(patterns[-len(DEFAULT_PATTERNS) :]) == DEFAULT_PATTERNS:
@@ -193,11 +273,11 @@ def _refuse_idle_rules(patterns: list[str], paths: list[str]) -> None:
     elif patterns[-1:] == ["*"]:
         closing = 1
     for index, pattern in enumerate(patterns[: len(patterns) - closing]):
-        own = [path for path in paths if fnmatchcase(path, pattern)]
+        own = [path for path in roles if _applies(pattern, path, roles)]
         if not own:
-            raise ValueError(f"rule {pattern!r} matches no leaf; there are {_listing(paths)}")
+            raise ValueError(f"rule {pattern!r} matches no leaf; there are {_listing(list(roles))}")
         earlier = patterns[:index]
-        if all(any(fnmatchcase(path, other) for other in earlier) for path in own):
+        if all(any(_applies(other, path, roles) for other in earlier) for path in own):
             raise ValueError(
                 f"rule {pattern!r} never applies: earlier rules ({_listing(earlier)}) take all of "
                 f"its leaves ({_listing(own)}); put it before them"

@@ -2,78 +2,62 @@
 
 Fan-in and fan-out belong to the layer, not to the shape: `(8, 16, 64)` may be a convolution of
 width 8, the output projection of eight heads, or eight kernels of an einsum. So the network is
-traced, and every leaf followed through what only rearranges it to the first operation that sums
-over it. This works for any function: Flax, another library, or plain JAX.
+traced, and every leaf followed, entry by entry, to the first operation that sums over it. This
+works for any function: Flax, another library, or plain JAX. What is not followed is said.
 """
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Literal
 
-from initopt_jax.initializers.layout import Layout, standard_layout
+from initopt_jax.initializers.layout import Layout
+from initopt_jax.initializers.notes import Notes
+from initopt_jax.initializers.uses import Meeting
+from initopt_jax.initializers.values import (
+    CONSTANT,
+    DATA,
+    ELEMENTWISE,
+    REARRANGING,
+    SUMMING,
+    Value,
+    changed,
+    elementwise,
+    product_of,
+    rearranged,
+)
+from initopt_jax.initializers.views import Lost, whole
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import PyTree, Shape
 
-# What changes no place of a number: the axes of the first operand are those of the result.
-ELEMENTWISE = {
-    "abs", "add", "add_any", "convert_element_type", "copy", "copy_p", "cos", "div", "exp",
-    "integer_pow", "log", "logistic", "max", "min", "mul", "neg", "optimization_barrier", "pow",
-    "reduce_precision", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient",
-    "sub", "tanh",
-}  # fmt: skip
 LOOPS = ("scan", "while")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a leaf's numbers lie in an array that holds nothing else.
-
-    Attributes:
-        path: of the leaf.
-        axes: for each axis of the array, the leaf's axes in it, slowest first.
-        alone: axes of the leaf that a loop runs over.
-    """
-
-    path: str
-    axes: tuple[tuple[int, ...], ...]
-    alone: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Value:
-    """What is known of an array.
-
-    Attributes:
-        leaves: paths of all leaves that it depends on.
-        data: whether it depends on the network's inputs.
-        place: set where it is a rearranged leaf.
-        carried: whether it depends on what a loop around it hands from one round to the next.
-    """
-
-    leaves: frozenset[str] = frozenset()
-    data: bool = False
-    place: Place | None = None
-    carried: bool = False
-
-
-CONSTANT, DATA = Value(), Value(data=True)
+DOTS = ("dot_general", "ragged_dot_general")
 
 
 def layouts(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict[str, Layout]:
     """The layout of every leaf by what `apply` does with it.
 
     - A product (`dot_general`): contracted axes are inputs, free ones outputs, batch axes number
-      kernels that stand alone.
-    - A convolution: by its dimension numbers and groups.
-    - Rows picked by number (`gather`): an embedding.
-    - A leaf with several axes that is only added to activations or scales them: `added`.
-    - Anything else: the layout that its shape suggests.
+      kernels that stand alone. A bilinear form `x W y` has the inputs of the sum that is computed
+      first: those of `x`, or all pairs.
+    - A convolution: by its dimension numbers and groups. Transposed with strides, a unit sums over
+      `window inputs / strides` numbers on average, which is its fan-in here; PyTorch and Keras
+      leave the strides out and take the outputs for the inputs.
+    - Leaves that are cut, stacked, indexed or picked by number (experts) before they meet data:
+      each part is a kernel.
+    - Products of weights before data (low rank, masks, gains): each leaf by its own sum in the
+      chain `x U V`, whichever product is computed first.
+    - Rows picked by number that are used as activations: an embedding.
+    - A leaf that is only added to activations or scales them: `vector`, or `added` where it has
+      several axes; the fans of a bias are those of its layer.
+    - Anything else: `unknown`, with the reason.
 
-    Where a leaf is used more than once (tied weights), the first use counts.
+    Where a leaf is used more than once (tied weights), the first use counts; `also` tells the next.
 
     Args:
         apply: `(params, *inputs) -> anything`.
@@ -94,7 +78,7 @@ def layouts(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict[str
     (128, 64)
     """
     follower, jaxpr, given = prepare(Follower, apply, params, *inputs)
-    follower.walk(jaxpr.jaxpr, given)
+    follower.finish(follower.walk(jaxpr.jaxpr, given))
     return follower.layouts()
 
 
@@ -108,44 +92,44 @@ def prepare(
     shapes = {path: tuple(leaf.shape) for path, leaf in named_leaves(params)}
     closed = jax.make_jaxpr(apply)(params, *inputs)
     given = [
-        Value(frozenset([path]), place=Place(path, tuple((axis,) for axis in range(len(shape)))))
-        for path, shape in shapes.items()
+        Value(frozenset([path]), terms=((whole(path, shape),),)) for path, shape in shapes.items()
     ]
     return kind(shapes), closed, given + [DATA] * (len(closed.jaxpr.invars) - len(given))
 
 
 class Follower:
-    """One pass over the operations, in order; collects the first use of every leaf.
+    """One pass over the operations, in order; notes what each leaf is used for.
 
     Attributes:
         shapes: of the leaves, by path.
-        summed: layouts of the leaves that are summed over or picked from, in order of use.
-        met: leaves that met activations element by element: path to the operation's name.
+        notes: what was seen.
     """
 
     def __init__(self, shapes: Mapping[str, Shape]):
         self.shapes = shapes
-        self.summed: dict[str, Layout] = {}
-        self.met: dict[str, str] = {}
+        self.notes = Notes()
+        self._bonds = itertools.count()
+
+    def finish(self, results: Sequence[Value]) -> None:
+        """Note what becomes of leaves that the network returns."""
+        for result in results:
+            self.notes.activation(result)
+            if result.is_weights:
+                self.notes.lose(result.paths, "the network returns it as it is")
 
     def layouts(self) -> dict[str, Layout]:
         """The layout of every leaf."""
-        return {path: self._layout_of(path, shape) for path, shape in self.shapes.items()}
-
-    def _layout_of(self, path: str, shape: Shape) -> Layout:
-        if path in self.summed:
-            return self.summed[path]
-        if path in self.met and len(shape) > 1:
-            last = len(shape) - 1
-            return Layout("added", outputs=(last,), alone=tuple(range(last)))
-        return standard_layout(shape)
+        return {path: self.notes.layout(path, self.shapes) for path in self.shapes}
 
     def walk(self, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
         """Follow what is given through a jaxpr; what its results are, in order."""
         known = dict(zip(jaxpr.invars, given, strict=True))
+        used = times_used(jaxpr)
 
         def look_up(variable: Any) -> Value:
-            return CONSTANT if isinstance(variable, Literal) else known.get(variable, CONSTANT)
+            if isinstance(variable, Literal):
+                return CONSTANT
+            return once(known.get(variable, CONSTANT), used[variable])
 
         for equation in jaxpr.eqns:
             operands = [look_up(variable) for variable in equation.invars]
@@ -158,18 +142,17 @@ class Follower:
         leaves = frozenset[str]().union(*(one.leaves for one in operands))
         data = any(one.data for one in operands)
         carried = any(one.carried for one in operands)
-        results = [Value(leaves, data, carried=carried)] * len(equation.outvars)
+        results = [Value(leaves, data, carried)] * len(equation.outvars)
         parts = inner_jaxprs(equation, operands)
-        for part, given in parts:
-            ends = self.inside(equation, part.jaxpr, given)
-            if equation.primitive.name not in LOOPS and len(ends) == len(results):
-                results = ends
+        ends = [self.inside(equation, part.jaxpr, given) for part, given in parts]
+        if equation.primitive.name in LOOPS:
+            return results
+        if parts and all(len(one) == len(results) for one in ends):
+            return [_either(several, operands) for several in zip(*ends, strict=True)]
         if parts:
             return results
         self.use(equation, operands)
-        if not data and (place := _rearranged(equation, operands, self.shapes)):
-            return [replace(results[0], place=place), *results[1:]]
-        return results
+        return self.made(equation, operands, results)
 
     def inside(self, equation: Any, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
         """Follow into an operation that holds others."""
@@ -179,46 +162,161 @@ class Follower:
     def use(self, equation: Any, operands: Sequence[Value]) -> None:
         """Note what an operation does with the leaves among its operands."""
         name, params = equation.primitive.name, equation.params
-        places = [one.place for one in operands]
-        new = [place if place and place.path not in self.summed else None for place in places]
-        if name == "dot_general":
-            contracted, batched = params["dimension_numbers"]
-            for place, sums, alone in zip(new, contracted, batched, strict=True):
-                if place:
-                    self._note(place, "dense", inputs=_axes(place, sums), alone=_axes(place, alone))
-        elif name == "conv_general_dilated" and (place := new[1]):
-            _, features, *window = params["dimension_numbers"].rhs_spec
-            groups, spatial = params["feature_group_count"], _axes(place, window)
-            kind = "convolution" if spatial else "dense"
-            inputs = _axes(place, [features])
-            self._note(place, kind, window=spatial, inputs=inputs, groups=groups)
-        elif name == "gather" and (place := new[0]):
-            rows = _axes(place, params["dimension_numbers"].collapsed_slice_dims)
-            if rows:
-                self._note(place, "embedding", alone=rows)
-        elif name in ELEMENTWISE and any(one.data for one in operands):
-            for place in places:
-                if place:
-                    self.met.setdefault(place.path, name)
+        if name in DOTS:
+            self._dot(equation, operands)
+        elif name == "conv_general_dilated":
+            self._convolution(params, operands)
+        elif name == "reduce_sum" and operands[0].products:
+            self.notes.summed_by_hand(operands[0], params["axes"])
+        elif name in ELEMENTWISE:
+            self.notes.entry_by_entry(name, operands)
+        elif name not in REARRANGING or any(one.is_activation for one in _moved(name, operands)):
+            for one in _moved(name, operands):
+                if one.is_rows:
+                    self.notes.activation(one)
+                elif one.is_weights and name in REARRANGING:
+                    self.notes.meet(one, name)
+                elif one.is_weights:
+                    self.notes.lose(one.paths, f"its numbers pass through {name}")
 
-    def _note(
-        self,
-        place: Place,
-        kind: Any,
-        *,
-        window: tuple[int, ...] = (),
-        inputs: tuple[int, ...] = (),
-        alone: tuple[int, ...] = (),
-        groups: int = 1,
-    ) -> None:
-        alone = place.alone + alone
-        taken = {*window, *inputs, *alone}
-        whole = [axis for axes in place.axes for axis in axes]
-        outputs = tuple(dict.fromkeys(axis for axis in whole if axis not in taken))
-        axes = window + inputs + outputs + alone
-        # An axis of the leaf that lies in two places, or in none, was cut in a way not followed.
-        if sorted(axes) == list(range(len(self.shapes[place.path]))):
-            self.summed[place.path] = Layout(kind, window, inputs, outputs, alone, groups)
+    def made(self, equation: Any, operands: Sequence[Value], results: list[Value]) -> list[Value]:
+        """The results of an operation with what is left of the leaves in them."""
+        name, base = equation.primitive.name, results[0]
+        moved = _moved(name, operands)
+        try:
+            if name in REARRANGING:
+                many = len(results)
+                terms: Sequence[Any] = [()] * many
+                products: Sequence[Any] = [()] * many
+                if not any(one.is_activation for one in moved) and any(o.terms for o in moved):
+                    terms = rearranged(equation, operands)
+                elif operands[0].products and len(moved) == 1:
+                    only = [replace(operands[0], terms=operands[0].products), *operands[1:]]
+                    products = rearranged(equation, only)
+                sums = operands[0].sums if len(moved) == 1 else ()
+                data = base.data or (name == "gather" and _many(equation) and bool(terms[0]))
+                return [
+                    replace(base, data=data, terms=terms[i], products=products[i], sums=sums)
+                    for i in range(many)
+                ]
+            if name in ELEMENTWISE and len(results) == 1:
+                return [self._entries(equation, operands, base)]
+            followed = all(one.is_weights or not (one.leaves or one.data) for one in operands)
+            if name == "dot_general" and followed and any(one.terms for one in operands):
+                return [replace(base, terms=product_of(equation, operands, next(self._bonds)))]
+            if name in (*DOTS, "conv_general_dilated"):
+                return [replace(base, sums=self.notes.kernels_in(operands))]
+        except Lost as lost:
+            paths = frozenset[str]().union(*(one.paths for one in operands))
+            self.notes.lose(paths, str(lost))
+        return results
+
+    def _entries(self, equation: Any, operands: Sequence[Value], base: Value) -> Value:
+        """The result of an operation entry by entry."""
+        name = equation.primitive.name
+        cases = operands[1:] if name == "select_n" else operands
+        active = [one for one in cases if one.is_activation]
+        if any(one.is_rows for one in cases) and not self.notes.still_rows(name, cases):
+            weights = [one for one in operands if one.is_rows]
+            is_product = name == "mul" and len(weights) == len(active) == 1
+            return replace(base, products=weights[0].terms) if is_product else base
+        if not active:
+            if any(one.terms for one in operands):
+                return replace(base, terms=elementwise(equation, operands))
+            return base
+        weights = [one for one in operands if one.terms]
+        products = ()
+        if name == "mul" and len(weights) == len(active) == 1:
+            shape = tuple(equation.outvars[0].aval.shape)
+            products = changed(
+                weights[0].terms, lambda v: v if len(v.axes) == len(shape) else v.spread(shape, ())
+            )
+        elif len(active) == 1 and not weights:
+            products = active[0].products if name in ("convert_element_type", "copy") else ()
+        scaled = name in ("mul", "div", "convert_element_type", "neg") and not weights
+        others = any(one.leaves and not one.data for one in operands)
+        if scaled and not others and len(active) == 1 and operands[0].data:
+            return replace(base, products=products, sums=active[0].sums)
+        if name in SUMMING and all(one.sums or not one.data for one in operands):
+            sums = tuple(dict.fromkeys(path for one in active for path in one.sums))
+            return replace(base, products=products, sums=sums)
+        return replace(base, products=products)
+
+    def _dot(self, equation: Any, operands: Sequence[Value]) -> None:
+        params = equation.params
+        groups: Sequence[int] = ()
+        if equation.primitive.name == "dot_general":
+            contracted, batched = params["dimension_numbers"]
+        else:
+            numbers = params["ragged_dot_dimension_numbers"]
+            contracted, batched = numbers.dot_dimension_numbers
+            groups = numbers.rhs_group_dimensions
+        for side in (0, 1):
+            one, other = operands[side], operands[1 - side]
+            sums = contracted[side]
+            alone = (*batched[side], *(groups if side else ()))
+            free = [a for a in range(len(equation.invars[side].aval.shape))
+                    if a not in (*sums, *alone)]  # fmt: skip
+            meeting = Meeting("dense", (), sums, free, alone)
+            if one.is_weights and other.data:
+                self.notes.sum(one, meeting)
+            elif one.is_rows and other.is_activation:
+                self.notes.sum_of_rows(one, meeting)
+            elif one.is_rows:
+                self.notes.activation(one)
+
+    def _convolution(self, params: Any, operands: Sequence[Value]) -> None:
+        pictures, kernel = operands
+        units, features, *window = params["dimension_numbers"].rhs_spec
+        self.notes.activation(pictures)
+        if not pictures.data:
+            self.notes.lose(pictures.paths | kernel.paths, "it is convolved before it meets data")
+        elif params["batch_group_count"] != 1:
+            self.notes.lose(kernel.paths, "it is convolved in groups of the batch")
+        elif kernel.terms:
+            kind = "convolution" if window else "dense"
+            thinned = math.prod(params["lhs_dilation"] or (1,))
+            groups = params["feature_group_count"]
+            meeting = Meeting(kind, window, [features], [units], [], groups, thinned)
+            self.notes.sum(kernel, meeting)
+
+
+def _moved(name: str, operands: Sequence[Value]) -> Sequence[Value]:
+    """The operands that an operation rearranges; the others say where to."""
+    first = name in REARRANGING and name not in ("concatenate", "stack", "pad")
+    return operands[:1] if first else operands
+
+
+def _many(equation: Any) -> bool:
+    """Whether a `gather` takes more than one place."""
+    return math.prod(equation.invars[1].aval.shape[:-1]) > 1
+
+
+def _either(several: Sequence[Value], operands: Sequence[Value]) -> Value:
+    """What one of several branches makes; one branch is no choice."""
+    first = several[0]
+    if len(several) == 1:
+        return first
+    terms = [term for one in several for term in one.terms]
+    alike = all(bool(one.terms) or not one.leaves for one in several)
+    return Value(
+        frozenset[str]().union(*(one.leaves for one in several)),
+        any(one.data for one in several) or operands[0].data,
+        any(one.carried for one in several),
+        tuple(dict.fromkeys(terms)) if alike else (),
+    )
+
+
+def times_used(jaxpr: Any) -> Counter[Any]:
+    """How often each variable of a jaxpr is read."""
+    used = Counter(v for e in jaxpr.eqns for v in e.invars if not isinstance(v, Literal))
+    used.update(v for v in jaxpr.outvars if not isinstance(v, Literal))
+    return used
+
+
+def once(value: Value, used: int) -> Value:
+    """A value for one of its readers: a product that several read is not summed by one of them."""
+    return replace(value, products=()) if value.products and used > 1 else value
 
 
 class Inner(NamedTuple):
@@ -232,17 +330,19 @@ def inner_jaxprs(equation: Any, operands: Sequence[Value]) -> list[tuple[Inner, 
     """The jaxprs inside an operation, each with what its own inputs are."""
     name, params = equation.primitive.name, equation.params
     if name == "scan":
-        consts, whole = scan_counts(equation)
-        carried = _carried(operands[consts:whole])
-        rows = [_one_of(one) for one in operands[whole:]]
-        return [(_opened(params["jaxpr"]), [*operands[:consts], *carried, *rows])]
+        consts, last = scan_counts(equation)
+        part = _opened(params["jaxpr"])
+        rows = [_one_of(one) for one in operands[last:]]
+        carried = _carried(part.jaxpr, operands[:consts], operands[consts:last], rows)
+        return [(part, [*operands[:consts], *carried, *rows])]
     if name == "cond":
         return [(_opened(branch), list(operands[1:])) for branch in params["branches"]]
     if name == "while":
         first = params["cond_nconsts"]
         last = first + params["body_nconsts"]
-        carried = _carried(operands[last:])
-        return [(_opened(params["body_jaxpr"]), [*operands[first:last], *carried])]
+        part = _opened(params["body_jaxpr"])
+        carried = _carried(part.jaxpr, operands[first:last], operands[last:], [])
+        return [(part, [*operands[first:last], *carried])]
     for value in params.values():
         part = _opened(value)
         if hasattr(part.jaxpr, "eqns") and len(part.jaxpr.invars) == len(operands):
@@ -256,8 +356,8 @@ def scan_counts(equation: Any) -> tuple[int, int]:
     By ranks, since JAX 0.11 no longer names the counts: only what is stacked loses an axis.
     """
     body = _opened(equation.params["jaxpr"]).jaxpr
-    whole = _of_equal_rank(equation.invars, body.invars)
-    return whole - _of_equal_rank(equation.outvars, body.outvars), whole
+    both = _of_equal_rank(equation.invars, body.invars)
+    return both - _of_equal_rank(equation.outvars, body.outvars), both
 
 
 def _of_equal_rank(outside: Sequence[Any], inside: Sequence[Any]) -> int:
@@ -266,9 +366,25 @@ def _of_equal_rank(outside: Sequence[Any], inside: Sequence[Any]) -> int:
     return sum(len(one.aval.shape) == len(other.aval.shape) for one, other in pairs)
 
 
-def _carried(first: Sequence[Value]) -> list[Value]:
-    """What a round of a loop gets from the one before, by what the first round gets."""
-    return [replace(one, data=True, place=None, carried=True) for one in first]
+def _carried(
+    body: Any, consts: Sequence[Value], first: Sequence[Value], rows: Sequence[Value]
+) -> list[Value]:
+    """What a round of a loop gets from the one before: a count stays one, weights may stay so."""
+    known = [replace(one, carried=True, products=(), sums=()) for one in first]
+    for _ in range(len(known) + 1):
+        ends = Follower({}).walk(body, [*consts, *known, *rows])
+        after = [
+            replace(
+                one,
+                data=one.data or end.data,
+                terms=one.terms if one.terms == end.terms else (),
+            )
+            for one, end in zip(known, ends, strict=False)
+        ]
+        if after == known:
+            return known
+        known = after
+    return known
 
 
 def _opened(closed: Any) -> Inner:
@@ -277,73 +393,7 @@ def _opened(closed: Any) -> Inner:
 
 def _one_of(stacked: Value) -> Value:
     """What a loop over the first axis of an array sees."""
-    place = stacked.place
-    if not place or not place.axes:
-        return replace(stacked, place=None)
-    one = Place(place.path, place.axes[1:], place.alone + place.axes[0])
-    return replace(stacked, place=one)
-
-
-def _axes(leaf: Place, places: Sequence[int]) -> tuple[int, ...]:
-    return tuple(axis for place in places for axis in leaf.axes[place])
-
-
-def _rearranged(
-    equation: Any, operands: Sequence[Value], shapes: Mapping[str, Shape]
-) -> Place | None:
-    """What the result is, where it holds the numbers of a leaf in other places."""
-    name, params = equation.primitive.name, equation.params
-    shape = tuple(equation.outvars[0].aval.shape)
-    if name in ELEMENTWISE:
-        alike = [
-            one.place
-            for one, variable in zip(operands, equation.invars, strict=True)
-            if one.place and tuple(variable.aval.shape) == shape and shape
-        ]
-        # A kernel times a gain per unit that was spread over it is still the kernel.
-        return max(alike, key=lambda one: sum(map(bool, one.axes)), default=None)
-    leaf = operands[0].place if operands else None
-    if leaf is None:
-        return None
-    if name == "transpose":
-        axes = tuple(leaf.axes[axis] for axis in params["permutation"])
-    elif name == "rev":
-        axes = leaf.axes
-    elif name == "squeeze":
-        gone = params["dimensions"]
-        axes = tuple(own for axis, own in enumerate(leaf.axes) if axis not in gone)
-    elif name == "broadcast_in_dim":
-        placed: list[tuple[int, ...]] = [()] * len(shape)
-        for axis, place in enumerate(params["broadcast_dimensions"]):
-            placed[place] = leaf.axes[axis]
-        axes = tuple(placed)
-    elif name == "reshape" and params.get("dimensions") is None:
-        regrouped = _regrouped(leaf, shape, shapes[leaf.path])
-        if regrouped is None:
-            return None
-        axes = regrouped
-    else:
-        return None
-    return Place(leaf.path, axes, leaf.alone)
-
-
-def _regrouped(leaf: Place, shape: Shape, sizes: Shape) -> tuple[tuple[int, ...], ...] | None:
-    """The leaf's axes in each axis of a reshaped array; None where an axis is cut."""
-    waiting = [axis for axes in leaf.axes for axis in axes if sizes[axis] != 1]
-    placed: list[tuple[int, ...]] = []
-    for size in shape:
-        taken: list[int] = []
-        while waiting and math.prod(sizes[axis] for axis in taken) < size:
-            taken.append(waiting.pop(0))
-        if math.prod(sizes[axis] for axis in taken) != size:
-            return None
-        placed.append(tuple(taken))
-    if waiting:
-        return None
-    # Axes of one entry say nothing: keep them beside their neighbours so that none is lost.
-    for axis in (axis for axes in leaf.axes for axis in axes if sizes[axis] == 1):
-        after = [i for i, own in enumerate(placed) if any(other > axis for other in own)]
-        where = after[0] if after else len(placed) - 1
-        if placed:
-            placed[where] = tuple(sorted((*placed[where], axis)))
-    return tuple(placed)
+    terms = changed(
+        stacked.terms, lambda view: view.picked_along(0, 1).squeezed([0]) if view.axes else view
+    )
+    return replace(stacked, terms=terms, products=())

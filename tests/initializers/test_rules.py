@@ -1,6 +1,7 @@
 """Which rule draws which leaf, and that a leaf's weights depend on its own path alone."""
 
 import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from initopt_jax import initializers
-from initopt_jax.initializers import default_rules, initialize, match_rules
+from initopt_jax.initializers import default_rules, initialize, layouts, match_rules
 from initopt_jax.keys import named_key
 
 
@@ -53,6 +54,72 @@ def test_default_rules_reach_bare_names_and_may_find_nothing():
     assert float(jnp.abs(params["bias"]).max()) < 0.1
     single = initialize(jax.random.key(0), spec(2, 3), default_rules("ones"))  # the path is empty
     np.testing.assert_array_equal(single, np.ones((2, 3)))
+
+
+def test_roles_by_the_whole_last_word_where_there_is_no_network():
+    tree = {
+        "up": {"upscale": spec(64, 32), "log_scale": spec(64, 32), "unbias": spec(64, 32)},
+        "norm": {"scale": {"value": spec(16)}, "bias": {"value": spec(16)}},
+        "list": {"bias": [spec(3), spec(4)]},
+    }
+    leaves = {leaf.path: leaf.pattern for leaf in match_rules(tree, default_rules("he_normal"))}
+    assert leaves == {
+        "up/upscale": "*",
+        "up/log_scale": "*",
+        "up/unbias": "*",
+        "norm/scale/value": "(scale)",
+        "norm/bias/value": "(bias)",
+        "list/bias/0": "(bias)",
+        "list/bias/1": "(bias)",
+    }
+    own = match_rules(tree, {"*/bias": "zeros", "list/*": "zeros", "*": "ones"})
+    assert {leaf.path: leaf.pattern for leaf in own}["norm/bias/value"] == "*/bias"
+
+
+def test_roles_by_use_where_there_is_a_network():
+    tree = {
+        "scale": spec(8, 16), "b": spec(16), "g": spec(16), "slope": spec(), "log_gain": spec(16),
+        "norm": {"scale": spec(16)}, "shifted": {"scale": spec(16)},
+    }  # fmt: skip
+
+    def apply(p, x):
+        h = x @ p["scale"] + p["b"][None]
+        h = jnp.where(h > 0, h, p["slope"] * h) * p["g"][None] * jnp.exp(p["log_gain"])[None]
+        return h * p["norm"]["scale"][None] * (1 + p["shifted"]["scale"])[None]
+
+    found = layouts(apply, tree, spec(4, 8))
+    leaves = match_rules(tree, default_rules("normal"), found)
+    assert {leaf.path: leaf.pattern for leaf in leaves} == {
+        "scale": "*",
+        "b": "(bias)",
+        "g": "(scale)",
+        "slope": "*",
+        "log_gain": "*",
+        "norm/scale": "(scale)",
+        "shifted/scale": "*",
+    }
+    alone = {"slope": tree["slope"]}
+    with pytest.raises(ValueError, match=r"leaf 'slope' \(\).*he_normal.*\{\"slope\": zeros\}"):
+        initialize(jax.random.key(0), alone, {"*": "he_normal"}, found)
+
+
+def test_a_bias_takes_the_fans_of_its_layer():
+    tree = {"a": {"w": spec(64, 2000), "bias": spec(2000)}, "norm": {"bias": spec(2000)}}
+
+    def apply(p, x):
+        h = jnp.tanh(x @ p["a"]["w"] + p["a"]["bias"][None])
+        return h + p["norm"]["bias"][None]
+
+    found = layouts(apply, tree, spec(4, 64))
+    rules = [("norm/*", "zeros"), *default_rules("he_normal", bias="torch_default")]
+    bias = initialize(jax.random.key(0), tree, rules, found)["a"]["bias"]
+    # U[-1/8, 1/8): within five standard errors of a deviation from 2,000 draws
+    assert abs(float(bias.std()) - 0.07217) < 5 * 0.07217 / math.sqrt(2 * 2000)
+    assert float(jnp.abs(bias).max()) <= 1 / 8
+    with pytest.raises(ValueError, match=r"leaf 'norm/bias' \(2000,\).*torch_default.*not known"):
+        initialize(jax.random.key(0), tree, default_rules("normal", bias="torch_default"), found)
+    with pytest.raises(ValueError, match=r"leaf 'a/bias'.*not known"):  # without the network
+        initialize(jax.random.key(0), tree, default_rules("normal", bias="he_normal"))
 
 
 def test_weights_depend_on_key_and_path_alone():

@@ -10,7 +10,7 @@ from typing import Literal
 
 from jax.typing import ArrayLike
 
-from initopt_jax.errors import unknown_name
+from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers.layout import Layout
 from initopt_jax.types import Shape
 
@@ -36,10 +36,18 @@ def sides(layout: Layout, shape: Shape) -> tuple[int, int]:
     A convolution is the matrix of its patches. Leaves that are not summed over have a row for each
     unit's one number.
 
+    Raises:
+        ConfigError: what the network does with the leaf is not known.
+
     >>> from initopt_jax.initializers.layout import standard_layout
     >>> [sides(standard_layout(shape), shape) for shape in ((3, 3, 16, 32), (32,), ())]
     [(144, 32), (1, 32), (1, 1)]
     """
+    if layout.kind == "unknown":
+        raise ConfigError(
+            f"the sides of a leaf of shape {shape} are not known, so that it has no learning rate "
+            f"of its own: {layout.why}"
+        )
     if layout.kind in ("vector", "added"):
         return 1, math.prod(shape)
     *inputs, outputs = layout.kernel_shape(shape)

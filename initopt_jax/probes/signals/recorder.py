@@ -5,7 +5,6 @@ kernel's sums on, the elementwise operations that follow (bias, normalization, a
 *chain*; a derivative is carried along with it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -17,14 +16,14 @@ from jax.extend.core import Literal
 
 from initopt_jax.initializers.anatomy import SUMS, compute, unit_axes
 from initopt_jax.initializers.usage import (
-    CONSTANT,
-    ELEMENTWISE,
     Follower,
-    Value,
     inner_jaxprs,
+    once,
     prepare,
     scan_counts,
+    times_used,
 )
+from initopt_jax.initializers.values import CONSTANT, ELEMENTWISE, Value
 from initopt_jax.probes.signals.tap import RANGES, tapped
 from initopt_jax.types import Array, PyTree, Shape
 
@@ -170,13 +169,13 @@ class _Recorder(Follower):
         known.update(
             (v, (CONSTANT, STILL, c)) for v, c in zip(jaxpr.constvars, consts, strict=True)
         )
-        used = Counter(v for e in jaxpr.eqns for v in e.invars if not isinstance(v, Literal))
-        used.update(v for v in jaxpr.outvars if not isinstance(v, Literal))
+        used = times_used(jaxpr)
 
         def look_up(variable: Any) -> tuple[Value, _Flow, Any]:
             if isinstance(variable, Literal):
                 return CONSTANT, STILL, variable.val
             value, flow, number = known[variable]
+            value = once(value, used[variable])
             # What two operations look at (x and its mean, say) is where the pre-activation stays.
             alone = used[variable] == 1
             return value, flow if alone else replace(flow, moving=False), number
@@ -195,17 +194,17 @@ class _Recorder(Follower):
         parts = [] if name in ("while", "cond") else inner_jaxprs(equation, operands)
         if parts:
             part, given = parts[0]
-            known = len(self.summed)
+            known = len(self.notes.uses)
             made = self.run(part.jaxpr, part.consts, given, flows, numbers)
             if len(made.numbers) == len(equation.outvars):
-                if not name.startswith("custom_") or len(self.summed) > known:
+                if not name.startswith("custom_") or len(self.notes.uses) > known:
                     return made
                 made = _by_own_rule(equation, flows, numbers, made)
                 return self._pool(operands, flows, made)
-        before = set(self.summed)
+        before = set(self.notes.uses)
         results = self.through(equation, operands)
         outcome = compute(equation, numbers)
-        new = [path for path in self.summed if path not in before]
+        new = self.notes.new_kernels(before)
         if name in SUMS and new and any(one.data for one in operands):
             units = [unit_axes(equation, operands, path, outcome[0].ndim) for path in new]
             self.units.update(zip(new, units, strict=True))
@@ -254,7 +253,7 @@ class _Recorder(Follower):
         if not on or not same:
             return _Flow(chain)
         if len(live) == 1 and _moves(equation, operands, flows, live[0]):
-            biased = live[0].biased or (name == "add" and any(one.place for one in operands))
+            biased = live[0].biased or (name == "add" and any(one.is_weights for one in operands))
             return replace(self._begin(chain.kernels, made), biased=biased)
         chain.after, chain.slope = made, _slopes(equation, flows, numbers)[0]
         return _Flow(chain, slope=chain.slope)
@@ -288,7 +287,7 @@ class _Recorder(Follower):
         def body(carried: Any, sliced: Any) -> Any:
             rows, taps = sliced
             inner = _Recorder(self.shapes, {**self.taps, **taps})
-            inner.summed, inner.met = dict(self.summed), dict(self.met)
+            inner.notes = self.notes.copied()
             values = [*numbers[:consts], *carried, *rows]
             inside = [MIXED if one.data else STILL for one in given]
             for place in range(consts + carry, len(values)):
@@ -305,7 +304,7 @@ class _Recorder(Follower):
         options = {name: params[name] for name in ("length", "reverse", "unroll")}
         ends, (stacked, found) = lax.scan(body, start, (rows, each), **options)
         inner = kept[-1]
-        self.summed, self.met = inner.summed, inner.met
+        self.notes = inner.notes
         self.stages |= inner.stages
         for path, parts in found.items():
             self.chains[path] = _Chain((path,), *parts)
@@ -316,9 +315,9 @@ class _Recorder(Follower):
 
 
 def _shapes(given: Sequence[Value], params: PyTree) -> dict[str, Shape]:
-    places = [one.place for one in given if one.place]
+    paths = [path for one in given for path in one.paths]
     leaves = jax.tree.leaves(params)
-    return {one.path: tuple(leaf.shape) for one, leaf in zip(places, leaves, strict=True)}
+    return {path: tuple(leaf.shape) for path, leaf in zip(paths, leaves, strict=True)}
 
 
 def _columns(rows: Any) -> tuple[list[Any], list[Any], list[Any]]:
@@ -339,7 +338,7 @@ def _moves(equation: Any, operands: Sequence[Value], flows: Sequence[_Flow], flo
     name = equation.primitive.name
     if not flow.moving or name not in SCALING or (name == "div" and flows[0] is not flow):
         return False
-    return not flow.biased or (name == "add" and any(one.place for one in operands))
+    return not flow.biased or (name == "add" and any(one.is_weights for one in operands))
 
 
 def _slopes(equation: Any, flows: Sequence[_Flow], numbers: Sequence[Any]) -> list[Any]:
