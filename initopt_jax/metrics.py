@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 SPLITS = ("train", "val", "test")
+NOT_NEGATIVE = ("loss", "norm", "distance")  # ends of names
 
 
 def bare(variable: str) -> str:
@@ -28,6 +29,42 @@ def readable(variable: str) -> str:
     words = variable.replace("val_", "validation ", 1) if variable[:4] == "val_" else variable
     words = words.replace("_", " ")
     return words[:-2] + "R²" if words.split()[-1] == "r2" else words
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share, in [0, 1], and so written in percent.
+
+    >>> is_share("test_accuracy"), is_share("val_loss")
+    (True, False)
+    """
+    return "accuracy" in bare(metric) or metric == "share"
+
+
+def bounds_of(variable: str, values: npt.ArrayLike) -> tuple[float, float]:
+    """The least and the largest value that a variable can have; infinite for none.
+
+    A bound is believed only as long as no value lies beyond it: a cost function or a loss of the
+    user's may well fall below 0.
+
+    Args:
+        variable: of the results.
+        values: all of it; what is not finite does not count.
+
+    >>> bounds_of("test_accuracy", [0.5]), bounds_of("val_loss", [0.5]), bounds_of("val_loss", [-1])
+    ((0.0, 1.0), (0.0, inf), (-inf, inf))
+    """
+    name = bare(variable)
+    low, high = -np.inf, np.inf
+    if is_share(variable):
+        low, high = 0.0, 1.0
+    elif name == "r2":
+        high = 1.0
+    elif name.endswith(NOT_NEGATIVE):
+        low = 0.0
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    kept = low <= known.min(initial=low) and known.max(initial=high) <= high
+    return (low, high) if kept else (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)

@@ -215,14 +215,17 @@ def _foretold(
         mean = Sigmas(*(np.sqrt(np.mean(part**2, axis=0)) for part in own))
         size = float(np.mean(values["preactivation_variance"][:, 0]))
         correlated = float(np.mean(values["input_correlation"][:, 0]))
-    return foretell(activation, mean, size, correlated, np.array(widths, np.float64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return foretell(activation, mean, size, correlated, np.array(widths, np.float64))
 
 
 def _phase(activation: str | None, own: Sigmas, inner: Sequence[int]) -> Phase | None:
     if activation is None:
         return None
     weight, bias = (float(np.sqrt(np.mean(part[:, list(inner)] ** 2))) for part in own)
-    return phase(activation, weight, bias) if np.isfinite(weight + bias) else None
+    with np.errstate(over="ignore", invalid="ignore"):  # weights of 1e30 have no phase to speak of
+        placed = phase(activation, weight, bias) if np.isfinite(weight + bias) else None
+    return placed if placed is not None and np.isfinite(placed.chi) else None
 
 
 def _facts(experiment: Experiment, seeds: int, examples: int) -> tuple[tuple[str, str], ...]:

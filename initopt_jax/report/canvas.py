@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from initopt_jax.report.charts import (
+from initopt_jax.report.numbers import tick
+from initopt_jax.report.palette import Style
+from initopt_jax.report.scales import (
     Floats,
     Scale,
     log_ticks,
@@ -18,8 +20,6 @@ from initopt_jax.report.charts import (
     shortfall_ticks,
     tick_text,
 )
-from initopt_jax.report.numbers import count, is_share
-from initopt_jax.report.palette import Style
 
 INK, SOFT, GRID, MISSING = "#1b1f24", "#57606a", "#e4e7eb", "#d9dce0"
 TITLE, LABEL, SMALL = 12, 9.5, 8
@@ -105,12 +105,11 @@ def ticks(axes: Axes, which: str, scale: Scale, metric: str, span: tuple[float, 
         axis.set_ticklabels([tick_text(value, metric) for value in values])
     elif scale == "log":
         axis.set_major_locator(FixedLocator(log_ticks(*span)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
         axis.set_minor_locator(NullLocator())
     else:
-        text = (lambda value: tick_text(value, metric)) if is_share(metric) else _short
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value, metric)))
 
 
 def direct_labels(axes: Axes, ends: list[tuple[str, Style, float]], room: float) -> None:
@@ -169,10 +168,3 @@ def _touch(lower: list[int], upper: list[int], heights: Floats, room: float) -> 
 
 def _bottom(block: list[int], heights: Floats, room: float) -> float:
     return float(np.mean(heights[block])) - room * len(block) / 2
-
-
-def _short(value: float) -> str:
-    if abs(value) >= 1e6:
-        return count(value)
-    text = f"{value / 1e3:g}k" if abs(value) >= 1e3 else f"{value:g}"
-    return text.replace("-", "−")

@@ -1,35 +1,22 @@
-"""What each figure shows, as plain data that Matplotlib and Plotly both draw.
+"""What each figure shows, as plain data that Matplotlib and Plotly both draw."""
 
-A chart holds numbers in the metric's own units. The scale `shortfall` shows `1 - y` on a reversed
-logarithmic axis that is labelled with y: 90%, 99% and 99.9% stand equally far apart.
-"""
-
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from initopt_jax.report.numbers import is_share
 from initopt_jax.report.palette import Style
-
-Floats = npt.NDArray[np.float64]
-Scale = Literal["linear", "log", "shortfall"]
-
-SHORTFALL_TICKS = (
-    -99.0, -9.0, -1.0, 0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999,
-)  # fmt: skip
-# A score this close to 1 is drawn as this.
-LEAST_SHORTFALL = 1e-4
+from initopt_jax.report.scales import Floats, Scale, clear_range, placed, tick_of, with_room
 
 
 @dataclass(frozen=True)
 class Series:
     """One line: mean and 95% band over seeds; `open_marks` where some seeds diverged.
 
-    `lost` lists the x at which all seeds diverged: they are marked at the panel's foot.
+    `lost` lists the x at which all seeds diverged: they are marked at the panel's foot. `dots` are
+    single seeds, [D, 2]: where there are too few for an interval they are shown themselves.
     """
 
     label: str
@@ -41,15 +28,21 @@ class Series:
     marks: bool = False
     open_marks: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     lost: tuple[float, ...] = ()
+    dots: Floats = field(default_factory=lambda: np.zeros((0, 2)))
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One small multiple; the note stands in its middle where lines cannot be drawn."""
+    """One small multiple.
+
+    The note stands in its middle where nothing can be drawn, the aside at its foot where something
+    cannot.
+    """
 
     title: str
     series: tuple[Series, ...]
     note: str = ""
+    aside: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +97,10 @@ class HeatChart:
 
 @dataclass(frozen=True)
 class Points:
-    """Points of one optimizer; x is NaN where the target was not reached."""
+    """Points of one optimizer, and the single seeds, `dots` [D, 2], of those with too few of them.
+
+    Those that did not reach the target stand in the panel's strip.
+    """
 
     label: str
     style: Style
@@ -116,6 +112,7 @@ class Points:
     high: Floats
     marks: tuple[int, ...]
     names: tuple[str, ...]
+    dots: Floats = field(default_factory=lambda: np.zeros((0, 2)))
 
 
 @dataclass(frozen=True)
@@ -144,95 +141,88 @@ class PointChart:
 Chart = LineChart | HeatChart | PointChart
 
 
-def metric_scale(metric: str) -> Scale:
-    """Scores that end at 1 are drawn by their shortfall, losses by their logarithm.
-
-    >>> metric_scale("test_accuracy"), metric_scale("val_loss")
-    ('shortfall', 'log')
-    """
-    return "shortfall" if is_share(metric) or metric.endswith("r2") else "log"
-
-
-def shortfall(value: npt.ArrayLike) -> Floats:
-    """Position on the shortfall axis: `-log10(1 - y)`, larger is better.
-
-    >>> shortfall([0.0, 0.9, 0.99]).round(6).tolist()
-    [0.0, 1.0, 2.0]
-    """
-    value = np.asarray(value, np.float64)
-    # `+ 0.0` turns the -0.0 of a zero score into 0.0.
-    return -np.log10(np.maximum(1.0 - value, LEAST_SHORTFALL)) + 0.0
-
-
-def from_shortfall(position: npt.ArrayLike) -> Floats:
-    """The inverse of `shortfall`."""
-    return 1.0 - 10.0 ** -np.asarray(position, np.float64)
-
-
-def shortfall_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Round scores between two scores, at most `most` of them, spread along the axis."""
-    inside = [tick for tick in SHORTFALL_TICKS if low <= tick <= high]
-    while len(inside) > most:
-        closest = int(np.argmin(np.diff(shortfall(inside))))
-        # Of the closest two the lower goes, but the first stays.
-        inside.pop(max(closest, 1))
-    if len(inside) >= 3:
-        return inside
-    # A narrow range: round steps of the score itself.
-    raw = max(high - low, 1e-6) / 4
-    power = 10.0 ** np.floor(np.log10(raw))
-    step = next(m * power for m in (1.0, 2.0, 5.0, 10.0) if m * power >= raw)
-    found = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-    return [round(float(tick), 7) for tick in found]
-
-
-def whole_ticks(low: float, high: float, most: int = 6) -> list[int]:
-    """Whole numbers between two ends, counted from 1 at even steps: at most `most`.
-
-    >>> whole_ticks(0.9, 3.1), whole_ticks(0.5, 20.5)
-    ([1, 2, 3], [1, 5, 9, 13, 17])
-    """
-    last = max(math.floor(high), 1)
-    return [tick for tick in range(1, last + 1, -(-last // most)) if tick >= low]
-
-
-def log_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers between two positive ends: as many per decade as keep them at most `most`.
-
-    >>> log_ticks(0.06, 3.0)
-    [0.1, 0.2, 0.5, 1.0, 2.0]
-    """
-    low = max(low, 1e-30)
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    choices = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
-    ticks: list[float] = []
-    for choice in choices:
-        found = [float(f"{m}e{p}") for p in powers for m in choice]
-        ticks = [tick for tick in found if low <= tick <= high]
-        if len(ticks) <= most:
-            return ticks
-    return ticks[:: -(-len(ticks) // most)]
-
-
-def placed(values: Floats, scale: Scale) -> Floats:
-    """Where values stand on an axis: as they are, but scores by their shortfall."""
-    return shortfall(values) if scale == "shortfall" else np.asarray(values, np.float64)
-
-
-def tick_text(value: float, metric: str) -> str:
-    """A tick's label: shares in percent."""
-    return f"{100 * value:g}%" if is_share(metric) else f"{value:g}".replace("-", "−")
-
-
 def y_span(panels: Sequence[Panel]) -> tuple[float, float]:
-    """Limits of y that hold every line and band of some panels, with a little room."""
+    """Limits of y that hold every line and band of some panels, with a little room.
+
+    What is far from all others is left out, bands of it too: see `clear_range`.
+    """
     lines = [series for panel in panels for series in panel.series]
     drawn = [values for line in lines for values in (line.y, line.low, line.high)]
-    y = np.concatenate(drawn or [np.zeros(0)])
-    y = y[np.isfinite(y)]
-    low, high = (float(y.min()), float(y.max())) if y.size else (0.0, 1.0)
+    y = np.concatenate([*drawn, *(line.dots[:, 1] for line in lines)] or [np.zeros(0)])
+    low, high = clear_range(y, "linear") or (0.0, 1.0)
     room = 0.04 * (high - low) or 0.5
     return low - room, high + room
+
+
+def y_ends(chart: LineChart, panels: Sequence[Panel]) -> tuple[float, float]:
+    """The ends of the y axis that some panels of a chart share, in the metric's units."""
+    if chart.y_range is None:
+        return y_span(panels)
+    return with_room(chart.y_range) if chart.y_scale == "shortfall" else chart.y_range
+
+
+def point_ends(chart: PointChart) -> tuple[float, float]:
+    """The ends of a scatter's y axis, which hold every point and bar that is not far off."""
+    points = chart.panels[0].points
+    drawn = [part for p in points for part in (p.y, p.low, p.high, p.dots[:, 1])]
+    low, high = clear_range(np.concatenate(drawn), chart.y_scale) or (0.1, 0.9)
+    if chart.y_scale == "shortfall":
+        return with_room((low, high))
+    if chart.y_scale == "log":
+        room = max(high / low, 1.5) ** 0.06
+        return low / room, high * room
+    room = 0.05 * (high - low) or 0.5
+    return low - room, high + room
+
+
+def points_beyond(chart: PointChart, panel: PointPanel) -> list[tuple[Points, float, float]]:
+    """Points that lie off a scatter's y axis: whose they are, where, and their value."""
+    low, high = placed(np.array(point_ends(chart)), chart.y_scale)
+    return [
+        (points, float(x), float(y))
+        for points in panel.points
+        for x, y, height in zip(points.x, points.y, placed(points.y, chart.y_scale), strict=True)
+        if height < low or height > high
+    ]
+
+
+class Beyond(NamedTuple):
+    """A line that leaves its axis: on which side, where, and how far."""
+
+    series: Series
+    upward: bool
+    x: float
+    value: float
+
+
+def beyond(panel: Panel, chart: LineChart, ends: tuple[float, float]) -> list[Beyond]:
+    """The lines of a panel that leave its y axis, each with its farthest point on that side.
+
+    Args:
+        panel: of the chart.
+        chart: tells the scales.
+        ends: of the y axis, in the metric's units.
+    """
+    found = []
+    for line in panel.series:
+        shown = np.isfinite(line.y) & ((line.x > 0) | (chart.x_scale != "log"))
+        shown &= (line.y > 0) | (chart.y_scale != "log")
+        x, y = line.x[shown], line.y[shown]
+        heights, (low, high) = placed(y, chart.y_scale), placed(np.array(ends), chart.y_scale)
+        for upward, far in ((True, np.argmax), (False, np.argmin)):
+            out = heights > high if upward else heights < low
+            if out.any():
+                at = int(far(y))
+                found.append(Beyond(line, upward, float(x[at]), float(y[at])))
+    return found
+
+
+def beyond_text(found: Sequence[Beyond], *, upward: bool) -> str:
+    """How far the lines go that leave an axis on one side, with an arrow; empty if none does."""
+    values = [one.value for one in found if one.upward == upward]
+    if not values:
+        return ""
+    return f"↑ to {tick_of(max(values))}" if upward else f"↓ to {tick_of(min(values))}"
 
 
 def x_span(panels: Sequence[Panel], scale: Scale) -> tuple[float, float]:
@@ -256,8 +246,14 @@ def heat_positions(panel: HeatPanel) -> tuple[Floats, float, float]:
     positions = placed(panel.values, panel.scale)
     if panel.scale == "log":
         positions = np.log10(np.where(panel.values > 0, panel.values, np.nan))
-    finite = positions[np.isfinite(positions)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    ends = clear_range(panel.values, panel.scale)
+    if ends is None:
+        return positions, 0.0, 1.0
+    low, high = (
+        (float(np.log10(end)) for end in ends)
+        if panel.scale == "log"
+        else (float(end) for end in placed(np.array(ends), panel.scale))
+    )
     return positions, low, high if high > low else low + 1.0
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from initopt_jax.report.charts import Floats, LineChart, Panel, Series
+from initopt_jax.report.charts import LineChart, Panel, Series
 from initopt_jax.report.curvature_words import (
     Course,
     density_sentence,
@@ -13,8 +13,10 @@ from initopt_jax.report.curvature_words import (
     top_sentence,
 )
 from initopt_jax.report.html import Shown
+from initopt_jax.report.leaf_charts import ratio_bands
 from initopt_jax.report.palette import Style
-from initopt_jax.report.prepare import Results, ratio_bands
+from initopt_jax.report.prepare import Results
+from initopt_jax.report.scales import Floats, clear_range
 from initopt_jax.stats import curve_bands
 
 MEANS = (
@@ -89,10 +91,10 @@ def _level(label: str, style: Style, x: Floats, y: Floats) -> Series:
 def _scales(lines: dict[str, list[Series]]) -> dict[str, Any]:
     """A logarithmic axis of what the lines span, bands aside; a linear one if none is positive."""
     y = np.concatenate([s.y for here in lines.values() for s in here] or [np.zeros(0)])
-    y = y[np.isfinite(y) & (y > 0)]
-    if not y.size:
+    ends = clear_range(y, "log")
+    if ends is None:
         return {"y_scale": "linear"}
-    return {"y_scale": "log", "y_range": (float(y.min()) / 1.3, float(y.max()) * 1.3)}
+    return {"y_scale": "log", "y_range": (ends[0] / 1.3, ends[1] * 1.3)}
 
 
 def _drawn(results: Results, lines: dict[str, list[Series]]) -> dict[str, Any]:

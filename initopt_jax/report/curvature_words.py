@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.numbers import listed
+from initopt_jax.report.scales import Floats
 
 
 class Course(NamedTuple):

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from initopt_jax.report.charts import Floats, LineChart, Panel, Series
+from initopt_jax.report.charts import LineChart, Panel, Series
 from initopt_jax.report.palette import Style
 from initopt_jax.report.probing import STEP, Look, Probing, short
+from initopt_jax.report.scales import Floats, clear_range
 
 MEASURED, THEORY, LIMIT = (
     Style("#0072B2", "solid", 0),
@@ -86,7 +88,10 @@ def step_chart(probing: Probing) -> LineChart | None:
     panels = []
     for look in probing.looks:
         line = _band("measured", MEASURED, x, look.values[STEP])
-        panels.append(Panel(look.label, (line,) if (line.y > 0).any() else (), ""))
+        missing = missing_words(look.values[STEP], log=True, what="step")
+        drawn = bool((line.y > 0).any())
+        text = {"aside": missing} if drawn else {"note": missing}
+        panels.append(Panel(look.label, (line,) if drawn else (), **text))
     every = [series.y for panel in panels for series in panel.series] or [np.zeros(0)]
     return LineChart(
         title="Gradients by pre-activations along the steps",
@@ -115,14 +120,46 @@ def kernel_names(kernels: Sequence[str]) -> str:
     return f"Layers: {', '.join(names)}."
 
 
+def missing_words(values: Floats, *, log: bool, what: str = "layer") -> str:
+    r"""Where there is nothing to draw, and why.
+
+    Args:
+        values: [S, layers] of the seeds.
+        log: whether the axis is logarithmic, which has no place for 0.
+        what: a column is.
+
+    >>> missing_words(np.array([[0.0, 0.0, 1.0, np.inf, np.nan]]), log=True)
+    '0 in layers 1–2\ninfinite in layer 4\nundefined in layer 5'
+    >>> missing_words(np.zeros((2, 3)), log=True)
+    '0 in every layer'
+    """
+    infinite, undefined = np.isinf(values).any(axis=0), np.isnan(values).any(axis=0)
+    zero = (values <= 0).any(axis=0) if log else np.zeros(values.shape[1], bool)
+    kinds = (("0", zero & ~infinite & ~undefined), ("infinite", infinite))
+    parts = []
+    for word, here in (*kinds, ("undefined", undefined & ~infinite)):
+        places = np.flatnonzero(here) + 1
+        if len(places) == values.shape[1]:
+            return f"{word} in every {what}"
+        if len(places):
+            parts.append(f"{word} in {what}{'s' if len(places) > 1 else ''} {_runs(places)}")
+    return "\n".join(parts)
+
+
+def _runs(places: npt.NDArray[np.int64]) -> str:
+    """Whole numbers, those that follow each other as a run."""
+    groups = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+    return ", ".join(f"{g[0]}" if len(g) == 1 else f"{g[0]}–{g[-1]}" for g in groups)
+
+
 def log_range(values: Floats) -> tuple[float, float]:
     """Ends of a logarithmic axis around positive numbers: one to twelve decades.
 
     >>> [float(f"{end:.2g}") for end in log_range(np.array([0.0, 1e-30, 1.0]))]
     [5.2e-13, 1.9]
     """
-    drawn = np.log10(values[np.isfinite(values) & (values > SMALLEST)])
-    low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (-1.0, 0.0)
+    ends = clear_range(values[values > SMALLEST], "log") or (0.1, 1.0)
+    low, high = (float(np.log10(end)) for end in ends)
     low = max(low, high - DECADES)
     room = 0.024 * (high - low) if high - low > 1 else (1 - high + low) / 2
     return 10 ** (low - room), 10 ** (high + room)
@@ -141,11 +178,12 @@ def _chart(
     panels = []
     for look in probing.looks:
         values = look.values[variable]
-        gone = log and bool((values == 0).all())
-        note = "0 in every layer" if gone else ("" if np.isfinite(values).any() else "undefined")
         # A line with nothing to draw would take its label's place in the legend.
         drawn = [one for one in lines(look, x) if (one.y > (0 if log else -np.inf)).any()]
-        panels.append(Panel(look.label, tuple(drawn), note))
+        missing = missing_words(values, log=log)
+        measured = any(one.style == MEASURED for one in drawn)
+        text = {"aside": missing} if measured else {"note": missing}
+        panels.append(Panel(look.label, tuple(drawn), **text))
     every = [series.y for panel in panels for series in panel.series] or [np.zeros(0)]
     foot = kernel_names(probing.kernels) + " Bands: from the smallest to the largest seed."
     if any(one.label == THEORY_LABEL for panel in panels for one in panel.series):
@@ -174,7 +212,11 @@ def _band(label: str, style: Style, x: Floats, values: Floats) -> Series:
     low, high = shown.min(axis=0), shown.max(axis=0)
     one = len(values) < 2
     blank = np.full(len(x), np.nan)
-    return Series(label, style, x, mean, blank if one else low, blank if one else high, marks=False)
+    # A layer between such that have no place on the axis is a point, not a line.
+    seen = np.isfinite(mean) & ((mean != 0) | (label != "measured"))
+    alone = seen & ~np.append(seen[1:], False) & ~np.append(False, seen[:-1])
+    ends = (blank, blank) if one else (low, high)
+    return Series(label, style, x, mean, *ends, marks=bool(alone.any()))
 
 
 def _line(label: str, style: Style, x: Floats, y: Floats) -> Series:

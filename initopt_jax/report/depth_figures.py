@@ -4,12 +4,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from initopt_jax.report.charts import Floats, LineChart, Panel, Series
+from initopt_jax.report.charts import LineChart, Panel, Series
 from initopt_jax.report.depth import kernel_names, log_range
 from initopt_jax.report.html import Shown
 from initopt_jax.report.numbers import rate
 from initopt_jax.report.palette import Style
 from initopt_jax.report.prepare import Results
+from initopt_jax.report.scales import Floats
 
 START = Style("#57606a", "dashed", 0)
 

@@ -74,6 +74,8 @@ def correlation_sentence(probing: Probing) -> str:
     if not found:
         return f"In {where} no initializer has signals that could be compared."
     low, high = min(found), max(found)
+    if len(found) == 1:
+        return f"In {where} two inputs have a mean correlation of {low[0]:.3f} ({low[1]})."
     return (
         f"In {where} two inputs have a mean correlation between {low[0]:.3f} ({low[1]}) and "
         f"{high[0]:.3f} ({high[1]})."
@@ -131,12 +133,15 @@ def phase_sentence(probing: Probing) -> str:
 def _range_sentence(probing: Probing, which: str, opening: str) -> str:
     found: list[tuple[float, str]] = []
     zero: list[str] = []
+    lost: list[str] = []
     for look in probing.looks:
         factor = getattr(judge(look, probing), which)
         if factor == 0:
             zero.append(look.label)
         elif np.isfinite(factor):
             found.append((factor, look.label))
+        else:
+            lost.append(look.label)
     text = ""
     if found:
         low, high = min(found), max(found)
@@ -147,6 +152,8 @@ def _range_sentence(probing: Probing, which: str, opening: str) -> str:
             text = f"{opening} by a factor of {rate(low[0])} ({low[1]})."
     if zero:
         text += f"{' ' if text else ''}They are exactly 0 with {_some(zero)}."
+    if lost:
+        text += f"{' ' if text else ''}They are not finite with {_some(lost)}."
     return text or "No factor over the depth could be measured."
 
 

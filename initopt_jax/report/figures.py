@@ -23,7 +23,6 @@ from initopt_jax.report.canvas import (
 )
 from initopt_jax.report.charts import (
     Chart,
-    Floats,
     HeatChart,
     HeatPanel,
     LineChart,
@@ -31,15 +30,17 @@ from initopt_jax.report.charts import (
     PointChart,
     PointPanel,
     Series,
-    from_shortfall,
+    beyond,
+    beyond_text,
     heat_colors,
-    placed,
-    shortfall,
+    point_ends,
+    points_beyond,
     text_color,
-    whole_ticks,
     x_span,
+    y_ends,
 )
 from initopt_jax.report.palette import MARKERS
+from initopt_jax.report.scales import Floats, Scale, placed, tick_of, whole_ticks
 from initopt_jax.report.texts import in_texts, matplotlib_text
 
 NAME_HEIGHT = 0.19  # inches of a name at the end of a line
@@ -125,12 +126,11 @@ def _share(chart: LineChart, grid: list[Axes]) -> None:
     rows = range(0, len(grid), chart.columns) if by_row else [0]
     for start in rows:
         row = grid[start : start + chart.columns] if by_row else grid
-        spans = np.array([axes.get_ylim() for axes in row])
-        low, high = float(spans[:, 0].min()), float(spans[:, 1].max())
-        if chart.y_scale == "linear":
-            low -= 0.03 * (high - low)  # a line along the bottom is seen in its full width
-        for axes in row:
-            axes.set_ylim(low, high)
+        panels = chart.panels[start : start + chart.columns] if by_row else chart.panels
+        ends = y_ends(chart, panels)
+        for axes, panel in zip(row, panels, strict=True):
+            _limit_y(axes, chart.y_scale, ends, chart.metric)
+            _beyond(axes, chart, panel, ends)
     groups = [chart.panels] * len(grid) if chart.share_x else [(panel,) for panel in chart.panels]
     for axes, panels in zip(grid, groups, strict=True):
         axes.set_xlim(*x_span(panels, chart.x_scale))
@@ -138,8 +138,32 @@ def _share(chart: LineChart, grid: list[Axes]) -> None:
             axes.set_xticks(whole_ticks(*axes.get_xlim()))
         else:
             ticks(axes, "x", chart.x_scale, "", axes.get_xlim())
-        if chart.y_scale != "shortfall":
-            ticks(axes, "y", chart.y_scale, chart.metric, axes.get_ylim())
+
+
+def _limit_y(axes: Axes, scale: Scale, ends: tuple[float, float], metric: str) -> None:
+    """The ends of the y axis, in the metric's units, and its ticks."""
+    if scale == "shortfall":
+        axes.set_ylim(*(float(end) for end in -np.log10(1.0 - np.array(ends))))
+    else:
+        axes.set_ylim(*ends)
+    ticks(axes, "y", scale, metric, ends)
+
+
+def _beyond(axes: Axes, chart: LineChart, panel: Panel, ends: tuple[float, float]) -> None:
+    """Triangles where lines leave the axis, and how far they go."""
+    found = beyond(panel, chart, ends)
+    for one in found:
+        axes.plot(
+            one.x, 0.98 if one.upward else 0.02, marker="^" if one.upward else "v", markersize=4.5,
+            color=one.series.style.color, transform=axes.get_xaxis_transform(), linestyle="none",
+            clip_on=False,
+        )  # fmt: skip
+    for upward, height, side in ((True, 0.94, "top"), (False, 0.06, "bottom")):
+        texts = [beyond_text(found, upward=upward), "" if upward else panel.aside]
+        axes.text(
+            0.5, height, "\n".join(filter(None, texts)), transform=axes.transAxes, ha="center",
+            va=side, fontsize=SMALL - 1, color=SOFT,
+        )  # fmt: skip
 
 
 def _handle(series: Series) -> Line2D:
@@ -163,15 +187,6 @@ def _panel(axes: Axes, chart: LineChart, panel: Panel, heading: str) -> None:
         0.5, 0.5, panel.note, transform=axes.transAxes, ha="center", va="center",
         fontsize=SMALL, color=SOFT,
     )  # fmt: skip
-    if chart.y_range is None:
-        return
-    low, high = (float(end) for end in placed(np.array(chart.y_range), chart.y_scale))
-    if chart.y_scale == "shortfall":
-        margin = 0.06 * (high - low) or 0.1
-        low, high = low - margin, high + margin
-        span = float(from_shortfall(low)), float(from_shortfall(high))
-        ticks(axes, "y", "shortfall", chart.metric, span)
-    axes.set_ylim(low, high)
 
 
 def _line(axes: Axes, chart: LineChart, series: Series, place: int) -> None:
@@ -182,7 +197,7 @@ def _line(axes: Axes, chart: LineChart, series: Series, place: int) -> None:
     x, y, low, high = x[keep], y[keep], low[keep], high[keep]
     axes.plot(x, y, color=color, linestyle=series.style.dash, linewidth=1.5, solid_capstyle="round")
     if series.marks:
-        _marks(axes, series, (x, y, low, high))
+        _marks(axes, series, (x, y, low, high), chart.y_scale)
     else:
         floor = 1e-12 if chart.y_scale == "log" else -np.inf
         band = np.isfinite(low) & np.isfinite(high)
@@ -198,11 +213,23 @@ def _line(axes: Axes, chart: LineChart, series: Series, place: int) -> None:
         )  # fmt: skip
 
 
-def _marks(axes: Axes, series: Series, found: tuple[Floats, Floats, Floats, Floats]) -> None:
+def _dots(axes: Axes, dots: Floats, scale: Scale, color: str) -> None:
+    """Single seeds."""
+    heights = placed(dots[:, 1], scale)
+    axes.plot(
+        dots[:, 0], heights, linestyle="none", marker="o", markersize=2.6, color=color, alpha=0.55,
+        markeredgewidth=0, zorder=1.5,
+    )  # fmt: skip
+
+
+def _marks(
+    axes: Axes, series: Series, found: tuple[Floats, Floats, Floats, Floats], scale: Scale
+) -> None:
     x, y, low, high = found
     color, marker = series.style.color, MARKERS[series.style.mark]
     bars = np.isfinite(low) & np.isfinite(high)
     axes.vlines(x[bars], low[bars], high[bars], color=color, linewidth=1.0)
+    _dots(axes, series.dots, scale, color)
     opened = series.open_marks if len(series.open_marks) == len(x) else np.zeros(len(x), bool)
     for which, face in ((~opened, color), (opened, "white")):
         axes.plot(
@@ -279,11 +306,9 @@ def _scatter(chart: PointChart) -> Figure:
     )
     frame = Frame((4.3, 4.4), (0.25, 0.0), left=0.85, right=beside + 0.25, top=0.8, bottom=0.95)
     figure, grid = panels_at(chart.title, chart.foot, 1, len(chart.panels), frame)
-    drawn = [(p.y, p.low, p.high) for p in chart.panels[0].points]
-    values = np.concatenate([part for parts in drawn for part in parts])
-    span = float(np.nanmin(values)), float(np.nanmax(values))
+    ends = point_ends(chart)
     for place, (axes, panel) in enumerate(zip(grid, chart.panels, strict=True)):
-        _point_panel(axes, chart, panel, span)
+        _point_panel(axes, chart, panel, ends)
         axes.tick_params(labelleft=place == 0)
     grid[0].set_ylabel(chart.y_label, fontsize=LABEL, color=INK)
     colors = [_dot(p.label, 0, p.style.color) for p in chart.panels[0].points]
@@ -301,7 +326,7 @@ def _dot(label: str, mark: int, color: str) -> Line2D:
 
 
 def _point_panel(
-    axes: Axes, chart: PointChart, panel: PointPanel, span: tuple[float, float]
+    axes: Axes, chart: PointChart, panel: PointPanel, ends: tuple[float, float]
 ) -> None:
     dress(axes)
     axes.set_xscale("log")
@@ -314,6 +339,7 @@ def _point_panel(
     for points in panel.points:
         y, low, high = (placed(v, chart.y_scale) for v in (points.y, points.low, points.high))
         color = points.style.color
+        _dots(axes, points.dots, chart.y_scale, color)
         axes.vlines(points.x, low, high, color=color, linewidth=0.9, alpha=0.55)
         axes.hlines(y, points.x_low, points.x_high, color=color, linewidth=0.9, alpha=0.55)
         for x, height, mark in zip(points.x, y, points.marks, strict=True):
@@ -321,16 +347,19 @@ def _point_panel(
                 x, height, linestyle="none", marker=MARKERS[mark], color=color, markersize=6.5,
                 markeredgecolor="white", markeredgewidth=0.6,
             )  # fmt: skip
+    for points, x, y in points_beyond(chart, panel):
+        up = y > ends[1]
+        axes.plot(
+            x, 0.985 if up else 0.015, marker="^" if up else "v", markersize=6, linestyle="none",
+            color=points.style.color, transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
+        axes.annotate(
+            tick_of(y), (x, 0.985 if up else 0.015), xytext=(6, 0), textcoords="offset points",
+            xycoords=axes.get_xaxis_transform(), fontsize=SMALL, color=SOFT, va="center",
+        )  # fmt: skip
     axes.set_xlim(*panel.x_range)
-    if chart.y_scale == "shortfall":
-        ends = shortfall(np.array(span))
-        margin = 0.05 * float(ends[1] - ends[0]) or 0.1
-        axes.set_ylim(float(ends[0]) - margin, float(ends[1]) + margin)
-    else:
-        axes.set_yscale(chart.y_scale)
-    if chart.y_scale == "shortfall":
-        bottom, top = from_shortfall(np.array(axes.get_ylim()))
-        span = float(bottom), float(top)
-    ticks(axes, "y", chart.y_scale, chart.metric, span)
+    if chart.y_scale == "log":
+        axes.set_yscale("log")
+    _limit_y(axes, chart.y_scale, ends, chart.metric)
     ticks(axes, "x", "log", "", (panel.x_range[0], panel.strip[0]))
     axes.set_xlabel(panel.x_label, fontsize=LABEL, color=INK)

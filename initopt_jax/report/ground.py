@@ -6,7 +6,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
 from initopt_jax.report.canvas import INK, SMALL, SOFT
-from initopt_jax.report.charts import Floats
+from initopt_jax.report.scales import Floats
 from initopt_jax.report.surface import Surface, letter
 
 # Pale, so that every optimizer's colour stands out on it; light is low.

@@ -1,31 +1,27 @@
 """Charts as Plotly figures: plain dictionaries, ready for JSON; no Plotly needed to make them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from initopt_jax.report.charts import (
     Chart,
-    Floats,
     HeatChart,
-    HeatPanel,
     LineChart,
     Panel,
     PointChart,
     PointPanel,
     Series,
-    heat_colors,
-    heat_positions,
-    log_ticks,
-    placed,
-    text_color,
-    whole_ticks,
+    beyond,
+    beyond_text,
+    point_ends,
+    points_beyond,
     x_span,
-    y_span,
+    y_ends,
 )
+from initopt_jax.report.interactive_heat import heat_map
 from initopt_jax.report.numbers import count, score
 from initopt_jax.report.palette import SYMBOLS, rgba
 from initopt_jax.report.plotly_axes import Figure, axis_name, make_axis, make_layout, note, plain
+from initopt_jax.report.scales import Floats, Scale, log_ticks, placed, tick_of, whole_ticks
 from initopt_jax.report.texts import in_texts, plotly_text
 
 LONG_LABEL = 28  # letters
@@ -37,7 +33,7 @@ def figure(chart: Chart) -> Figure:
     """A chart as a Plotly figure, `data` and `layout`; None stands for what is not finite."""
     chart = in_texts(chart, plotly_text)
     if isinstance(chart, HeatChart):
-        made = _heat(chart)
+        made = heat_map(chart)
     elif isinstance(chart, LineChart):
         made = _lines(chart)
     else:
@@ -70,6 +66,10 @@ def _lines(chart: LineChart) -> Figure:
             data += _line(chart, line, place, first=first)
             if first:
                 seen.add(line.label)
+        if not panel.series:
+            nothing = {"x": [None], "y": [None], "showlegend": False, "type": "scatter"}
+            axes = {"xaxis": axis_name("x", place), "yaxis": axis_name("y", place)}
+            data.append(nothing | axes)
         last = place + chart.columns >= len(chart.panels)
         span = x_span(chart.panels if chart.share_x else (panel,), chart.x_scale)
         layout[f"{axis_name('xaxis', place)}"] = {
@@ -84,8 +84,9 @@ def _lines(chart: LineChart) -> Figure:
         lead = row * chart.columns if chart.row_labels else 0
         beside = chart.panels[lead : lead + chart.columns] if chart.row_labels else chart.panels
         label = beside_rows[row] if chart.row_labels else chart.y_label
+        layout["annotations"] += _beyond(chart, panel, place, y_ends(chart, beside))
         layout[f"{axis_name('yaxis', place)}"] = {
-            **make_axis(chart.y_scale, chart.y_range or y_span(beside), chart.metric),
+            **make_axis(chart.y_scale, y_ends(chart, beside), chart.metric),
             "domain": [max(top - tall, 0.0), top],
             "anchor": axis_name("x", place),
             "title": {"text": label if column == 0 else "", "standoff": 6},
@@ -95,7 +96,7 @@ def _lines(chart: LineChart) -> Figure:
         if panel.note:
             middle = {"xanchor": "center", "yanchor": "middle"}
             layout["annotations"].append(
-                note(panel.note, left + wide / 2, top - tall / 2, **middle)
+                note(panel.note.replace("\n", "<br>"), left + wide / 2, top - tall / 2, **middle)
             )
         if row == 0 or not chart.row_labels:
             layout["annotations"].append(note(_heading(panel, chart), left, top, align="left"))
@@ -142,28 +143,11 @@ def _line(chart: LineChart, line: Series, place: int, *, first: bool) -> list[Fi
         low = np.where(low <= 0, 1e-12, low)
     bars, traces = {}, []
     if line.marks and band.any():
-        bars["error_y"] = {
-            "type": "data",
-            "array": high - y,
-            "arrayminus": y - low,
-            "thickness": 1,
-            "width": 0,
-        }
+        bars["error_y"] = _bar(y, low, high)
     elif band.any():
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "fill": "toself",
-                "hoverinfo": "skip",
-                "x": np.concatenate([x[band], x[band][::-1]]),
-                "y": np.concatenate([high[band], low[band][::-1]]),
-                "line": {"width": 0},
-                "fillcolor": rgba(color, 0.16),
-                "showlegend": False,
-                **axes,
-            }
-        )
+        traces.append(_band(x[band], low[band], high[band], color) | axes)
+    if len(line.dots):
+        traces.append(_dots(chart.y_scale, line.dots, color) | axes)
     opened = line.open_marks if len(line.open_marks) == len(keep) else np.zeros(len(keep), bool)
     symbol = SYMBOLS[line.style.mark]
     marker = {"size": 7, "symbol": [f"{symbol}-open" if o else symbol for o in opened[keep]]}
@@ -191,6 +175,34 @@ def _line(chart: LineChart, line: Series, place: int, *, first: bool) -> list[Fi
     return traces
 
 
+def _band(x: Floats, low: Floats, high: Floats, color: str) -> Figure:
+    """A shaded area between two lines."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "fill": "toself",
+        "hoverinfo": "skip",
+        "x": np.concatenate([x, x[::-1]]),
+        "y": np.concatenate([high, low[::-1]]),
+        "line": {"width": 0},
+        "fillcolor": rgba(color, 0.16),
+        "showlegend": False,
+    }
+
+
+def _dots(scale: Scale, dots: Floats, color: str) -> Figure:
+    """Single seeds."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": dots[:, 0],
+        "y": placed(dots[:, 1], scale),
+        "marker": {"color": color, "size": 4, "opacity": 0.55},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
 def _lost(chart: LineChart, line: Series, place: int, order: int) -> list[Figure]:
     """Crosses at the panel's foot where every seed had diverged."""
     return [
@@ -210,104 +222,37 @@ def _lost(chart: LineChart, line: Series, place: int, order: int) -> list[Figure
     ]
 
 
+def _beyond(chart: LineChart, panel: Panel, place: int, ends: tuple[float, float]) -> list[Figure]:
+    """Triangles where lines leave the axis, and how far they go."""
+    found = beyond(panel, chart, ends)
+    axes = {"xref": axis_name("x", place), "yref": f"{axis_name('y', place)} domain"}
+    marks = [
+        {
+            "text": "▲" if one.upward else "▼",
+            "x": float(np.log10(one.x)) if chart.x_scale == "log" else one.x,
+            "y": 1.0 if one.upward else 0.0,
+            "yanchor": "top" if one.upward else "bottom",
+            "showarrow": False,
+            "hovertext": f"{one.series.label}: {tick_of(one.value)}",
+            "font": {"size": 10, "color": one.series.style.color},
+            **axes,
+        }
+        for one in found
+    ]
+    small = {"size": 10, "color": "#57606a"}
+    for upward, y, anchor in ((True, 1.0, "top"), (False, 0.0, "bottom")):
+        texts = [beyond_text(found, upward=upward), "" if upward else panel.aside]
+        text = "<br>".join(filter(None, texts)).replace("\n", "<br>")
+        if text:
+            place_of = {"x": 0.5, "y": y, "xref": f"{axes['xref']} domain", "yanchor": anchor}
+            marks.append(axes | place_of | {"text": text, "font": small, "showarrow": False})
+    return marks
+
+
 def _told(value: float, low: float, high: float, metric: str) -> str:
     if not (np.isfinite(low) and np.isfinite(high)):
         return score(value, metric)
     return f"{score(value, metric)} [{score(low, metric)}, {score(high, metric)}]"
-
-
-# --- heat map ----------------------------------------------------------------------------------
-
-
-def _heat(chart: HeatChart) -> Figure:
-    layout = make_layout(130 + 46 * len(chart.rows), plot_bgcolor="#d9dce0")
-    layout["margin"] |= {"t": 84, "l": 30 + 7 * max(len(name) for name in chart.rows)}
-    data, many = [], len(chart.panels)
-    wide = (1 - 0.04 * (many - 1)) / many
-    for place, panel in enumerate(chart.panels):
-        positions, low, high = heat_positions(panel)
-        stops = len(panel.colors) - 1
-        axes = {"xaxis": axis_name("x", place), "yaxis": axis_name("y", place)}
-        data.append(
-            {
-                "type": "heatmap",
-                "z": positions,
-                # By number: labels such as 0.1 or 2020-01-01 would be taken for numbers or dates.
-                "x": list(range(len(chart.columns))),
-                "y": list(range(len(chart.rows))),
-                "zmin": low,
-                "zmax": high,
-                "showscale": False,
-                "xgap": 2,
-                "ygap": 2,
-                "colorscale": [[i / stops, color] for i, color in enumerate(panel.colors)],
-                "customdata": [
-                    [
-                        f"{row} with {column}<br>{_told_cell(*both)}"
-                        for column, *both in zip(chart.columns, *lines, strict=True)
-                    ]
-                    for row, *lines in zip(chart.rows, panel.text, panel.small, strict=True)
-                ],
-                "hovertemplate": "%{customdata}<extra></extra>",
-                **axes,
-            }
-        )
-        layout["annotations"] += _heat_notes(chart, panel, axes)
-        left = place * (wide + 0.04)
-        layout[axis_name("xaxis", place)] = {
-            "domain": [left, left + wide],
-            "side": "top",
-            "anchor": axes["yaxis"],
-            **_named_axis(chart.columns),
-        }
-        layout[axis_name("yaxis", place)] = {
-            "anchor": axes["xaxis"],
-            "showticklabels": place == 0,
-            **_named_axis(chart.rows, reverse=True),
-            **({"matches": "y"} if place else {}),
-        }
-        title = panel.title.replace("\n", "<br>")
-        layout["annotations"].append(note(title, left, 1.0, yshift=26, align="left"))
-    return {"data": data, "layout": layout}
-
-
-def _heat_notes(chart: HeatChart, panel: HeatPanel, axes: dict[str, str]) -> list[Figure]:
-    """The text of each cell: what stands large above what stands small."""
-    colors, notes = heat_colors(panel), []
-    for i, j in np.ndindex(*panel.values.shape):
-        text, small = panel.text[i][j], panel.small[i][j].replace("\n", "<br>")
-        large = f"<b>{text}</b>" if panel.strong[i, j] else text
-        for words, shift, size in ((large, 8 if small else 0, 13), (small, -9, 10)):
-            if words:
-                notes.append(
-                    {
-                        "text": words,
-                        "x": j,
-                        "y": i,
-                        "xref": axes["xaxis"],
-                        "yref": axes["yaxis"],
-                        "yshift": shift,
-                        "showarrow": False,
-                        "font": {"size": size, "color": text_color(colors[i][j])},
-                    }
-                )
-    return notes
-
-
-def _named_axis(names: Sequence[str], *, reverse: bool = False) -> Figure:
-    """An axis with a name per cell; its range is given, for Plotly finds none without a value."""
-    ends = [-0.5, len(names) - 0.5]
-    return {
-        "range": ends[::-1] if reverse else ends,
-        "tickvals": list(range(len(names))),
-        "ticktext": list(names),
-        "showgrid": False,
-        "zeroline": False,
-    }
-
-
-def _told_cell(text: str, small: str) -> str:
-    return f"{text}  {small}".replace("\n", ", ")
 
 
 # --- scatter -----------------------------------------------------------------------------------
@@ -315,9 +260,7 @@ def _told_cell(text: str, small: str) -> str:
 
 def _scatter(chart: PointChart) -> Figure:
     layout = make_layout(520, legend={"tracegroupgap": 12})
-    drawn = [(p.y, p.low, p.high) for p in chart.panels[0].points]
-    values = np.concatenate([part for parts in drawn for part in parts])
-    span = float(np.nanmin(values)), float(np.nanmax(values))
+    span = point_ends(chart)
     data, many = [], len(chart.panels)
     wide = (1 - 0.04 * (many - 1)) / many
     for place, panel in enumerate(chart.panels):
@@ -330,12 +273,10 @@ def _scatter(chart: PointChart) -> Figure:
             "anchor": axis_name("y", place),
             "title": {"text": panel.x_label},
             "tickvals": ticks,
-            "ticktext": [count(tick) for tick in ticks],
+            "ticktext": [count(value) for value in ticks],
         }
         layout[axis_name("yaxis", place)] = {
-            **make_axis(
-                chart.y_scale, span if chart.y_scale == "shortfall" else None, chart.metric
-            ),
+            **make_axis(chart.y_scale, span, chart.metric),
             "anchor": axis_name("x", place),
             "showticklabels": place == 0,
             "title": {"text": chart.y_label if place == 0 else ""},
@@ -355,6 +296,7 @@ def _scatter(chart: PointChart) -> Figure:
                 "layer": "below",
             }
         )
+        layout["annotations"] += _far_points(chart, panel, place)
         middle = (np.log10(panel.strip[0]) + np.log10(panel.strip[1])) / 2
         layout["annotations"].append(
             note("not reached", float(middle), 1.0, xref=axis_name("x", place), xanchor="center")
@@ -376,14 +318,37 @@ def _scatter(chart: PointChart) -> Figure:
     return {"data": data, "layout": layout}
 
 
+def _far_points(chart: PointChart, panel: PointPanel, place: int) -> list[Figure]:
+    """Triangles and numbers at the edge for points beyond it."""
+    top = point_ends(chart)[1]
+    return [
+        {
+            "text": f"{'▲' if y > top else '▼'} {tick_of(y)}",
+            "x": float(np.log10(x)),
+            "y": 1.0 if y > top else 0.0,
+            "xref": axis_name("x", place),
+            "yref": f"{axis_name('y', place)} domain",
+            "yanchor": "top" if y > top else "bottom",
+            "showarrow": False,
+            "hovertext": points.label,
+            "font": {"size": 11, "color": points.style.color},
+        }
+        for points, x, y in points_beyond(chart, panel)
+    ]
+
+
 def _points(chart: PointChart, panel: PointPanel, place: int) -> list[Figure]:
     traces = []
     for points in panel.points:
         y, low, high = (placed(v, chart.y_scale) for v in (points.y, points.low, points.high))
+        if len(points.dots):
+            own = {"xaxis": axis_name("x", place), "yaxis": axis_name("y", place)}
+            traces.append(_dots(chart.y_scale, points.dots, points.style.color) | own)
         texts = [
             f"<b>{name} with {points.label}</b><br>{_told(value, a, b, chart.metric)}"
-            for name, value, a, b in zip(
-                points.names, points.y, points.low, points.high, strict=True
+            f"<br>{'not reached' if x >= panel.strip[0] else count(x)}"
+            for name, x, value, a, b in zip(
+                points.names, points.x, points.y, points.low, points.high, strict=True
             )
         ]
         traces.append(
@@ -399,7 +364,7 @@ def _points(chart: PointChart, panel: PointPanel, place: int) -> list[Figure]:
                 "legendgrouptitle": {"text": "optimizer"},
                 "showlegend": place == 0,
                 "customdata": texts,
-                "hovertemplate": "%{customdata}<br>%{x:.3s}<extra></extra>",
+                "hovertemplate": "%{customdata}<extra></extra>",
                 "marker": {
                     "color": points.style.color,
                     "size": 9,

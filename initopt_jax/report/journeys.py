@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.numbers import rate
 from initopt_jax.report.palette import Style
 from initopt_jax.report.prepare import Results
+from initopt_jax.report.scales import Floats
 from initopt_jax.report.surface import Integers, Surface, outcomes
 from initopt_jax.stats.cells import RATE
 

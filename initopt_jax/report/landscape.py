@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.journeys import (
     Journeys,
     all_starts,
@@ -17,6 +16,7 @@ from initopt_jax.report.journeys import (
 )
 from initopt_jax.report.numbers import count
 from initopt_jax.report.palette import MUTED
+from initopt_jax.report.scales import Floats
 from initopt_jax.report.surface import (
     ANOTHER,
     DIVERGED,

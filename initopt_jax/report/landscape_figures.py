@@ -21,7 +21,6 @@ from initopt_jax.report.canvas import (
     panels_at,
     save,
 )
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.film import film
 from initopt_jax.report.ground import (
     draw_ground,
@@ -33,6 +32,7 @@ from initopt_jax.report.ground import (
 )
 from initopt_jax.report.journeys import Journeys
 from initopt_jax.report.landscape import BasinChart, BasinPanel, MapChart, MotionChart, TrailChart
+from initopt_jax.report.scales import Floats
 from initopt_jax.report.surface import Surface
 from initopt_jax.report.texts import in_texts, matplotlib_text
 

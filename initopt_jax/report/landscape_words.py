@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.journeys import Journeys, first_of_each_start
 from initopt_jax.report.landscape import MotionChart, TrailChart, share_text
 from initopt_jax.report.numbers import count, listed
+from initopt_jax.report.scales import Floats
 from initopt_jax.report.surface import (
     DIVERGED,
     ELSEWHERE,

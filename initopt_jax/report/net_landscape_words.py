@@ -3,8 +3,8 @@
 import numpy as np
 
 from initopt_jax.landscape_record import NetLandscape
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.numbers import listed
+from initopt_jax.report.scales import Floats
 
 SAME_BASIN = 0.02  # of the loss at the start: a lower barrier is called none
 LEARNED = 0.1  # of the loss at the start: below this an end counts as the bottom of a basin

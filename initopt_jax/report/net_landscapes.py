@@ -7,12 +7,13 @@ import numpy as np
 
 from initopt_jax.landscape_record import NetLandscape
 from initopt_jax.report import net_landscape_words as told
-from initopt_jax.report.charts import Floats, LineChart, Panel, Series
+from initopt_jax.report.charts import LineChart, Panel, Series
 from initopt_jax.report.html import Shown
 from initopt_jax.report.landscape import columns_for
 from initopt_jax.report.net_map import NetMap, NetPanel, NetPath
 from initopt_jax.report.palette import BOLD, Style, styles
 from initopt_jax.report.prepare import Results
+from initopt_jax.report.scales import Floats, clear_range
 
 ROOM = 1.15  # above and below curves on a logarithmic axis, as a factor
 STUCK = 0.02  # of the map: a shorter path is none
@@ -213,7 +214,8 @@ def _curves(
 ) -> LineChart:
     known = losses[np.isfinite(losses)]
     positive = bool((known > 0).all())
-    span = float(known.min()) / ROOM, float(known.max()) * ROOM
+    ends = clear_range(known, "log") or (1.0, 1.0)
+    span = ends[0] / ROOM, ends[1] * ROOM
     return LineChart(
         title=title,
         x_label=x_label,

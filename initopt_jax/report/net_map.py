@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.palette import Style
+from initopt_jax.report.scales import Floats
 
 LEVELS = 15
 LEAST = 1e-6  # of the highest loss: below this a logarithm shows nothing more

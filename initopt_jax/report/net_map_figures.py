@@ -21,10 +21,10 @@ from initopt_jax.report.canvas import (
     panels_at,
     save,
 )
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.ground import CONTOUR, GROUND
 from initopt_jax.report.net_map import NetMap, NetPanel, NetPath, contour_levels, heights
 from initopt_jax.report.palette import MARKERS
+from initopt_jax.report.scales import Floats
 from initopt_jax.report.texts import in_texts, matplotlib_text
 
 LARGE, SMALL_PANEL = 5.4, 2.4  # inches across a map

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from initopt_jax.probes.signals.theory import Diagram, diagram
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.palette import MUTED, SYMBOLS, rgba, styles
 from initopt_jax.report.plotly_axes import Figure, make_axis, make_layout, plain
 from initopt_jax.report.probing import Probing
+from initopt_jax.report.scales import Floats
 from initopt_jax.report.texts import in_texts, plotly_text
 
 LEAST_W, LEAST_B = 2.5, 0.5  # how far the axes reach at least

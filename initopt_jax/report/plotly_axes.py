@@ -4,15 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from initopt_jax.report.charts import (
+from initopt_jax.report.numbers import LARGEST, is_share, tick
+from initopt_jax.report.scales import (
     Scale,
-    from_shortfall,
     log_ticks,
     shortfall,
     shortfall_ticks,
     tick_text,
 )
-from initopt_jax.report.numbers import count, is_share
 
 FAMILY = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"
 FONT = {"family": FAMILY, "size": 12, "color": "#1b1f24"}
@@ -74,7 +73,7 @@ def note(text: str, x: float, y: float, **more: Any) -> Figure:
 
 
 def make_axis(scale: Scale, span: tuple[float, float] | None, metric: str) -> Figure:
-    """Scale, range and ticks; `span` is in the metric's units."""
+    """Scale, range and ticks; `span`, the axis's ends, is in the metric's units."""
     axis: Figure = {
         "gridcolor": GRID,
         "zeroline": False,
@@ -89,22 +88,21 @@ def make_axis(scale: Scale, span: tuple[float, float] | None, metric: str) -> Fi
         return axis
     low, high = span
     if scale == "shortfall":
-        ends = shortfall(np.array(span))
-        room = 0.06 * float(ends[1] - ends[0]) or 0.1
-        axis["range"] = [float(ends[0]) - room, float(ends[1]) + room]
-        bottom, top = from_shortfall(np.array(axis["range"]))
-        ticks = shortfall_ticks(float(bottom), float(top))
-        axis["tickvals"] = [float(tick) for tick in shortfall(np.array(ticks))]
-        axis["ticktext"] = [tick_text(tick, metric) for tick in ticks]
+        axis["range"] = [float(end) for end in -np.log10(1.0 - np.array(span))]
+        ticks = shortfall_ticks(low, high)
+        axis["tickvals"] = [float(place) for place in shortfall(np.array(ticks))]
+        axis["ticktext"] = [tick_text(value, metric) for value in ticks]
     elif scale == "log":
         axis["range"] = [float(np.log10(low)), float(np.log10(high))]
         ticks = log_ticks(low, high, most=4)
         axis |= {
             "tickvals": ticks,
-            "ticktext": [f"{tick:g}" if tick < 1e3 else count(tick) for tick in ticks],
+            "ticktext": [tick(value) for value in ticks],
         }
     else:
         axis["range"] = [low, high]
+        if max(abs(low), abs(high)) >= LARGEST:  # Plotly knows no prefix beyond T
+            axis["exponentformat"] = "power"
         if is_share(metric):
             axis["tickformat"] = ".0%"
     return axis

@@ -2,23 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from initopt_jax.report.charts import (
-    Floats,
-    HeatChart,
-    HeatPanel,
-    LineChart,
-    Panel,
-    Scale,
-    Series,
-    metric_scale,
-)
-from initopt_jax.report.numbers import count, is_share, margin, score
+from initopt_jax.report.charts import HeatChart, HeatPanel, LineChart, Panel, Series
+from initopt_jax.report.numbers import RANGE, count, is_share, spread_parts
 from initopt_jax.report.palette import BOLD, MUTED, Style, styles
+from initopt_jax.report.scales import Floats, Scale, clear_range, metric_scale
 from initopt_jax.report.texts import in_texts, one_line, shown_names
 from initopt_jax.stats import (
     StudyInfo,
@@ -31,13 +24,14 @@ from initopt_jax.stats import (
     labels,
 )
 from initopt_jax.stats.cells import RATE
+from initopt_jax.stats.intervals import FEW
 
 SCORE_COLORS = ("#f3ead9", "#c9d9c0", "#8fc0b5", "#4c9aa8", "#22698e", "#12355f")
 TIME_COLORS = tuple(reversed(SCORE_COLORS))
-MOST_LEAVES = 4
 BAND_FOOT = (
-    "Lines: mean over the seeds that did not diverge; bands: 95% interval of the mean; a cross at "
-    "the foot: from there on every seed had diverged."
+    "Lines: mean over the seeds that did not diverge; bands: 95% interval of the mean (of four "
+    "seeds or fewer: from the lowest to the highest); a cross at the foot: from there on every "
+    "seed had diverged; a triangle: the line leaves the axis."
 )
 GEOMETRIC_FOOT = BAND_FOOT.replace("mean", "geometric mean", 1)
 RATIO_FOOT = f"{GEOMETRIC_FOOT} Not defined: what it is measured against is zero."
@@ -124,19 +118,16 @@ def heat_chart(results: Results) -> HeatChart:
     """Initializer x optimizer: final score at the tuned rate, and the time to the target."""
     info, metric = results.info, results.metric
     mean = _matrix(results, f"{metric}_mean")
-    low, high = (_matrix(results, f"{metric}_{part}") for part in ("low", "high"))
-    diverged, seeds = _matrix(results, "n_diverged"), _matrix(results, "n_seeds")
     best = np.nanmax if info.direction(metric) == "max" else np.nanmin
     tops = np.array([best(row) if np.isfinite(row).any() else np.nan for row in mean])
-    text, small = [], []
-    for i in range(len(mean)):
-        cells = list(zip(mean[i], low[i], high[i], diverged[i], seeds[i], strict=True))
-        text.append([_score_text(cell, metric) for cell in cells])
-        small.append([_score_small(cell, metric) for cell in cells])
+    cells = results.best.set_index(["initializer", "optimizer"]).to_dict("index")
+    pairs = [[(row, column) for column in results.optimizers] for row in results.initializers]
+    text = [[_score_text(cells.get(pair), metric) for pair in row] for row in pairs]
+    small = [[_score_small(cells.get(pair), metric) for pair in row] for row in pairs]
     panels = [
         HeatPanel(
             title=f"Final {results.info.readable(metric)}{' in %' if is_share(metric) else ''}"
-            "\n(mean; below: half of its 95% interval)",
+            f"\n(mean; below: {_spread_words(results)})",
             values=mean,
             text=text,
             small=small,
@@ -146,33 +137,40 @@ def heat_chart(results: Results) -> HeatChart:
             colors=SCORE_COLORS if info.direction(metric) == "max" else TIME_COLORS,
         )
     ]
+    nobody = ""
     if "steps_to_target_median" in results.best:
         panels.append(_time_panel(results))
+        if not np.isfinite(panels[-1].values).any():
+            nobody = f" No pair reached {info.target_text} with at least half of its seeds."
     return HeatChart(
         title=f"Every initializer with every optimizer, each at its {results.setting}",
         rows=tuple(results.initializers),
         columns=tuple(results.optimizers),
         panels=tuple(panels),
         foot="Bold: the row's best. Grey: every seed diverged, or fewer than half of them reached "
-        "the target.",
+        f"the target.{nobody}",
     )
 
 
-def _score_text(cell: tuple[float, ...], metric: str) -> str:
-    mean, _, _, diverged, seeds = cell
-    if not np.isfinite(seeds):
-        return ""
-    return "diverged" if diverged == seeds else score(mean, metric, unit=False)
+def _spread_words(results: Results) -> str:
+    few = bool((results.best["n_finite"] <= FEW).all())
+    return "its lowest and highest seed" if few else "its 95% interval"
 
 
-def _score_small(cell: tuple[float, ...], metric: str) -> str:
-    _, low, high, diverged, seeds = cell
-    if not np.isfinite(seeds):
+def _score_text(cell: dict[Any, Any] | None, metric: str) -> str:
+    if cell is None:
         return ""
-    half = (high - low) / 2
-    parts = [f"±{margin(half, metric)}"] if np.isfinite(half) else []
-    if 0 < diverged < seeds:
-        parts.append(f"{diverged:.0f}/{seeds:.0f} div.")
+    lost = cell["n_diverged"] == cell["n_seeds"]
+    return "diverged" if lost else spread_parts(cell, metric, f"{metric}_")[0]
+
+
+def _score_small(cell: dict[Any, Any] | None, metric: str) -> str:
+    if cell is None:
+        return ""
+    spread = spread_parts(cell, metric, f"{metric}_")[1]
+    parts = [spread.strip("[]").replace(", ", RANGE)] if spread else []
+    if 0 < cell["n_diverged"] < cell["n_seeds"]:
+        parts.append(f"{cell['n_diverged']}/{cell['n_seeds']} div.")
     return "\n".join(parts)
 
 
@@ -184,14 +182,8 @@ def _time_panel(results: Results) -> HeatPanel:
     text, small = [], []
     for i in range(len(median)):
         text.append([count(x) if np.isfinite(x) else "–" for x in median[i]])
-        small.append(
-            [
-                f"{a:.0f}–{b:.0f}"
-                if np.isfinite(a) and np.isfinite(b)
-                else (f"{r:.0f}/{n:.0f}" if np.isfinite(n) else "")
-                for a, b, r, n in zip(low[i], high[i], reached[i], seeds[i], strict=True)
-            ]
-        )
+        cells = zip(low[i], high[i], reached[i], seeds[i], strict=True)
+        small.append([_time_small(*cell) for cell in cells])
     tops = np.array([np.nanmin(row) if np.isfinite(row).any() else np.nan for row in median])
     target = results.info.target
     return HeatPanel(
@@ -206,6 +198,14 @@ def _time_panel(results: Results) -> HeatPanel:
         metric="steps_to_target",
         colors=TIME_COLORS,
     )
+
+
+def _time_small(low: float, high: float, reached: float, seeds: float) -> str:
+    if not np.isfinite(seeds):
+        return ""
+    if not reached:
+        return "not reached"
+    return f"{low:.0f}–{high:.0f}" if np.isfinite(low + high) else f"{reached:.0f}/{seeds:.0f}"
 
 
 def examples_chart(results: Results) -> LineChart | None:
@@ -265,14 +265,16 @@ def curve_series(table: pd.DataFrame, label: str, style: Style, x: str) -> Serie
 
 
 def _loss_range(table: pd.DataFrame, start: pd.Series) -> tuple[float, float] | None:
-    """From the least positive mean to twice the largest at the start: explosions leave it."""
-    means = table["mean"].to_numpy(np.float64)
-    means = means[np.isfinite(means) & (means > 0)]
-    if not means.size:
+    """From the least positive mean to twice the largest at the start: explosions leave it.
+
+    The lines that do are marked with the height that they come to.
+    """
+    ends = clear_range(table["mean"].to_numpy(np.float64), "log")
+    if ends is None:
         return None
-    ceiling = 2.0 * float(np.nanmax(start)) if np.isfinite(start).any() else float(means.max())
-    top = min(float(means.max()), ceiling)
-    return float(means.min()) / 1.25, max(top, float(means.min())) * 1.25
+    first = clear_range(start.to_numpy(np.float64), "log")
+    top = min(ends[1], 2.0 * first[1]) if first else ends[1]
+    return ends[0] / 1.25, max(top, ends[0]) * 1.25
 
 
 def rate_chart(results: Results) -> LineChart | None:
@@ -284,16 +286,21 @@ def rate_chart(results: Results) -> LineChart | None:
         lines = [_rate_line(results, optimizer, name) for name in results.initializers]
         found = [line for line in lines if line is not None]
         if found:
-            panels.append(Panel(optimizer, tuple(found)))
+            drawn = any(np.isfinite(line.y).any() for line in found)
+            panels.append(Panel(optimizer, tuple(found), "" if drawn else "every seed diverged"))
     if not any(len(line.x) + len(line.lost) > 1 for panel in panels for line in panel.series):
         return None
     metric = results.metric
-    values = np.concatenate([line.y for panel in panels for line in panel.series] or [[np.nan]])
-    finite = values[np.isfinite(values)]
+    values = np.concatenate(
+        [
+            part
+            for panel in panels
+            for line in panel.series
+            for part in (line.y, line.low, line.high, line.dots[:, 1])
+        ]
+    )
     scale = scale_of(results, metric)
-    finite = finite[finite > 0] if scale == "log" else finite
-    nothing = (0.1, 1.0) if scale == "log" else (0.0, 0.9)
-    ends = (float(finite.min()), float(finite.max())) if finite.size else nothing
+    ends = clear_range(values, scale) or ((0.1, 1.0) if scale == "log" else (0.0, 0.9))
     return LineChart(
         title=f"Sensitivity to the learning rate: final {results.info.readable(metric)}",
         x_label="learning rate",
@@ -306,8 +313,9 @@ def rate_chart(results: Results) -> LineChart | None:
         metric=metric,
         legend="initializer",
         share_x=False,
-        foot="Bars: 95% interval of the mean over the seeds that did not diverge; open marks: some "
-        "seeds diverged; crosses at the foot: all did.",
+        foot="Bars: 95% interval of the mean over the seeds that did not diverge (dots, where they "
+        "are four or fewer: the seeds); open marks: some seeds diverged; crosses at the foot: all "
+        "did.",
     )
 
 
@@ -330,104 +338,31 @@ def _rate_line(results: Results, optimizer: str, initializer: str) -> Series | N
         style=results.initializer_styles[initializer],
         x=kept[RATE].to_numpy(np.float64),
         y=kept[f"{metric}_mean"].to_numpy(np.float64),
-        low=kept[f"{metric}_low"].to_numpy(np.float64),
-        high=kept[f"{metric}_high"].to_numpy(np.float64),
+        low=bar_end(kept, f"{metric}_low"),
+        high=bar_end(kept, f"{metric}_high"),
+        dots=dots_of(results, kept, kept[RATE].to_numpy(np.float64)),
         marks=True,
         open_marks=(kept["n_diverged"] > 0).to_numpy(bool),
         lost=tuple(lost[RATE].to_list()),
     )
 
 
-def norm_chart(results: Results) -> LineChart | None:
-    """Weight norms: a row per kernel, a column per initializer, a line per optimizer."""
-    return leaf_chart(results, "weight_norm", "Frobenius norms of the kernels", "norm")
+def bar_end(cells: pd.DataFrame, column: str) -> Floats:
+    """One end of each cell's interval; NaN where its seeds are shown instead."""
+    return cells[column].where(cells["n_finite"] > FEW).to_numpy(np.float64)
 
 
-def leaf_chart(
-    results: Results, variable: str, title: str, y_label: str, *, ratio: bool = False
-) -> LineChart | None:
-    """A variable of leaves: a row per kernel, a column per initializer, a line per optimizer.
+def dots_of(results: Results, cells: pd.DataFrame, x: Floats) -> Floats:
+    """[D, 2], the headline metric of every seed of cells that have only a few, at each cell's x.
 
     Args:
         results: of the study.
-        variable: of dims lane, eval, leaf; None is returned where it was not recorded.
-        title: what is shown; when, and at which setting, is added.
-        y_label: follows the kernel's name.
-        ratio: whether it is a ratio: averaged by its logarithm.
+        cells: rows of the summary, index or column `cell`.
+        x: [cells] where each stands.
     """
-    dataset, best = results.dataset, results.best
-    if variable not in dataset:
-        return None
-    leaves = shown_leaves([str(leaf) for leaf in dataset["leaf"].values])
-    bands = ratio_bands if ratio else curve_bands
-    table = bands(dataset.sel(leaf=leaves), results.lanes, list(best["cell"]), variable)
-    groups = dict(list(table.groupby(["leaf", "cell"])))
-    panels = []
-    for leaf in leaves:
-        for initializer in results.initializers:
-            rows = best[best["initializer"] == initializer]
-            series = [
-                curve_series(
-                    groups[leaf, cell], optimizer, results.optimizer_styles[optimizer], "step"
-                )
-                for cell, optimizer in zip(rows["cell"], rows["optimizer"], strict=True)
-                if (leaf, cell) in groups
-            ]
-            note = _flat_note(results, variable, leaf, list(rows["cell"]))
-            panels.append(Panel(initializer, tuple(series), note=note))
-    span = positive_span(table)
-    return LineChart(
-        title=f"{title} during training, each at its {results.setting}",
-        x_label="steps",
-        y_label=y_label,
-        panels=tuple(panels),
-        columns=len(results.initializers),
-        y_scale="log" if span else "linear",
-        y_range=span,
-        metric=variable,
-        row_labels=tuple(leaves),
-        foot=RATIO_FOOT if ratio else BAND_FOOT,
-    )
-
-
-def positive_span(table: pd.DataFrame) -> tuple[float, float] | None:
-    """Ends of a logarithmic axis for the means of a table, at most six decades apart."""
-    means = table["mean"].to_numpy(np.float64)
-    means = means[means > 0]
-    if not means.size:
-        return None
-    high = float(means.max()) * 1.3
-    return max(float(means.min()) / 1.3, high / 1e6), high
-
-
-def ratio_bands(
-    dataset: xr.Dataset, lanes: pd.DataFrame, cells: list[int], variable: str
-) -> pd.DataFrame:
-    """`curve_bands` of the logarithm, as the ratios that it stands for; zeros are left out."""
-    values = dataset[variable]
-    logarithm = np.log10(values.where(values > 0).astype(np.float64))
-    table = curve_bands(dataset.assign({variable: logarithm}), lanes, cells, variable)
-    parts = ["mean", "low", "high"]
-    return table.assign(**{part: 10.0 ** table[part] for part in parts})
-
-
-def _flat_note(results: Results, variable: str, leaf: str, cells: list[int]) -> str:
-    """A logarithmic axis has no zero: lines that never leave it are told in words."""
-    own = results.finals["cell"].isin(cells) & (results.finals["role"] == "report")
-    lanes = results.finals.index[own & ~results.finals["diverged"].astype(bool)]
-    values = results.dataset[variable].sel(lane=lanes, leaf=leaf).values
-    if not values.size:
-        return ""
-    known = values[np.isfinite(values)]
-    return "not defined" if not known.size else "exactly zero" if known.max() == 0.0 else ""
-
-
-def shown_leaves(leaves: list[str]) -> list[str]:
-    """The kernels (every leaf where none is named so): at most four, evenly from first to last.
-
-    >>> shown_leaves(["dense_0/bias", "dense_0/kernel", "dense_1/kernel"])
-    ['dense_0/kernel', 'dense_1/kernel']
-    """
-    kernels = [leaf for leaf in leaves if leaf.endswith("kernel")] or leaves
-    places = np.linspace(0, len(kernels) - 1, min(MOST_LEAVES, len(kernels))).round().astype(int)
-    return [kernels[place] for place in places]
+    names = cells.get("cell", cells.index)
+    place = pd.Series(x, names)[(cells["n_finite"].between(2, FEW)).to_numpy()]
+    finals = results.finals
+    own = finals[(finals["role"] == "report") & finals["cell"].isin(place.index)]
+    pairs = np.stack([own["cell"].map(place), own[results.metric]], axis=1).astype(np.float64)
+    return pairs[np.isfinite(pairs).all(axis=1)]

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from initopt_jax.probes.signals.theory import Foretold, Phase
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.numbers import listed, rate
+from initopt_jax.report.scales import Floats
 
 STEP = "step_backward_norm"
 LEAVES = 1e-3  # of the outputs' gradient must reach the last hidden layer; 0.1 is usual

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from initopt_jax.report.charts import Floats, LineChart, Panel, Series
+from initopt_jax.report.charts import LineChart, Panel, Series
 from initopt_jax.report.journeys import Journeys
 from initopt_jax.report.palette import BOLD, Style, styles
+from initopt_jax.report.scales import Floats
 from initopt_jax.stats import performance_ratios, solved_share
 
 MOST_FACTOR = 100.0  # a profile is drawn up to this factor

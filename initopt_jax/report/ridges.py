@@ -21,8 +21,8 @@ from initopt_jax.report.canvas import (
     panels_at,
     save,
 )
-from initopt_jax.report.charts import Floats
 from initopt_jax.report.numbers import count
+from initopt_jax.report.scales import Floats
 from initopt_jax.report.texts import in_texts, matplotlib_text
 
 MOST_RIDGES = 7

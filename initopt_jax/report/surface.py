@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from initopt_jax.report.charts import Floats
+from initopt_jax.report.scales import Floats
 from initopt_jax.tasks.cost_function import Landscape
 from initopt_jax.tasks.functions import Domain
 

@@ -81,12 +81,12 @@ def best_table(best: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo) -> Tabl
     headings += ["diverged"]
     rows = []
     for row in best.to_dict("records"):
-        mean, low, high = (float(row[f"{metric}_{part}"]) for part in ("mean", "low", "high"))
+        mean = float(row[f"{metric}_mean"])
         lost = float(row["diverged_share"])
         entries = [
             *(Entry(one_line(str(row[name])), str(row[name])) for name in PAIR),
             Entry(_setting(row, lanes), float(row.get(RATE, np.nan))),
-            Entry(spread(mean, low, high, metric), mean),
+            Entry(spread(row, metric, f"{metric}_"), mean),
         ]
         if timed:
             median = float(row["steps_to_target_median"])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from initopt_jax.report.charts import PointChart, PointPanel, Points
-from initopt_jax.report.prepare import Results, scale_of
+from initopt_jax.report.prepare import Results, bar_end, dots_of, scale_of
 
 LABELS = {"steps_to_target": "steps", "flops_to_target": "floating-point operations"}
 # Width of the sideways shifts as a share of the axis.
@@ -26,15 +26,18 @@ def tradeoff_chart(results: Results) -> PointChart | None:
         metric=metric,
         marks=tuple((name, style.mark) for name, style in results.initializer_styles.items()),
         foot=f"One point per initializer and optimizer at its {results.setting}; bars: 95% "
-        "intervals; optimizers are shifted a little sideways so that equal times do not overlap. "
-        "Grey strip: fewer than half of the seeds reached the target.",
+        "intervals (dots, of four seeds or fewer: the seeds); optimizers are shifted a little "
+        "sideways so that equal times do not overlap. Grey strip: fewer than half of the seeds "
+        "reached the target.",
     )
 
 
 def _panel(results: Results, time: str) -> PointPanel:
     best, info = results.best, results.info
     median = best[f"{time}_median"].to_numpy(np.float64)
-    known = median[np.isfinite(median) & (median > 0)]
+    bars = (best.loc[np.isfinite(median), f"{time}_{part}"] for part in ("low", "high"))
+    known = np.concatenate([median, *(bar.to_numpy(np.float64) for bar in bars)])
+    known = known[np.isfinite(known) & (known > 0)]
     low, high = (float(known.min()), float(known.max())) if known.size else (1.0, 10.0)
     reach = max(np.log10(high / low), 0.5)
     edge = high * 10 ** (0.10 * reach)
@@ -47,7 +50,8 @@ def _panel(results: Results, time: str) -> PointPanel:
     return PointPanel(
         x_label=f"median {LABELS[time]} to {target}",
         points=tuple(points),
-        x_range=(low * 10 ** (-0.08 * reach), end),
+        # Where nobody arrived there is no time to measure an axis by: only the strip is shown.
+        x_range=(low * 10 ** (-0.08 * reach) if known.size else edge, end),
         strip=(edge, end),
     )
 
@@ -69,17 +73,19 @@ def _points(
     low, high = (rows[f"{time}_{part}"].to_numpy(np.float64) for part in ("low", "high"))
     reached = np.isfinite(x)
     names = rows["initializer"].tolist()
-    mean, down, up = (rows[f"{results.metric}_{part}"] for part in ("mean", "low", "high"))
+    mean = rows[f"{results.metric}_mean"]
+    place_x = np.where(reached, x * shift, parked)
     return Points(
         label=optimizer,
         style=results.optimizer_styles[optimizer],
-        x=np.where(reached, x * shift, parked),
+        x=place_x,
         # An unbounded interval is drawn to the strip's edge.
         x_low=np.where(reached, low, np.nan),
         x_high=np.where(reached & np.isfinite(low), np.minimum(high, edge), np.nan),
         y=mean.to_numpy(np.float64),
-        low=down.to_numpy(np.float64),
-        high=up.to_numpy(np.float64),
+        low=bar_end(rows, f"{results.metric}_low"),
+        high=bar_end(rows, f"{results.metric}_high"),
+        dots=dots_of(results, rows, place_x),
         marks=tuple(results.initializer_styles[name].mark for name in names),
         names=tuple(names),
     )

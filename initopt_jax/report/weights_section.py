@@ -7,20 +7,18 @@ import numpy as np
 import pandas as pd
 
 from initopt_jax.report import weight_words
-from initopt_jax.report.charts import Floats, HeatChart, HeatPanel, LineChart, Panel
+from initopt_jax.report.charts import HeatChart, HeatPanel, LineChart, Panel
 from initopt_jax.report.html import Shown
-from initopt_jax.report.prepare import (
-    GEOMETRIC_FOOT,
-    SCORE_COLORS,
-    Results,
-    curve_series,
+from initopt_jax.report.leaf_charts import (
     leaf_chart,
     norm_chart,
     positive_span,
     ratio_bands,
     shown_leaves,
 )
+from initopt_jax.report.prepare import GEOMETRIC_FOOT, SCORE_COLORS, Results, curve_series
 from initopt_jax.report.ridges import RidgeChart, ridge_panel, shown_evaluations
+from initopt_jax.report.scales import Floats
 from initopt_jax.report.words import norm_caption, ranking
 
 RATE_OF_ALL = "effective_rate_of_all"

@@ -77,7 +77,7 @@ def best_sentence(results: Results) -> str:
     if others.empty:
         return text + "."
     found = compare_many(results.finals, int(first["cell"]), others["cell"].tolist(), metric)
-    if found["low"].isna().all():
+    if found["n"].max() <= 1:
         return text + "; with one seed there is no interval, so no ranking is claimed."
     apart = int(((found["low"] > 0) | (found["high"] < 0)).sum())
     tied = f"{len(found) - apart} of {_number(len(found), 'other pair')}"
@@ -86,8 +86,7 @@ def best_sentence(results: Results) -> str:
 
 def _scored(row: pd.Series, results: Results) -> str:
     metric = results.metric
-    mean, low, high = (float(row[f"{metric}_{part}"]) for part in ("mean", "low", "high"))
-    return f"{spread(mean, low, high, metric)} {results.info.readable(metric)}"
+    return f"{spread(row, metric, f'{metric}_')} {results.info.readable(metric)}"
 
 
 def comparison_sentences(results: Results, by: str = "initializer") -> list[str]:
@@ -101,7 +100,7 @@ def comparison_sentences(results: Results, by: str = "initializer") -> list[str]
         if not np.isfinite(row["mean"]):
             sentences.append(f"{label}: every {results.info.lane} diverged.")
             continue
-        value = spread(row["mean"], row["low"], row["high"], metric)
+        value = spread(row, metric)
         text = f"{label}: {row['winner']} leads with {value} {results.info.readable(metric)}"
         if row["n_diverged"]:
             text += f" ({row['n_diverged']} of {row['n_seeds']} diverged)"
@@ -109,7 +108,7 @@ def comparison_sentences(results: Results, by: str = "initializer") -> list[str]
             sentences.append(text + "; it has no rival.")
             continue
         difference = row["difference"]
-        if difference.n > 1 and difference.low == difference.high == 0:
+        if difference.is_zero:
             sentences.append(f"{text}, level with {row['runner_up']} in every seed.")
             continue
         text += f", ahead of {row['runner_up']} by "

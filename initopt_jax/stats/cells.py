@@ -5,9 +5,11 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from initopt_jax.metrics import bounds_of
 from initopt_jax.stats.info import STEPS, StudyInfo, metric_variables
 from initopt_jax.stats.intervals import mean_intervals, reach_medians, wilson_interval
 
+PARTS = ("mean", "sd", "low", "high", "min", "max")  # of a metric over seeds
 TIMES = (STEPS, "examples_to_target", "flops_to_target")
 RATE = "optimizer.learning_rate"
 # An edge of the grid matters only if the metric still improves there by more than this share, and
@@ -77,8 +79,9 @@ def cell_summary(
     """One row per cell over the seeds of one role.
 
     Means are over the lanes that did not diverge (`n_finite` of `n_seeds`); the share that
-    diverged stands beside them. Shares carry Wilson intervals, means Student-t intervals, medians
-    order-statistic intervals, all at 95% and for one number at a time.
+    diverged stands beside them. Shares carry Wilson intervals, means Student-t intervals within
+    their metric's bounds, medians order-statistic intervals, all at 95% and for one number at a
+    time.
 
     Args:
         dataset: the results.
@@ -88,7 +91,7 @@ def cell_summary(
 
     Returns:
         Index `cell`; the columns of `cell_columns`, then `n_seeds`, `n_finite`, `n_diverged`,
-        `diverged_share|low|high`; per metric `<metric>_mean|sd|low|high`; with a target
+        `diverged_share|low|high`; per metric `<metric>_mean|sd|low|high|min|max`; with a target
         `n_reached`, `reached_share|low|high` and per time `<time>_median|low|high`.
     """
     finals = final_frame(dataset, lanes, info)
@@ -102,8 +105,9 @@ def cell_summary(
     _add_share(summary, "diverged", summary["n_diverged"])
     seeds = {"init_seed": finals["init_seed"], "data_seed": finals["data_seed"]}
     for variable in metric_variables(dataset, info):
-        table = mean_intervals(finals[variable], finals["cell"], **seeds)
-        for part in ("mean", "sd", "low", "high"):
+        values = finals[variable]
+        table = mean_intervals(values, finals["cell"], bounds=bounds_of(variable, values), **seeds)
+        for part in PARTS:
             summary[f"{variable}_{part}"] = table[part]
     times = [time for time in TIMES if time in finals]
     if info.target is not None and times:

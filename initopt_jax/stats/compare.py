@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from initopt_jax.metrics import bounds_of
+from initopt_jax.stats.cells import PARTS
 from initopt_jax.stats.info import StudyInfo
-from initopt_jax.stats.intervals import Interval, mean_intervals
+from initopt_jax.stats.intervals import FEW, Interval, mean_intervals
 
 SEEDS = ["init_seed", "data_seed", "noise_seed"]
 
@@ -36,11 +38,13 @@ def compare_many(finals: pd.DataFrame, cell: int, others: list[int], variable: s
         variable: a column of `finals`.
 
     Returns:
-        A row per other cell, in the order given: `n`, `mean`, `sd`, `low`, `high`.
+        A row per other cell, in the order given: `n`, `mean`, `sd`, `low`, `high`, `min`, `max`;
+        of a metric with two bounds the interval lies within those of a difference.
     """
     wanted = finals["cell"].isin([cell, *others]) & (finals["role"] == "report")
     wide = finals[wanted].pivot(index=SEEDS, columns="cell", values=variable)
     wide = wide.reindex(columns=[cell, *others])
+    low, high = bounds_of(variable, wide)
     gaps = -wide[others].sub(wide[cell], axis=0)
     seeds = wide.index.to_frame()
     many = len(others)
@@ -49,6 +53,7 @@ def compare_many(finals: pd.DataFrame, cell: int, others: list[int], variable: s
         np.tile(np.arange(many), len(wide)),
         init_seed=np.repeat(seeds["init_seed"].to_numpy(), many),
         data_seed=np.repeat(seeds["data_seed"].to_numpy(), many),
+        bounds=(low - high, high - low),
     )
     table = table.reindex(range(many))
     table["n"] = table["n"].fillna(0).astype(int)
@@ -75,9 +80,9 @@ def best_per(
         by: `initializer` (which optimizer is best for each) or `optimizer` (which initializer).
 
     Returns:
-        A row per `by`, in order: its label, `winner`, `cell`, `mean|low|high` of the winner,
-        `n_diverged`, `n_seeds`, `runner_up` (None if alone), `difference` (an `Interval`, winner
-        minus runner-up), `distinguishable` (the interval exists and excludes 0).
+        A row per `by`, in order: its label, `winner`, `cell`, `mean|sd|low|high|min|max` of the
+        winner, `n_diverged`, `n_finite`, `n_seeds`, `runner_up` (None if alone), `difference` (an
+        `Interval`, winner minus runner-up), `distinguishable` (the interval exists and excludes 0).
     """
     choice = "optimizer" if by == "initializer" else "initializer"
     sign = 1.0 if info.direction(variable) == "min" else -1.0
@@ -88,8 +93,8 @@ def best_per(
         order = ranked[ranked[by] == label]
         first = order.iloc[0]
         row = {by: label, "winner": first[choice], "runner_up": None, "distinguishable": False}
-        row |= {part: first[f"{variable}_{part}"] for part in ("mean", "low", "high")}
-        row |= {part: first[part] for part in ("cell", "n_diverged", "n_seeds")}
+        row |= {part: first[f"{variable}_{part}"] for part in PARTS}
+        row |= {part: first[part] for part in ("cell", "n_diverged", "n_finite", "n_seeds")}
         row["difference"] = Interval(np.nan, np.nan, np.nan, 0)
         if len(order) > 1:
             second = order.iloc[1]
@@ -107,6 +112,8 @@ def curve_bands(
 ) -> pd.DataFrame:
     """Mean and 95% interval over report seeds at each evaluation of each cell.
 
+    Of `FEW` seeds or fewer `low` and `high` are the lowest and the highest.
+
     Lanes that diverged are left out, unless all of the cell did: then each counts until then.
 
     Args:
@@ -117,7 +124,7 @@ def curve_bands(
 
     Returns:
         Long form, sorted: `cell`, `eval`, (`leaf`,) `step`, `examples_seen`, `n`, `mean`, `low`,
-        `high`, `diverged` (all lanes of the cell did).
+        `high`, `min`, `max`, `diverged` (all lanes of the cell did).
     """
     wanted = lanes[lanes["cell"].isin(cells) & (lanes["role"] == "report")]
     place = dataset.get_index("lane").get_indexer(wanted.index)
@@ -141,7 +148,13 @@ def curve_bands(
         _spread(wanted[axis], values) if wanted.duplicated(["cell", axis]).any() else None
         for axis in ("init_seed", "data_seed")
     )
-    table = mean_intervals(values.ravel(), index.ravel(), init_seed=init, data_seed=data)
+    bounds = bounds_of(variable, values)
+    table = mean_intervals(
+        values.ravel(), index.ravel(), init_seed=init, data_seed=data, bounds=bounds
+    )
+    few = table["n"] <= FEW
+    for bound, end in (("low", "min"), ("high", "max")):
+        table[bound] = table[bound].where(~few, table[end].where(table["n"] > 1))
     code = table.index.to_numpy()
     where = code // (evals * many), code // many % evals
     first = np.unique(cell, return_index=True)[1]

@@ -185,7 +185,7 @@ class Store:
             index_col="lane",
             dtype=labels,
             keep_default_na=False,
-            na_values={key: [""] for key in numbers},
+            na_values={name: [""] for name in numbers},
         )
 
     def _lanes_file(self, checksum: int) -> bytes | None:

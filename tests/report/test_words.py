@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 
 from initopt_jax.report import words
-from initopt_jax.report.charts import (
-    from_shortfall,
-    heat_colors,
-    log_ticks,
-    shortfall,
-    shortfall_ticks,
-)
+from initopt_jax.report.charts import heat_colors
 from initopt_jax.report.interactive import figure
 from initopt_jax.report.prepare import curve_chart, heat_chart, make_results, rate_chart
+from initopt_jax.report.scales import from_shortfall, log_ticks, shortfall, shortfall_ticks
 from initopt_jax.report.tables import best_table, crossed
 from initopt_jax.report.tradeoff import tradeoff_chart
 
