@@ -26,7 +26,8 @@ class Layout:
     """The axes of a leaf by what they do; each axis stands in exactly one of the four.
 
     Attributes:
-        kind: of the layer. `vector`: one number per unit, such as a bias. `added`: a leaf with
+        kind: of the layer. `vector`: one number per unit, such as a bias; a stack of them, one for
+            each layer, where an axis stands alone. `added`: a leaf with
             several axes that meets activations element by element, such as a table of positions;
             its rows stand alone. `unknown`: what the network does with it could not be followed;
             the leaf stays whole, and `why` says what was met.
@@ -64,7 +65,7 @@ class Layout:
     @property
     def whole(self) -> bool:
         """Whether the leaf is no kernel, so that it is not taken apart."""
-        return self.kind in ("vector", "unknown")
+        return self.kind in ("vector", "unknown") and not self.alone
 
     def kernel_shape(self, shape: Shape) -> Shape:
         """The shape `(*window, inputs, outputs)` of one kernel of a leaf of this shape.
@@ -86,6 +87,8 @@ class Layout:
         if self.whole:
             return shape
         sizes = self._fine(shape)
+        if self.kind == "vector":
+            return tuple(sizes[axis] for axis in self.outputs)
         inputs, outputs = (
             math.prod(sizes[axis] for axis in axes) for axes in (self.inputs, self.outputs)
         )
@@ -108,7 +111,7 @@ class Layout:
         >>> depthwise.fans((3, 3, 1, 64))
         (9, 18)
         """
-        if self.whole or self.layer:
+        if self.whole or self.layer or self.kind == "vector":
             return self.layer
         fan_in, fan_out = fans(self._kernel(shape))
         if self.thinned == 1:

@@ -13,7 +13,7 @@ from initopt_jax.initializers.layout import (
 )
 from initopt_jax.initializers.uses import Meeting, Use, layout_of, uses_of
 from initopt_jax.initializers.values import SUMMING, Value
-from initopt_jax.initializers.views import View
+from initopt_jax.initializers.views import Run, Runs, View
 from initopt_jax.tree import last_name
 from initopt_jax.types import Shape
 
@@ -28,6 +28,7 @@ class Notes:
     Attributes:
         uses: sums over the leaf's entries, and rows that are read, in order.
         met: the operation by which it met activations entry by entry, the first one.
+        shown: what of the leaf met them at each time: runs through it, and the first entry.
         bent: leaves that met activations otherwise than as they are: passed through a function,
             shifted by a constant, or one of two that a condition chooses from.
         layers: kernels to whose sums it is added.
@@ -37,6 +38,7 @@ class Notes:
 
     uses: dict[str, list[Use]] = field(default_factory=dict)
     met: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, set[tuple[Runs, int]]] = field(default_factory=dict)
     bent: set[str] = field(default_factory=set)
     layers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
@@ -142,6 +144,8 @@ class Notes:
             for view in term:
                 if view.path:
                     self.met.setdefault(view.path, name)
+                    runs = tuple(run for run in view.runs(range(len(view.axes))) if run.step)
+                    self.shown.setdefault(view.path, set()).add((runs, view.first))
                     self._note_bent(view.path, [view])
 
     def lose(self, paths: Iterable[str], why: str) -> None:
@@ -174,19 +178,28 @@ class Notes:
         name = last_name(path)
         if path in self.uses and math.prod(shape):
             return replace(layout_of(shape, self.uses[path]), role="weight")
-        role = self._role(path, name, len(shape))
+        stacked = self._is_stack_of_vectors(path, shape)
+        role = self._role(path, name, 1 if stacked else len(shape))
         if path in self.apart and role == "weight":
             why = "its parts are multiplied with activations one by one, and added up"
             return unknown_layout(shape, why)
         if path in self.met and len(shape) > 1:
             last = len(shape) - 1
-            layout = Layout("added", outputs=(last,), alone=tuple(range(last)), role=role)
+            kind = "vector" if stacked else "added"
+            layout = Layout(kind, outputs=(last,), alone=tuple(range(last)), role=role)
             return replace(layout, layer=self._layer(path, shapes) if role == "bias" else None)
         if len(shape) < 2:
             layout = replace(standard_layout(shape), role=role, layer=self._layer(path, shapes))
             return replace(layout, why="" if layout.layer else self._no_layer(path))
         why = self.lost.get(path, "no operation of the network is seen to use it")
         return replace(unknown_layout(shape, why), role=role)
+
+    def _is_stack_of_vectors(self, path: str, shape: Shape) -> bool:
+        """Whether activations meet one row of a leaf at a time, as the biases of stacked layers."""
+        if len(shape) < 2 or 1 in shape or path not in self.shown:
+            return False
+        row = (Run(shape[-1], 1),)
+        return all(runs == row and first % shape[-1] == 0 for runs, first in self.shown[path])
 
     def _role(self, path: str, name: str, axes: int) -> Role | None:
         """Bias or scale by use, or by the leaf's own name where that does not contradict it."""

@@ -23,6 +23,7 @@ CASES = [
     ((2, 3, 2, 6), GROUPED, (2, 3, 2, 2), 3),
     ((5, 4), EMBEDDING, (1, 4), 5),
     ((3, 4, 5), Layout("dense", inputs=(2,), outputs=(1,), alone=(0,)), (5, 4), 3),
+    ((3, 5), Layout("vector", outputs=(1,), alone=(0,)), (5,), 3),
 ]
 
 

@@ -23,9 +23,10 @@ SHAPES = {
     "dense": (6, 5),
     "experts": (2, 6, 6),
     "out": (2, 3, 6),
+    "packed": (18, 6),  # three kernels, each transposed
     "places": (4, 6),
     "query": (6, 2, 3),
-    "stack": {"kernel": (2, 6, 6)},
+    "stack": {"bias": (2, 6), "kernel": (2, 6, 6)},
     "table": (7, 6),
 }
 TABLES = ("places", "table")
@@ -41,11 +42,12 @@ def shapes(tree=SHAPES):
 
 
 def network(params, words):
-    """Words and places, heads, a stack run by a loop, experts, a grouped convolution, outputs."""
+    """Words, places, heads, packed kernels, a stack in a loop, experts, a grouped convolution."""
     x = params["table"][words] + params["places"][None]
     x = jnp.einsum("btd,dhk->bthk", x, params["query"])
     x = jnp.einsum("bthk,hkd->btd", x, params["out"])
-    layer = lambda x, p: (jnp.tanh(x @ p["kernel"]), None)  # noqa: E731
+    x = sum(jnp.tanh(x @ one.T) for one in jnp.split(params["packed"], 3))
+    layer = lambda x, p: (jnp.tanh(x @ p["kernel"] + p["bias"][None, None]), None)  # noqa: E731
     x, _ = jax.lax.scan(layer, x, params["stack"])
     x = jnp.sum(jnp.einsum("ebtd,edo->ebto", jnp.stack([x, -x]), params["experts"]), axis=0)
     axes = ("NWC", "WIO", "NWC")
@@ -67,8 +69,11 @@ def by_hand(path, leaf, groups=True, rows=False):
     """The leaves that stand for one leaf, and how theirs become one again."""
     if path in ("query", "out"):
         return [leaf.reshape(6, 6)], lambda parts: parts[0].reshape(leaf.shape)
-    if path in ("stack/kernel", "experts") or (rows and path in TABLES):
+    if path in ("stack/kernel", "stack/bias", "experts") or (rows and path in TABLES):
         return list(leaf), jnp.stack
+    if path == "packed":
+        parts = [part.T for part in jnp.split(leaf, 3)]
+        return parts, lambda parts: jnp.concatenate([part.T for part in parts])
     if path == "conv" and groups:
         return [leaf[..., :3], leaf[..., 3:]], lambda parts: jnp.concatenate(parts, axis=-1)
     return [leaf], lambda parts: parts[0]
@@ -127,13 +132,14 @@ def test_steps_are_those_of_kernels_that_are_leaves_of_their_own(name):
         assert len(paths) == len(alone)
 
 
-def test_muon_leaves_tables_to_adam():
+def test_muon_leaves_tables_and_stacked_biases_to_adam():
     with jax.enable_x64(True):
         params, *gradients = (random(seed) for seed in range(STEPS + 1))
         ours, _ = follow(transforms.muon(0.1, layouts=LAYOUTS), params, gradients)
         adam, _ = follow(transforms.adam(0.1, b1=0.9, b2=0.95), params, gradients)
         for path in ("places", "table", "bias"):
             np.testing.assert_allclose(ours[path], adam[path], rtol=1e-10)
+        np.testing.assert_allclose(ours["stack"]["bias"], adam["stack"]["bias"], rtol=1e-10)
 
 
 def test_the_scale_of_muon_is_that_of_the_kernel():
@@ -206,9 +212,9 @@ def test_statistics_belong_to_kernels_and_layers():
     assert found["stack/kernel"] == [(2, 6, 6), (2, 6, 6)]
     assert found["query"] == [(6, 6), (6, 6)]
     assert found["conv"] == [(2, 3, 3)] * 3
-    assert found["bias"] == []
+    assert found["stack/bias"] == []
     norms = transforms.scale_by_novograd(layouts=LAYOUTS).init(params).norm
-    assert (norms["stack"]["kernel"].shape, norms["conv"].shape) == ((2,), ())
+    assert (norms["stack"]["bias"].shape, norms["conv"].shape) == ((2,), ())
     sums = transforms.scale_by_adafactor(layouts=LAYOUTS).init(params)
     assert (sums.rows["query"].shape, sums.columns["stack"]["kernel"].shape) == ((6,), (2, 6))
 
