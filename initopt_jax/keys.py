@@ -13,6 +13,7 @@ from initopt_jax.types import Array
 
 Stream = Literal["init", "data", "noise"]
 STREAMS: tuple[Stream, ...] = ("init", "data", "noise")
+NOISE_KEY = "noise_key"  # among the numbers of a transformation: the key of its lane's stream
 
 
 def stable_hash(name: str) -> int:

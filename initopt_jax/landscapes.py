@@ -99,8 +99,14 @@ def check_landscapes(experiment: Experiment) -> None:
     """Refuse, before anything is trained, what could not be drawn afterwards.
 
     Raises:
-        ConfigError: a line asks for matched units, and those of this model cannot be permuted.
+        ConfigError: the model's state is random; or a line asks for matched units, and those of
+            this model cannot be permuted.
     """
+    if experiment.config.landscapes and experiment.states.random:
+        raise ConfigError(
+            "landscapes: the model's state is drawn from the seed of each network, so that two "
+            "networks have no cost function in common; remove them"
+        )
     for number, entry in enumerate(experiment.config.landscapes):
         if not isinstance(entry, LineConfig) or not entry.match:
             continue

@@ -52,7 +52,7 @@ def identity(experiment: Experiment, devices: Sequence[Device]) -> dict[str, Any
         "machine": platform.machine(),
         "processor": processor() if kind == "cpu" else None,
         "versions": versions(accelerator=kind != "cpu"),
-        "dtypes": asdict(PRECISIONS[experiment.config.precision]),
+        "dtypes": asdict(PRECISIONS[experiment.config.precision]) | dict(experiment.dtypes),
         "matmul_precision": MATMUL_PRECISION,
         "compiler_options": compiler_options(kind),
         "settings": settings(),
@@ -231,6 +231,7 @@ def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ("training programs", programs),
         ("time", f"{manifest['seconds']:.1f} s"),
         *_evaluation_row(manifest),
+        *(("about the seeds", note) for note in manifest.get("seed_notes", ())),
     )
 
 
@@ -252,7 +253,9 @@ def _evaluation_row(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def _precision_line(manifest: Mapping[str, Any]) -> str:
     known = manifest.get("dtypes", BEFORE["dtypes"])
-    inner = f", {known['compute']} within the model" if known["compute"] != known["wide"] else ""
+    within = {known["compute"], *known.get("declared", {}).values(), *known.get("computes_in", ())}
+    names = ", ".join(sorted(within - {known["wide"]}))
+    inner = f", {names} within the model" if names else ""
     return f"{known['wide']}{inner}; matrix products at {manifest['matmul_precision']} precision"
 
 

@@ -17,14 +17,17 @@ from initopt_jax import initializers, modifiers, schedules, transforms
 from initopt_jax.entries import OptimizerConfig
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Layout, Network
+from initopt_jax.keys import NOISE_KEY, named_key
 from initopt_jax.names import find_modifier, find_schedule, find_transform, lookup
 from initopt_jax.options import call_with, check_options, swept_axes
 from initopt_jax.transforms.chain import chain
+from initopt_jax.transforms.chance import ARGUMENTS, seeded, with_words
 from initopt_jax.types import EvaluatedTransform, PyTree, Transform, option_names
 from initopt_jax.update_trial import SCHEDULE, TRANSFORM, try_schedule, try_update, try_values
 
 RATE, STEPS, LAYOUTS = "learning_rate", "steps", "layouts"
-GIVEN = (RATE, STEPS, LAYOUTS)  # what a modifier may ask for by these names; a transform, LAYOUTS
+# What a modifier may ask for by these names; a transform the last two.
+GIVEN = (RATE, STEPS, LAYOUTS, NOISE_KEY)
 MODIFIER = "a function of its options that returns an optax.GradientTransformation"
 BLIND = ("accumulate", "freeze")  # they change the gradient at the weights of the step alone
 
@@ -42,6 +45,7 @@ class Optimizer:
         make: `(hyperparameters) -> transformation`; those of `axes`, and `steps` where `timed`.
         timed: whether it needs to know the steps of its lane.
         evaluated: whether it offers weights of its own to evaluate.
+        note: what a user should know of it, or empty.
     """
 
     entry: Transform
@@ -51,6 +55,7 @@ class Optimizer:
     make: Callable[[Mapping[str, Any]], optax.GradientTransformation]
     timed: bool
     evaluated: bool
+    note: str = ""
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:
@@ -99,12 +104,14 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
     """
     entry = find_transform(spec.name, transforms.REGISTRY)
     registered = spec.name in transforms.REGISTRY
-    what = f"optimizer {spec.name!r}"
+    what, function = f"optimizer {spec.name!r}", entry.make
+    _refuse_seeds(what, function, {**spec.options, **(spec.static or {})})
+    entry = replace(entry, make=seeded(function))
     layouts = network.anatomy.layouts
     given = _layouts_for(spec, entry, layouts)
     axes, static = swept_axes(
         "optimizer", spec.name, entry.make, spec.options,
-        static=spec.static, given=tuple(given), counts=registered,
+        static=spec.static, given=(*given, NOISE_KEY), counts=registered,
     )  # fmt: skip
     if registered:
         axes = _all_numbers(entry.make, axes, static)
@@ -127,14 +134,14 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
     numbers |= {STEPS: 10.0} if timed else {}
     tried = f"{what} with {', '.join(mine)}" if (mine := _own_names(parts)) else what
     plain = _maker(entry, names, fixed, None, around, rates) if schedule else None
-    try_update(tried, make, numbers, params, unscheduled=plain, expects=own)
+    keyed, note = try_update(tried, make, numbers, params, unscheduled=plain, expects=own)
     made = call_with(what, make, {"hyperparameters": numbers | {STEPS: 10.0}})
     return Optimizer(
         entry=entry,
         label=spec.label or _label(spec, static),
         axes=axes,
         structure=(
-            entry.make,
+            function if NOISE_KEY in option_names(entry.make) else entry.make,
             repr(sorted(static.items())),
             repr(sorted((rates or {}).items())),
             # The order of patterns counts: the first that matches a leaf does.
@@ -143,9 +150,10 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
                 for part in parts
             ),
         ),
-        make=make,
+        make=(lambda numbers: with_words(make(numbers))) if keyed else make,
         timed=timed,
         evaluated=isinstance(made, EvaluatedTransform),
+        note=note,
     )
 
 
@@ -188,6 +196,8 @@ def _modifiers(spec: OptimizerConfig, optimizer: str, layouts: Mapping[str, Layo
     for item in spec.modifiers:
         found = find_modifier(item.name, modifiers.REGISTRY)
         what = f"modifier {item.name!r} of {optimizer}"
+        _refuse_seeds(what, found.make, item.options)
+        found = replace(found, make=seeded(found.make))
         first = 1 if found.place == "around" else 0
         names = list(option_names(found.make))
         asks = frozenset(name for name in names[first:] if name in GIVEN) - set(item.options)
@@ -209,7 +219,7 @@ def _modifiers(spec: OptimizerConfig, optimizer: str, layouts: Mapping[str, Layo
 
 def _try_part(what: str, part: _Part) -> None:
     """Build a modifier at every value, one axis at a time."""
-    given = dict.fromkeys(part.asks, 1.0)
+    given = {name: None if name == NOISE_KEY else 1.0 for name in part.asks}
     first = {part.prefix + name: values[0] for name, values in part.axes.items()}
     inner = (optax.identity(),) if part.place == "around" else ()
     for name, values in part.axes.items() or [("", [0.0])]:
@@ -233,7 +243,9 @@ def _maker(
 ) -> Callable[[Mapping[str, Any]], optax.GradientTransformation]:
     def make(hyperparameters: Mapping[str, Any]) -> optax.GradientTransformation:
         own = {name: hyperparameters[name] for name in names}
-        steps = hyperparameters.get(STEPS)
+        steps, noise = hyperparameters.get(STEPS), hyperparameters.get(NOISE_KEY)
+        if NOISE_KEY in option_names(entry.make) and noise is not None:
+            own[NOISE_KEY] = named_key(noise, "optimizer")
         built = [(part, part.options(hyperparameters)) for part in around]
         if schedule:
             own[RATE] = _scheduled(own, entry, schedule, hyperparameters, _paced(steps, built))
@@ -246,6 +258,7 @@ def _maker(
             # It counts the steps that are left to it by what stands around it.
             outside = built[number + 1 :] if part.place == "around" else built
             given = {RATE: rate, STEPS: _paced(steps, outside) if STEPS in part.asks else None}
+            given[NOISE_KEY] = None if noise is None else named_key(noise, f"modifier {number}")
             asked = {name: given[name] for name in part.asks}
             placed[part.place].append((part.function, options | asked))
         if placed["gradient"] or placed["update"]:
@@ -313,6 +326,13 @@ def _all_numbers(
         if type(value) is float and name not in static
     }
     return {name: axes.get(name, defaults.get(name, [])) for name in {**axes, **defaults}}
+
+
+def _refuse_seeds(what: str, make: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse a key that would be the same in every lane."""
+    for name in ARGUMENTS:
+        if name in options and name in option_names(make):
+            raise ConfigError(f"{what}: {name} comes from the seed of each lane; leave it out")
 
 
 def _with_evaluated(

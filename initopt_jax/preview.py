@@ -32,7 +32,7 @@ from initopt_jax.store.files import clear_errors, write_whole
 from initopt_jax.study_trial import try_in_study
 from initopt_jax.sweep import Weights
 from initopt_jax.tree import named_leaves
-from initopt_jax.types import Device
+from initopt_jax.types import Device, PyTree
 from initopt_jax.yaml_text import parse_yaml
 
 # Known to change what they find wrong, and nothing where nothing is.
@@ -91,7 +91,7 @@ def initial_weights(experiment: Experiment) -> FirstWeights:
 
 
 def _refine(experiment: Experiment, cell: Weights) -> Callable[..., Any] | None:
-    """`(key, params) -> params`, compiled once per device; the data are its arguments.
+    """`(key, params, init seed) -> params`, compiled once per device; the data are its arguments.
 
     A training split that is streamed is never one of them: only batches of it leave the host.
     """
@@ -100,10 +100,21 @@ def _refine(experiment: Experiment, cell: Weights) -> Callable[..., Any] | None:
         return None
     if experiment.streamed:
         held: Any = [OnHost(np.asarray(array)) for array in (network.inputs, network.targets)]
+    else:
+        held = (network.inputs, network.targets)
+    if experiment.states.random:  # each seed is a network of its own
+
+        def in_its_state(key: Any, params: PyTree, seed: int) -> PyTree:
+            own = replace(experiment.network_of(seed), inputs=held[0], targets=held[1])
+            return jax.jit(lambda key, params: refine(key, params, own)[0])(key, params)
+
+        return in_its_state
+    if experiment.streamed:
         hosted = replace(network, inputs=held[0], targets=held[1])
-        return jax.jit(lambda key, params: refine(key, params, hosted)[0])
+        drawn = jax.jit(lambda key, params: refine(key, params, hosted)[0])
+        return lambda key, params, seed: drawn(key, params)
     compiled = jax.jit(refiner(refine, network))
-    return lambda key, params: compiled(key, params, network.inputs, network.targets)[0]
+    return lambda key, params, seed: compiled(key, params, *held)[0]
 
 
 def audit_experiment(experiment: Experiment, initial: FirstWeights) -> list[LeafAudit]:

@@ -72,7 +72,9 @@ def look(experiment: Experiment) -> Probing:
     network, config = experiment.network, experiment.config
     seeds = _seeds(experiment)
     batch = _batch(network)
-    measure = _measure(network)
+    measures = [_measure(network)] * len(seeds)
+    if experiment.states.random:
+        measures = [_measure(experiment.network_of(seed)) for seed in seeds]
     initial = initial_weights(experiment)
     kernels = tuple(kernel.path for kernel in network.anatomy.kernels)
     if not kernels:
@@ -84,7 +86,7 @@ def look(experiment: Experiment) -> Probing:
     looks = []
     for index, cell in enumerate(experiment.weights):
         lanes = [initial(index, seed) for seed in seeds]
-        measured = [measure(params, batch) for params in lanes]
+        measured = [measure(params, batch) for measure, params in zip(measures, lanes, strict=True)]
         values = {
             name: np.stack([np.asarray(one[name], np.float64) for one in measured])
             for name in measured[0]

@@ -7,7 +7,7 @@ is found here, before a study folder exists.
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pandas as pd
 from initopt_jax import data, models, tasks
 from initopt_jax.augmentations import make_augment
 from initopt_jax.config import Config
+from initopt_jax.engine.initial import InitialStates
 from initopt_jax.engine.keep import Keep, make_keep
 from initopt_jax.engine.measure import Setting
 from initopt_jax.engine.model_cost import model_cost
@@ -31,9 +32,10 @@ from initopt_jax.initializers import Network, initialize, match_rules
 from initopt_jax.landscape_entries import check_chosen
 from initopt_jax.measurements import Probing, Subject, bind, dimension_labels
 from initopt_jax.metrics import Target
+from initopt_jax.model_building import build_model, check_modes, in_precisions
 from initopt_jax.names import import_object, lookup
-from initopt_jax.options import call_with, check_options, takes
-from initopt_jax.precision import PRECISIONS, wide_dtype
+from initopt_jax.options import call_with, takes
+from initopt_jax.precision import wide_dtype
 from initopt_jax.sources import DATA_PREFIXES, SourceFile, collect, own_modules
 from initopt_jax.starts import expand_starts
 from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
@@ -45,14 +47,9 @@ from initopt_jax.tasks.cost_function import (
     make_model,
     make_task,
 )
-from initopt_jax.types import Dataset, Model, PyTree, Task, option_names
+from initopt_jax.types import Dataset, Model, PyTree, Task
 
 REFINE = "(key, params, network, options) -> (params, a dictionary of scalars)"
-MODEL = (
-    "a function of outputs= and options that returns a Flax module, Linen or NNX, or a "
-    "Model(init, apply)"
-)
-CHECKED = 4096  # examples that are looked at to tell whole numbers from others
 LANE_INTS = ("program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
 
 
@@ -64,10 +61,14 @@ class Experiment:
         weights: the initializer cells.
         programs: the compiled training programs.
         lanes: a row per lane; see DESIGN "lanes.csv".
-        params: shapes of the parameters. model_state: the model's first mutable state.
-        network: the model on its training data, as initializers see it: in the dtype of weights.
+        params: shapes of the parameters.
+        model_state: the model's first mutable state, that of the first seed. states: of every seed.
+        plain: the model in the dtype of its weights.
+        network: that on its training data, as initializers see it.
         subject: what probes look at. probing: the probes. keep: which states are stored.
         sources: the user's own modules behind the config, by name.
+        notes: what is known of its seeds, for whoever reads the results.
+        dtypes: of the model, besides those of the precision; see `model_building.in_precisions`.
         landscape: the cost function, where the task is one.
         data_root: the folder that a relative path of data was found in, if any.
     """
@@ -76,8 +77,10 @@ class Experiment:
     dataset: Dataset
     task: Task
     model: Model
+    plain: Model
     params: PyTree
     model_state: PyTree
+    states: InitialStates
     network: Network
     weights: tuple[Weights, ...]
     programs: tuple[Program, ...]
@@ -87,6 +90,8 @@ class Experiment:
     keep: Keep
     target: Target | None
     sources: Mapping[str, SourceFile]
+    notes: tuple[str, ...] = ()
+    dtypes: Mapping[str, Any] = field(default_factory=dict)
     landscape: Landscape | None = None
     data_root: Path | None = None
 
@@ -104,6 +109,13 @@ class Experiment:
     def streamed(self) -> bool:
         """Whether the training split takes more than that, and so stays on the host."""
         return is_streamed(self.dataset, self.device_data)
+
+    def network_of(self, seed: int) -> Network:
+        """The network in its first state under an init seed."""
+        if not self.states.random:
+            return self.network
+        batch = self.network.inputs, self.network.targets
+        return models.network_in(self.network, self.plain, self.states(seed), *batch)
 
     def lane_table(self) -> LaneTable:
         """The lanes as the engine takes them."""
@@ -138,12 +150,14 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         weights = expand_initializers(config.initializers)
     _check_tuning(config, task)
     _check_probes(config)
-    plain, model = _in_precision(config, plain, dataset)
-    params, model_state = models.fitted(
+    plain, model, dtypes = in_precisions(config, plain, dataset)
+    params, forms = models.fitted(
         config.model.name if config.model else config.task.name,
         *(model, task, dataset.train, dataset.outputs, dataset.name),
     )
-    _check_modes(config, plain, known, models.Forms(params, model_state, None), dataset)
+    check_modes(config, plain, known, models.Forms(params, forms, None), dataset)
+    states = InitialStates(*models.first_state(model, forms, dataset.train.inputs.shape[1:]))
+    model_state = states(config.seeds.first)
     parts = (plain, task, params, model_state, dataset.train)
     what = f"model {config.model.name!r}" if config.model else "the cost function"
     network = call_with(what, lambda: models.network_of(*parts), {})
@@ -167,8 +181,10 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         dataset=dataset,
         task=task,
         model=model,
+        plain=plain,
         params=params,
         model_state=model_state,
+        states=states,
         network=network,
         weights=weights,
         programs=sweeps.programs,
@@ -178,6 +194,8 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         keep=keep,
         target=target,
         sources=collect(own_modules(config.to_json())),
+        notes=(*known.notes, *sweeps.notes),
+        dtypes=dtypes,
         landscape=landscape,
         data_root=_data_root(config, folders),
     )
@@ -340,66 +358,6 @@ def in_wide(dataset: Dataset) -> Dataset:
     parts = (dataset.train, dataset.val, dataset.test)
     train, val, test = (models.floats_as(wide_dtype(), part) for part in parts)
     return replace(dataset, train=train, val=val, test=test)
-
-
-def _in_precision(config: Config, plain: Model, dataset: Dataset) -> tuple[Model, Model]:
-    """The model in the dtype of its weights, which initializers see, and the one that trains."""
-    known = PRECISIONS[config.precision]
-    plain = models.with_precision(plain, wide=known.wide, compute=known.wide)
-    if known.compute == known.wide:
-        return plain, plain
-    model = plain if config.is_function else build_model(config, dataset, known.compute)[0]
-    fits = _holds(known.compute, dataset.train.inputs)
-    options = {"wide": known.wide, "compute": known.compute, "cast_inputs": fits}
-    return plain, models.with_precision(model, **options)
-
-
-def _holds(dtype: str, inputs: np.ndarray) -> bool:
-    """Whether a floating dtype can take inputs: no whole numbers beyond those it has, as tokens."""
-    few = inputs[:CHECKED]
-    if not np.issubdtype(inputs.dtype, np.floating) or (few != np.round(few)).any():
-        return True
-    return max(inputs.max(), -inputs.min()) <= 2 ** (jnp.finfo(dtype).nmant + 1)
-
-
-def _check_modes(
-    config: Config, model: Model, known: models.Declared, forms: models.Forms, dataset: Dataset
-) -> None:
-    """Refuse a model of one's own that is not told, or does not heed, whether it trains."""
-    if config.model is None or ":" not in config.model.name:
-        return
-    name, inputs = config.model.name, dataset.train.inputs
-    models.require_modes(name, model, known, forms, inputs.shape[1:])
-    call_with(f"model {name!r}", lambda: models.require_apart(name, model, inputs), {})
-
-
-def build_model(
-    config: Config, dataset: Dataset, dtype: str | None = None
-) -> tuple[Model, models.Declared]:
-    """The model of a config, with as many outputs as the data ask for, and what it declares.
-
-    Args:
-        config: names it.
-        dataset: to learn.
-        dtype: of its layers, by default that of the weights.
-    """
-    spec = config.model
-    if spec is None:
-        raise ConfigError("model is missing: what is to learn the task?")
-    make = models.find_model(spec.name)
-    check_options(f"model {spec.name!r}", make, spec.options, given=("outputs",))
-    models.refuse_flags(f"model {spec.name!r}", make, spec.options)
-    options = {"outputs": dataset.outputs, **spec.options}
-    mine = ":" in spec.name
-    if config.precision != "float32" and ":" not in spec.name and takes(make, "dtype"):
-        if (given := options.get("dtype", config.precision)) != config.precision:
-            raise ConfigError(
-                f"model.dtype is {given!r}, and precision {config.precision!r}; leave out the dtype"
-            )
-        options["dtype"] = dtype or PRECISIONS[config.precision].wide
-    made = call_with(f"model {spec.name!r}", make, options, MODEL if mine else "")
-    known = models.declared(made, {**option_names(make), **options})
-    return models.as_model(made, f"model {spec.name!r}"), known
 
 
 def _target(spec: TargetConfig | None, task: Task) -> Target | None:

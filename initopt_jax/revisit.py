@@ -27,6 +27,7 @@ from initopt_jax.precision import MATMUL_PRECISION, in_precision
 from initopt_jax.preview import initial_weights, prepare
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import Store
+from initopt_jax.trained_network import TrainedNetwork, as_network
 from initopt_jax.training import make_work
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Device, PyTree
@@ -91,6 +92,34 @@ def params(store: Store, lane: int, at: str | int = "final") -> PyTree:
             for path, _ in named_leaves(experiment.params)
         ]
         return jax.tree.unflatten(jax.tree.structure(experiment.params), leaves)
+
+
+def network(store: Store, lane: int, at: str | int = "final") -> TrainedNetwork:
+    """A trained network with all that its use needs; see `Study.network`."""
+    manifest = store.manifest()
+    devices = set_up_devices()
+    with in_precision(recorded_precision(manifest)):
+        experiment = reopened(store, manifest)
+        if experiment.landscape:
+            raise StudyError("the study is of a cost function, and has no networks")
+        stored = store.dataset()
+        place = _place(stored, at)
+        chosen = _chosen(stored, [lane])
+        with importable_from(*sources.roots(experiment.sources)):
+            work = make_work(experiment, initial_weights(experiment), [])
+            program = work.programs[int(work.lanes.program[lane])]
+            lanes = np.repeat(chosen, program.width)  # of the width that it was trained in
+            state = _state(work, program, stored, lanes, place)
+            params = state.params
+            if program.evaluated:
+                programs = Programs(work, devices)
+                state = jax.device_put(state, devices[0])
+                inputs = programs.inputs(program, lanes, devices[0])
+                params = programs.offered[program.index](state, inputs)
+        one, model_state = jax.tree.map(
+            lambda leaf: np.asarray(leaf)[0], (params, state.model_state)
+        )
+        return as_network(experiment, lane, int(np.asarray(state.step)[0]), one, model_state)
 
 
 def _place(stored: xr.Dataset, at: str | int) -> int:

@@ -213,6 +213,8 @@ def summary(study: Study) -> None:
         table.add_row(*texts, end_section=last)
     console = _console()
     console.print(table)
+    for note in study.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     console.print(str(study.dir / "report.html"), highlight=False, soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from initopt_jax.config import Config, differences, validate
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.keep import KEPT, is_kept
 from initopt_jax.engine.plan import Tile
+from initopt_jax.equal_seeds import curve_notes, known_notes
 from initopt_jax.errors import StudyError
 from initopt_jax.landscape_record import NetLandscape
 from initopt_jax.landscapes import StoredWeights, check_landscapes, make_landscapes
@@ -34,6 +35,7 @@ from initopt_jax.preview import (
 )
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import LANDSCAPES, Layout, Store
+from initopt_jax.trained_network import TrainedNetwork
 from initopt_jax.training import Tally, train, variables
 from initopt_jax.types import Device, PyTree
 
@@ -89,6 +91,11 @@ class Study:
         content = Store(self.dir).read_file(LANDSCAPES)
         return landscape_record.from_bytes(content) if content else []
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the results should know: of the data, and of seeds that are equal."""
+        return [*self.manifest.get("notes", []), *self.manifest.get("seed_notes", [])]
+
     @cached_property
     def info(self) -> stats.StudyInfo:
         """Names and directions that statistics and reports need."""
@@ -140,6 +147,24 @@ class Study:
             StudyError: there is no such state or lane.
         """
         return revisit.params(Store(self.dir), lane, at)
+
+    def network(self, lane: int, at: str | int = "final") -> TrainedNetwork:
+        """One trained network with all that its use elsewhere needs, where the config has `keep`.
+
+        Args:
+            lane: its number.
+            at: which stored state, as in `params`.
+
+        Returns:
+            Its weights (those that are evaluated), its model's state, what was done to its inputs
+            and targets, names of columns and classes; and `apply` and `predict`, which take inputs
+            as the data's source has them.
+
+        Raises:
+            StudyError: no states were stored, there is no such state or lane, or the study is of a
+                cost function.
+        """
+        return revisit.network(Store(self.dir), lane, at)
 
     def probe(
         self,
@@ -236,8 +261,8 @@ def _carry_out(
     """Audit, create or take up the folder, train what it lacks, draw, report."""
     check_landscapes(experiment)
     initial = initial_weights(experiment)
-    if experiment.config.audit:
-        check(audit_experiment(experiment, initial))
+    audited = audit_experiment(experiment, initial) if experiment.config.audit else []
+    check(audited)
     tiles = all_tiles(experiment)
     store.refuse_foreign()
     with store.locked():
@@ -247,9 +272,15 @@ def _carry_out(
             store.restore(experiment.lanes, layout)
         else:
             manifest = new_manifest(experiment, tiles, devices, store.folder)
+            manifest["seed_notes"] = known_notes(experiment, initial, audited)
             store.create(manifest, experiment.lanes, layout)
         trained = train(store, experiment, initial, tiles, devices, progress, stop)
         study = Study(store.folder)
+        if trained:
+            manifest = store.manifest()
+            known = [*manifest.get("seed_notes", []), *curve_notes(study.dataset, study.lanes)]
+            manifest["seed_notes"] = list(dict.fromkeys(known))
+            store.write_manifest(manifest)
         drawn = _draw_landscapes(store, study, experiment, anew=trained)
         study = Study(store.folder)  # whose config may ask for other pictures now
         if trained or drawn or not store.has_report:

@@ -166,10 +166,11 @@ def _single(spec: InitializerConfig) -> Bound:
 
 @dataclass(frozen=True)
 class Sweeps:
-    """The optimizers of a config: programs, and a row per optimizer cell."""
+    """The optimizers of a config: programs, a row per optimizer cell, and notes on them."""
 
     programs: tuple[Program, ...]
     cells: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
 
 
 def expand_optimizers(
@@ -189,8 +190,10 @@ def expand_optimizers(
     programs: dict[tuple[Any, ...], Program] = {}
     cells: list[dict[str, Any]] = []
     labels: list[str] = []
+    notes: list[str] = []
     for spec in config.optimizers:
         optimizer = resolve_optimizer(spec, network, params)
+        notes += [optimizer.note] if optimizer.note else []
         batch = _batch_size(spec, optimizer.entry, config, examples)
         steps, every = _rhythm(spec, config)
         refuse_idle(spec, steps)
@@ -220,7 +223,7 @@ def expand_optimizers(
             cells.append({"optimizer": labels[-1], "program": programs[shared].index, **row})
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"optimizer {repeated!r} is listed twice; give one of them a label")
-    return Sweeps(tuple(programs.values()), tuple(cells))
+    return Sweeps(tuple(programs.values()), tuple(cells), tuple(dict.fromkeys(notes)))
 
 
 def _watched(spec: OptimizerConfig) -> bool:

@@ -114,6 +114,7 @@ def make_work(
         shapes=experiment.params,
         initial=initial,
         model_state=experiment.model_state,
+        states=experiment.states,
         network=experiment.network,
         measurements=probes,
         keep=experiment.keep,

@@ -156,7 +156,8 @@ class Modifier:
             sees them. `update`: it is one of the optimizer's updates. `around`:
             `make(inner, **options)` is the transformation that takes the optimizer's place.
         make: see `place`. Besides its options it may ask, by these names, for `learning_rate` (that
-            of the optimizer, number or schedule) and `steps` (of the run; traced).
+            of the optimizer, number or schedule), `steps` (of the run; traced) and `key` or `seed`
+            (of the lane's noise).
         formula: one line, plain text.
         reference: authors, year, equation or section.
         pace: the option that says after how many steps the optimizer makes one, if any does: its
@@ -258,6 +259,9 @@ class Dataset:
             guessed, classes missing from a split.
         shuffled: whether the training examples stand in a random order, so that the first ones are
             a fair sample.
+        input_scale, target_scale: what normalized them, with `apply` and `undo`; None for nothing.
+        pixel_unit: what whole numbers of pixels were divided by before; None where inputs are none.
+        columns: names of the input features of a table. classes: names of the classes, in order.
     """
 
     name: str
@@ -269,6 +273,11 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...] = ()
     shuffled: bool = False
+    input_scale: Any = None
+    target_scale: Any = None
+    pixel_unit: float | None = None
+    columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from initopt_jax.dependence import depends, random_operations
 from initopt_jax.errors import ConfigError
+from initopt_jax.keys import NOISE_KEY
 from initopt_jax.options import ASKS_FOR_VALUES, call_with
 from initopt_jax.precision import wide_dtype
+from initopt_jax.transforms.chance import holds_keys
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import PyTree
 
@@ -72,7 +75,7 @@ def try_update(
     *,
     unscheduled: Make | None = None,
     expects: str = "",
-) -> None:
+) -> tuple[bool, str]:
     """Trace one update with all numbers.
 
     Args:
@@ -83,12 +86,15 @@ def try_update(
         unscheduled: the same without its schedule, where it has one.
         expects: of a user's own function: what it must be.
 
+    Returns:
+        Whether its state holds random keys, and a note where it draws what no seed changes.
+
     Raises:
         ConfigError: it fails, its state changes its structure, or its updates are not like the
             parameters.
     """
     try:
-        _try(what, make, numbers, params, expects)
+        return _try(what, make, numbers, params, expects)
     except ConfigError as error:
         if unscheduled is None:
             raise
@@ -99,17 +105,20 @@ def try_update(
         raise ConfigError(f"{what} {NO_SCHEDULE}") from error
 
 
-def _try(what: str, make: Make, numbers: Mapping[str, float], params: PyTree, expects: str) -> None:
+def _try(
+    what: str, make: Make, numbers: Mapping[str, float], params: PyTree, expects: str
+) -> tuple[bool, str]:
     traceable = {name: jax.ShapeDtypeStruct((), wide_dtype()) for name in numbers}
     one_step = functools.partial(_one_step, what, make)
+    key = jax.eval_shape(lambda: jax.random.key(0))
 
     def traced() -> Any:
         try:
-            return jax.eval_shape(one_step, traceable, params)
+            return jax.make_jaxpr(one_step, return_shape=True)(traceable, params, key)
         except jax.errors.ConcretizationTypeError as error:
             raise ConfigError(f"{what}: {_deciding(one_step, numbers, params)}") from error
 
-    state, after, updates = call_with(what, traced, {}, expects)
+    closed, (state, after, updates) = call_with(what, traced, {}, expects)
     if _kinds(state) != _kinds(after):
         raise ConfigError(
             f"{what}: its state has another structure, shape or dtype after an update than before, "
@@ -122,10 +131,25 @@ def _try(what: str, make: Make, numbers: Mapping[str, float], params: PyTree, ex
             raise ConfigError(
                 f"{what}: its updates of {path} have shape {given.shape}, not {wanted.shape}"
             )
+    return holds_keys(state), _of_chance(what, closed.jaxpr)
 
 
-def _one_step(what: str, make: Make, numbers: Mapping[str, Any], params: PyTree) -> Any:
-    made = make(numbers)
+def _of_chance(what: str, jaxpr: Any) -> str:
+    """A note where a step, whose last argument is a key, draws what no key changes."""
+    own = random_operations(jaxpr)["random_bits"] > 0
+    if not own or depends(jaxpr, [True] * len(jaxpr.outvars))[-1]:
+        return ""
+    return (
+        f"{what} draws random numbers from a key of its own, the same for every seed; let its "
+        "function take key, or its update the extra argument key"
+    )
+
+
+def _one_step(
+    what: str, make: Make, numbers: Mapping[str, Any], params: PyTree, key: Any = None
+) -> Any:
+    own, each = jax.random.split(jax.random.key(0) if key is None else key)
+    made = make({**numbers, NOISE_KEY: own})
     if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
         kind = type(made).__name__
         raise ConfigError(f"{what} must return an optax.GradientTransformation, got {kind}")
@@ -133,7 +157,7 @@ def _one_step(what: str, make: Make, numbers: Mapping[str, Any], params: PyTree)
     state = transform.init(params)
     value, grads = jax.value_and_grad(_cost)(params)
     result: Any = transform.update(
-        grads, state, params, value=value, grad=grads, value_fn=_cost, key=jax.random.key(0)
+        grads, state, params, value=value, grad=grads, value_fn=_cost, key=each
     )
     if not (isinstance(result, tuple) and len(result) == 2):
         kind = type(result).__name__

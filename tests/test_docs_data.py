@@ -12,8 +12,9 @@ from initopt_jax.augmentations import REGISTRY as AUGMENTATIONS
 from initopt_jax.config import parse_yaml, validate
 from initopt_jax.data import REGISTRY
 from initopt_jax.errors import ConfigError
+from initopt_jax.model_building import build_model
 from initopt_jax.names import importable_from
-from initopt_jax.resolve import build_model, find_task, load_dataset, with_augmentation
+from initopt_jax.resolve import find_task, load_dataset, with_augmentation
 from initopt_jax.types import option_names
 
 REST = {

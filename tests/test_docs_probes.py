@@ -38,6 +38,12 @@ def test_the_entries_at_the_head_of_the_page(page, small_config, working_dir):
     assert {"hessian_top", "spectral_norm", "weight_norm"} <= set(study.dataset)
     assert study.probe("weight_norm", lanes=[0, 1])["weight_norm"].dims == ("lane", "leaf")
     assert "kept_params.dense_0.kernel" in study.kept
+    (code,) = re.findall(r"```python\n([^`]*study\.network[^`]*)```", page)
+    space = {"study": study}
+    exec(code, space)
+    said = np.array(space["network"].classes)[np.argmax(space["outputs"], axis=-1)]
+    # another program: a tie may be broken otherwise
+    assert (said == space["network"].predict(space["pixels"])).mean() > 0.99
 
 
 def test_the_pages_name_every_probe(repository):

@@ -1,6 +1,7 @@
 """The precision of a study: what is in which dtype, that it follows float32, that it is exact."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +19,12 @@ from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.plan import tile_width
 from initopt_jax.engine.segment import LaneInputs, LaneState, make_lane_step, make_segment
 from initopt_jax.errors import ConfigError, StudyError
+from initopt_jax.model_building import _holds
 from initopt_jax.models import from_linen, from_nnx, with_precision
 from initopt_jax.models.convolution import Geometry, choose_form, conv_general_dilated
 from initopt_jax.models.normalization import Norm
 from initopt_jax.precision import in_precision, wide_dtype
 from initopt_jax.preview import audit, initial_weights, plan, prepare
-from initopt_jax.resolve import _holds
 from initopt_jax.types import Model
 from initopt_jax.verify import rerun, verify
 
@@ -427,3 +428,77 @@ def test_numbers_of_twice_the_bytes_halve_the_width():
     assert tile_width("cpu", cost, 64, 8) == tile_width("cpu", cost, 64) / 2
     small = ModelCost(parameters=1_000, activations=10, flops=0)
     assert tile_width("gpu", small, 64, 8) == tile_width("gpu", small, 64)  # all fit anyway
+
+
+class Narrow(nn.Module):
+    """Weights that the module declares in another dtype than the study's."""
+
+    outputs: int
+    param_dtype: Any = jnp.bfloat16
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, inputs):
+        return nn.Dense(self.outputs, param_dtype=self.param_dtype, dtype=self.dtype)(inputs)
+
+
+def narrow(*, outputs):
+    return Narrow(outputs)
+
+
+def computes_narrow(*, outputs):
+    return Narrow(outputs, param_dtype=jnp.float32, dtype=jnp.bfloat16)
+
+
+def of_complex(*, outputs):
+    return Narrow(outputs, param_dtype=jnp.complex64)
+
+
+def of_integers(*, outputs):
+    def apply(params, state, inputs, **_):
+        return inputs @ params["dense"]["kernel"].astype(jnp.float32), state
+
+    kernel = lambda key, inputs: jnp.ones((inputs.shape[1], outputs), jnp.int32)  # noqa: E731
+    return Model(lambda key, inputs: ({"dense": {"kernel": kernel(key, inputs)}}, {}), apply)
+
+
+def test_weights_of_another_dtype_are_held_in_that_of_the_study(small_config, study_dir):
+    small_steps = [{"name": "sgd", "learning_rate": 1e-6}]  # too small for bfloat16 to add
+    config = small_config | {"optimizers": small_steps, "target": None, "keep": "final", "seeds": 1}
+    study = iox.run(config | {"model": f"{__name__}:narrow"}, study_dir, devices=1)
+    known = study.manifest["dtypes"]
+    paths = ["Dense_0/bias", "Dense_0/kernel"]
+    assert known == {
+        "wide": "float32",
+        "compute": "float32",
+        "declared": dict.fromkeys(paths, "bfloat16"),
+    }
+    assert dict(study.info.manifest)["precision"].startswith("float32, bfloat16 within the model;")
+    assert {str(value.dtype) for value in study.kept.data_vars.values()} >= {"float32"}
+    bias = study.params(0)["Dense_0"]["bias"]
+    assert bias.dtype == np.float32
+    assert 0 < np.abs(bias).max() < 1e-4
+    model, inputs = prepare(config | {"model": f"{__name__}:narrow"}).model, np.ones((2, 64))
+    params, state = model.init(jax.random.key(0), inputs.astype(np.float32))
+    moved = jax.tree.map(lambda leaf: leaf + 1e-6, params)  # lost in the forward pass, as it says
+    for weights in (params, moved):
+        outputs, _ = model.apply(weights, state, inputs.astype(np.float32))
+        assert outputs.dtype == jnp.float32
+
+
+def test_a_model_that_computes_in_another_dtype_is_recorded_so(small_config):
+    experiment = prepare(small_config | {"model": f"{__name__}:computes_narrow"})
+    assert experiment.dtypes == {"computes_in": ["bfloat16"]}
+    assert prepare(small_config).dtypes == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("of_complex", "Dense_0/bias is complex64; keep its real and its imaginary part as two"),
+        ("of_integers", "dense/kernel is int32; keep what is not learnt in a collection"),
+    ],
+)
+def test_weights_that_are_no_real_numbers_are_refused_by_name(small_config, name, said):
+    with pytest.raises(ConfigError, match=f"must be real floating numbers, and {said}"):
+        prepare(small_config | {"model": f"{__name__}:{name}"})

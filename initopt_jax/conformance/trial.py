@@ -6,7 +6,7 @@ from typing import Any
 from initopt_jax.conformance.examples import Examples
 from initopt_jax.conformance.model_subject import ModelSubject
 from initopt_jax.errors import ConfigError
-from initopt_jax.models import as_model, declared, require_modes
+from initopt_jax.models import as_model, declared, held_in, require_modes
 from initopt_jax.models.fit import (
     forms_of,
     require_loss,
@@ -14,6 +14,8 @@ from initopt_jax.models.fit import (
     require_steady,
     require_weights,
 )
+from initopt_jax.precision import wide_dtype
+from initopt_jax.types import Model
 
 
 class Trial:
@@ -55,6 +57,8 @@ class Trial:
         made = build()
         model = as_model(made, name)
         self.passed = 1
+        own = forms_of(name, model, examples.shape, count)
+        model, _ = held_in(model, own, wide_dtype())
         forms = forms_of(name, model, examples.shape, count)
         require_weights(name, forms.params)
         self.passed = 2
@@ -67,7 +71,11 @@ class Trial:
         known = declared(made, self._options)
         require_modes(name, model, known, forms, examples.shape, count)
         self.passed = 5
-        return ModelSubject(name, lambda: as_model(build(), name), made, model, examples, forms)
+
+        def again() -> Model:
+            return held_in(as_model(build(), name), own, wide_dtype())[0]
+
+        return ModelSubject(name, again, made, model, examples, forms)
 
 
 def is_made_for_its_outputs() -> None:

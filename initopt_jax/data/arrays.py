@@ -128,10 +128,10 @@ def from_splits(
         width = _class_count(name, labels, outputs)
     else:
         width = parts["train"].targets.shape[1]
-    splits = tuple(parts.values())
+    splits, scales = tuple(parts.values()), (None, None)
     if normalize:
         try:
-            splits = normalized(*splits, kind=kind, table=table)
+            splits, *scales = normalized(*splits, kind=kind, table=table)
         except ConfigError as error:
             raise ConfigError(f"data set {name}: {error}") from None
     made = {
@@ -146,6 +146,11 @@ def from_splits(
         fingerprint=fingerprint(made.values()),
         notes=_notes(parts, made, kind, width, about, by_feature=table or kind == "regression"),
         shuffled=about.shuffled,
+        input_scale=scales[0],
+        target_scale=scales[1],
+        pixel_unit=about.pixel_unit,
+        columns=about.columns,
+        classes=about.classes,
     )
 
 

@@ -1,6 +1,9 @@
 """Small tables bundled with scikit-learn: breast_cancer, iris, wine."""
 
+from typing import Any
+
 from initopt_jax.data.finish import finish
+from initopt_jax.data.notes import About
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.types import Dataset
 
@@ -18,7 +21,7 @@ def load_breast_cancer(request: Request) -> Dataset:
     """
     import sklearn.datasets  # half a second to import
 
-    return finish(request, *sklearn.datasets.load_breast_cancer(return_X_y=True), table=True)
+    return _named(request, sklearn.datasets.load_breast_cancer())
 
 
 def load_iris(request: Request) -> Dataset:
@@ -34,7 +37,7 @@ def load_iris(request: Request) -> Dataset:
     """
     import sklearn.datasets
 
-    return finish(request, *sklearn.datasets.load_iris(return_X_y=True), table=True)
+    return _named(request, sklearn.datasets.load_iris())
 
 
 def load_wine(request: Request) -> Dataset:
@@ -50,7 +53,14 @@ def load_wine(request: Request) -> Dataset:
     """
     import sklearn.datasets
 
-    return finish(request, *sklearn.datasets.load_wine(return_X_y=True), table=True)
+    return _named(request, sklearn.datasets.load_wine())
+
+
+def _named(request: Request, bunch: Any) -> Dataset:
+    """The table with the names that scikit-learn gives its columns and classes."""
+    columns, classes = map(tuple, (map(str, bunch.feature_names), map(str, bunch.target_names)))
+    about = About(columns, classes)
+    return finish(request, bunch.data, bunch.target, table=True, about=about)
 
 
 ENTRIES = (

@@ -3,6 +3,7 @@
 import numpy as np
 
 from initopt_jax.data.finish import finish
+from initopt_jax.data.notes import About
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.types import Dataset
 
@@ -29,7 +30,9 @@ def load_digits(request: Request) -> Dataset:
     import sklearn.datasets  # half a second to import
 
     pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
-    return finish(request, np.asarray(pixels, np.float32) / np.float32(_LARGEST), labels)
+    about = About(classes=tuple("0123456789"), pixel_unit=_LARGEST)
+    inputs = np.asarray(pixels, np.float32) / np.float32(_LARGEST)
+    return finish(request, inputs, labels, about=about)
 
 
 ENTRY = DatasetSource(

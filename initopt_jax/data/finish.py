@@ -123,11 +123,12 @@ def as_dataset(
         if limit is not None:
             require_integer("limit", limit, least=1)
         train = first_examples(value, limit)
-        about = About(notes=value.notes, shuffled=value.shuffled)
+        about = About(value.columns, value.classes, value.notes, value.shuffled, value.pixel_unit)
         options = {"outputs": outputs, "normalize": False, "about": about}
         checked = from_splits(name, train, value.val, value.test, kind=given, **options)
         notes = tuple(dict.fromkeys(checked.notes))  # those of a set that was checked before
-        made = dataclasses.replace(checked, name=value.name, notes=notes)
+        scales = {"input_scale": value.input_scale, "target_scale": value.target_scale}
+        made = dataclasses.replace(checked, name=value.name, notes=notes, **scales)
     elif isinstance(value, tuple) and len(value) == 2:
         of_labels = np.asarray(value[1]).ndim == 1 and np.asarray(value[1]).dtype.kind in "iu"
         natural: Kind = "classification" if of_labels else "regression"
@@ -226,6 +227,8 @@ def as_reconstruction(dataset: Dataset) -> Dataset:
     return dataclasses.replace(
         dataset,
         kind="reconstruction",
+        target_scale=None,
+        classes=(),
         train=train,
         val=val,
         test=test,

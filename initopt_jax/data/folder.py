@@ -89,9 +89,23 @@ def load_folder(
         Split(inputs, np.array(labels, np.int32))
         for inputs, (_, labels) in zip(pictures, chosen, strict=True)
     ]
-    about = About(classes=tuple(classes), notes=tuple(notes), shuffled=True)
+    unit = reader.max_value or _unit(every, stored, pictures)
+    about = About((), tuple(classes), tuple(notes), shuffled=True, pixel_unit=unit)
     options = {"outputs": len(classes), "normalize": request.normalize, "about": about}
     return from_splits(request.name, *parts, kind=request.kind, **options)
+
+
+def _unit(
+    heads: Sequence[Head], stored: Sequence[np.ndarray], pictures: Sequence[np.ndarray]
+) -> float | None:
+    """What pixels were divided by; None where some have 8 bits and others 16."""
+    deep = {head.deep for head in heads}
+    if deep == {False}:
+        return 255.0
+    largest = max((float(part.max()) for part in pictures), default=0.0)
+    if len(deep) > 1 or largest == 0:
+        return None
+    return float(round(max(float(part.max()) for part in stored) / largest))
 
 
 _Listing = tuple[list[Path], list[int]]  # files and their labels

@@ -28,12 +28,14 @@ class About:
         notes: what the source itself has to say.
         shuffled: whether the training examples stand in a random order, so that the first ones are
             a fair sample.
+        pixel_unit: what whole numbers of pixels were divided by; None where inputs are none.
     """
 
     columns: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     shuffled: bool = False
+    pixel_unit: float | None = None
 
 
 def listed(names: Sequence[str]) -> str:

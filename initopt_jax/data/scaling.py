@@ -1,7 +1,8 @@
 """Centring and scaling by the training part: in float64, and rounded to float32 at the end."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,25 @@ class Scale:
     scale: np.ndarray
     plain: bool
 
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """A scaled array in its own units: float64."""
+        return np.asarray(array, np.float64) * self.scale + self.mean + self.origin
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, from which `from_json` makes the same bits."""
+        arrays = {name: getattr(self, name) for name in ("origin", "mean", "scale")}
+        return {
+            "plain": self.plain,
+            **{name: [array.dtype.str, array.tolist()] for name, array in arrays.items()},
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Scale":
+        """What `to_json` gave."""
+        names = ("origin", "mean", "scale")
+        arrays = {name: np.array(found[name][1], np.dtype(found[name][0])) for name in names}
+        return cls(**arrays, plain=found["plain"])
+
     def apply(self, array: np.ndarray) -> np.ndarray:
         """The array, scaled: float32."""
         made = np.empty(array.shape, np.float32)
@@ -49,7 +69,7 @@ class Scale:
 
 def normalized(
     train: Split, val: Split, test: Split, *, kind: str, table: bool = False
-) -> tuple[Split, Split, Split]:
+) -> tuple[tuple[Split, Split, Split], Scale, Scale | None]:
     """Centre and scale all splits by statistics of the training split alone.
 
     Classification (pictures): `(x - mean) / s` with the mean per feature and one scale
@@ -67,31 +87,26 @@ def normalized(
         table: whether each input feature has its own scale for classification too.
 
     Returns:
-        The three splits, float32 but for labels.
+        The three splits, float32 but for labels; the scale of the inputs, and of targets.
 
     Raises:
         ConfigError: numbers are too large, or too small, for their variance.
 
     >>> part = Split(np.array([[0, 1], [8, 1]], np.float32), np.array([[3.0], [5.0]], np.float32))
-    >>> train, _, _ = normalized(part, part, part, kind="regression")
+    >>> (train, _, _), scale, _ = normalized(part, part, part, kind="regression")
     >>> train.inputs.tolist(), train.targets.tolist()
     ([[-1.0, 0.0], [1.0, 0.0]], [[-1.0], [1.0]])
     """
     parts = (train, val, test)
     by_feature = kind == "regression" or table
-    scale = measure([part.inputs for part in parts], by_feature=by_feature)
+    scale, of_targets = measure([part.inputs for part in parts], by_feature=by_feature), None
     parts = tuple(part._replace(inputs=scale.apply(part.inputs)) for part in parts)
     if kind == "regression":
-        scale = measure([part.targets for part in parts], by_feature=True)
+        found = measure([part.targets for part in parts], by_feature=True)
         # A constant target keeps its distance in the other splits: 0 would be right for free.
-        scale = Scale(
-            scale.origin,
-            scale.mean,
-            np.where(np.isinf(scale.scale), 1.0, scale.scale),
-            scale.plain,
-        )
-        parts = tuple(part._replace(targets=scale.apply(part.targets)) for part in parts)
-    return parts[0], parts[1], parts[2]
+        of_targets = replace(found, scale=np.where(np.isinf(found.scale), 1.0, found.scale))
+        parts = tuple(part._replace(targets=of_targets.apply(part.targets)) for part in parts)
+    return (parts[0], parts[1], parts[2]), scale, of_targets
 
 
 def measure(arrays: Sequence[np.ndarray], *, by_feature: bool) -> Scale:

@@ -12,12 +12,15 @@ from initopt_jax.data.arrays import from_splits
 from initopt_jax.data.finish import cut
 from initopt_jax.data.notes import About
 from initopt_jax.data.pictures import PictureSet, open_pictures
+from initopt_jax.data.scaling import Scale
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.errors import ConfigError
 from initopt_jax.types import Dataset, Split
 
 PREFIX = prepared.PREFIX
 _PACKAGES = ("numpy", "pillow", "tensorflow-datasets")  # other versions may read other numbers
+_FACTS = ("outputs", "notes", "columns", "classes", "pixel_unit")  # kept beside the arrays
+_SCALES = ("input_scale", "target_scale")
 _Rows = Mapping[str, tuple[str, np.ndarray]]  # for each part, the stored split and its examples
 
 
@@ -49,12 +52,17 @@ def load_tfds(request: Request) -> Dataset:
     content = _content(request.name, folder)
     options = {"normalize": request.normalize, "limit": request.limit}
     key = cache.make_key(
-        content=content, kind=request.kind, split=vars(request.split), options=options
+        content=content,
+        kind=request.kind,
+        split=vars(request.split),
+        options=options,
+        facts=[*_FACTS, *_SCALES],
     )
 
     def make() -> tuple[tuple[Split, ...], dict[str, Any]]:
         data = _load(request, folder, content)
-        facts = {"outputs": data.outputs, "notes": data.notes}
+        facts = {name: getattr(data, name) for name in _FACTS}
+        facts |= {name: scale and scale.to_json() for name, scale in _scales(data).items()}
         return (data.train, data.val, data.test), facts
 
     splits, facts, fingerprint = cache.kept(key, make)
@@ -64,9 +72,15 @@ def load_tfds(request: Request) -> Dataset:
         *splits,
         outputs=facts["outputs"],
         fingerprint=fingerprint,
-        notes=tuple(facts["notes"]),
         shuffled=True,
+        pixel_unit=facts["pixel_unit"],
+        **{name: tuple(facts[name]) for name in ("notes", "columns", "classes")},
+        **{name: facts[name] and Scale.from_json(facts[name]) for name in _SCALES},
     )
+
+
+def _scales(data: Dataset) -> dict[str, Scale | None]:
+    return {name: getattr(data, name) for name in _SCALES}
 
 
 def _content(name: str, folder: Path) -> str:
@@ -98,7 +112,7 @@ def _load(request: Request, folder: Path, content: str) -> Dataset:
         kind=request.kind,
         outputs=pictures.classes,
         normalize=request.normalize,
-        about=About(shuffled=True),
+        about=About(shuffled=True, pixel_unit=255.0, classes=tuple(features["label"].names)),
     )
 
 

@@ -110,8 +110,13 @@ def read_table(
         outputs=columns.classes,
         normalize=request.normalize,
         table=True,
-        about=About(columns=names, notes=notes, shuffled=True),
+        about=About(names, _classes(columns, builder.info.features), notes, shuffled=True),
     )
+
+
+def _classes(columns: Columns, features: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes; empty where the label is a number."""
+    return () if columns.classes is None else tuple(features[columns.label].names)
 
 
 def _refuse_kind(request: Request, columns: Columns) -> None:

@@ -17,8 +17,10 @@ from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, Device, PyTree
 
 CACHE_BYTES = 256 * 2**20
-REFINED = "*"  # the name of the key of a cell's refinement: no leaf's path is a pattern
-Refine = Callable[[Array, PyTree], PyTree]
+# Names of keys that are none of a leaf: no path is a pattern.
+REFINED = "*"  # of a cell's refinement
+STATE = "*state"  # of the model's state
+Refine = Callable[[Array, PyTree, int], PyTree]
 Cell = tuple[int, int]  # number of the initializer cell, init seed
 Rules = Sequence[tuple[str, Callable[..., Any]]]
 
@@ -52,8 +54,8 @@ class InitialWeights:
         shapes: of the parameters.
         rules: one rule set per initializer cell.
         layouts: of the leaves; by default what their shapes suggest.
-        refine: per cell, `(key, params) -> params` of an initializer that sees the whole network,
-            applied to what the rules drew; None where the rules are all.
+        refine: per cell, `(key, params, init seed) -> params` of an initializer that sees the whole
+            network, applied to what the rules drew; None where the rules are all.
     """
 
     def __init__(
@@ -132,8 +134,47 @@ class InitialWeights:
             params = jax.tree.unflatten(self._structure, leaves)
             refine = self._refine[weights]
             if refine and refined:
-                params = refine(named_key(stream_key(seed, "init"), REFINED), params)
+                params = refine(named_key(stream_key(seed, "init"), REFINED), params, seed)
             return jax.tree.map(np.asarray, params)
+
+
+class InitialStates:
+    """`init seed -> model state` on the host: one for all seeds where no key changes it.
+
+    A state that is drawn comes from the seed's `init` stream, one network at a time, so that its
+    bits depend on the seed alone.
+
+    Args:
+        fixed: the state of every seed, or None where it is drawn.
+        draw: `(key) -> state`, for a state that is.
+    """
+
+    def __init__(self, fixed: PyTree, draw: Callable[[Array], PyTree] | None = None):
+        self._fixed, self._lock = fixed, threading.Lock()
+        self._draw = None if draw is None else jax.jit(draw)
+        self._drawn: dict[int, PyTree] = {}
+
+    @property
+    def random(self) -> bool:
+        """Whether seeds differ in it."""
+        return self._draw is not None
+
+    def __call__(self, seed: int) -> PyTree:
+        """The first state under an init seed."""
+        if self._draw is None:
+            return self._fixed
+        with self._lock:
+            if seed not in self._drawn:
+                key = named_key(stream_key(seed, "init"), STATE)
+                precise = jax.default_matmul_precision(MATMUL_PRECISION)
+                with jax.default_device(host_device(jax.local_devices()[0])), precise:
+                    self._drawn[seed] = jax.tree.map(np.asarray, self._draw(key))
+            return self._drawn[seed]
+
+    def stacked(self, seeds: np.ndarray) -> PyTree:
+        """Those of W lanes, with a leading axis W; seeds [W]."""
+        trees = [self(seed) for seed in seeds.tolist()]
+        return jax.tree.map(lambda *leaves: np.stack([np.asarray(one) for one in leaves]), *trees)
 
 
 def _size(tree: PyTree) -> int:

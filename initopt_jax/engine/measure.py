@@ -15,7 +15,7 @@ import optax
 from initopt_jax.engine.plan import Program
 from initopt_jax.engine.segment import over_lanes
 from initopt_jax.initializers import Network
-from initopt_jax.keys import named_key
+from initopt_jax.keys import NOISE_KEY, named_key
 from initopt_jax.models import network_in
 from initopt_jax.probes import OF_OPTIMIZER, Batch, LaneOptimizer
 from initopt_jax.types import Array, Model, PyTree, Task
@@ -202,5 +202,5 @@ def _optimizer(
     """The lane's transform with its state; one that does nothing where there is no program."""
     if program is None or optimizer is None:
         return LaneOptimizer(optax.with_extra_args_support(optax.identity()), (), view.weights)
-    made = program.make_transform(optimizer.hyperparameters)
+    made = program.make_transform(optimizer.hyperparameters | {NOISE_KEY: view.noise_key})
     return LaneOptimizer(optax.with_extra_args_support(made), optimizer.state, view.weights)

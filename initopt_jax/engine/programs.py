@@ -14,7 +14,7 @@ from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
 from initopt_jax.engine.divergence import make_finite, sound
 from initopt_jax.engine.feed import Piece, split_bytes
-from initopt_jax.engine.initial import FirstWeights
+from initopt_jax.engine.initial import FirstWeights, InitialStates
 from initopt_jax.engine.keep import Keep
 from initopt_jax.engine.measure import Measurement, Setting, make_grads, make_measure, make_updates
 from initopt_jax.engine.plan import LaneTable, Program
@@ -42,7 +42,8 @@ class Work:
     Attributes:
         shapes: of one network's parameters.
         initial: `stacked(weights [W], init_seeds [W], device) -> params [W, ...]` on the host.
-        model_state: the model's first mutable state, the same for every lane.
+        model_state: the model's first mutable state, that of the first seed.
+        states: `stacked(init_seeds [W]) -> model state [W, ...]` on the host.
         network: the model in its first state, as probes see it.
         measurements: the probes. keep: which states are stored.
         eval_train: at most so many training examples measure `train_*`.
@@ -60,6 +61,7 @@ class Work:
     shapes: PyTree
     initial: FirstWeights
     model_state: PyTree
+    states: InitialStates
     network: Network
     eval_train: int
     checkpoint_every: float

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from initopt_jax.keys import named_key
+from initopt_jax.keys import NOISE_KEY, named_key
 from initopt_jax.types import Array, EvaluatedTransform, Model, PyTree, Split, Task
 
 MakeTransform = Callable[[Mapping[str, Array]], optax.GradientTransformation]
@@ -38,12 +38,17 @@ class LaneInputs(NamedTuple):
     hyperparameters: dict[str, Array]
     noise_key: Array
 
+    @property
+    def numbers(self) -> dict[str, Array]:
+        """What the transformation is made of: for those that draw, the noise key is among them."""
+        return self.hyperparameters | {NOISE_KEY: self.noise_key}
+
 
 def make_start(make_transform: MakeTransform) -> Callable[..., LaneState]:
     """`start(params, model_state, inputs) -> LaneState` for a tile, at step 0."""
 
     def start_lane(params: PyTree, model_state: PyTree, inputs: LaneInputs) -> LaneState:
-        opt_state = make_transform(inputs.hyperparameters).init(params)
+        opt_state = make_transform(inputs.numbers).init(params)
         return LaneState(params, model_state, opt_state, jnp.int32(0), jnp.int32(-1))
 
     return jax.vmap(start_lane)
@@ -53,7 +58,7 @@ def make_offered(make_transform: MakeTransform) -> Callable[[LaneState, LaneInpu
     """`offered(state, inputs) -> params` of a tile: the weights that its transform evaluates."""
 
     def of_lane(state: LaneState, inputs: LaneInputs) -> PyTree:
-        transform = make_transform(inputs.hyperparameters)
+        transform = make_transform(inputs.numbers)
         if isinstance(transform, EvaluatedTransform):
             return transform.eval_params(state.opt_state, state.params)
         return state.params
@@ -79,7 +84,7 @@ def make_lane_step(model: Model, task: Task, make_transform: MakeTransform) -> C
             return jnp.mean(task.loss(outputs, targets)), model_state
 
         (loss, model_state), grads = jax.value_and_grad(cost, has_aux=True)(state.params)
-        transform = optax.with_extra_args_support(make_transform(inputs.hyperparameters))
+        transform = optax.with_extra_args_support(make_transform(inputs.numbers))
         updates, opt_state = transform.update(
             grads,
             state.opt_state,

@@ -293,7 +293,7 @@ class Worker:
         table = self.work.lanes
         initial = self.work.initial
         params = initial.stacked(table.weights[lanes], table.init_seed[lanes], self.device)
-        state = _stack([self.work.model_state] * program.width)
+        state = self.work.states.stacked(table.init_seed[lanes])
         stacked = jax.device_put((params, state), self.device)
         inputs = self.programs.inputs(program, lanes, self.device)
         # Placed anew: the state, with the weights in it, is given away to the first segment.
@@ -380,10 +380,6 @@ def _diverged(run: Run, lanes: np.ndarray, steps: np.ndarray) -> None:
     """Note after how many updates these lanes were seen to have diverged, where none were fewer."""
     known = run.record["diverged_step"]
     known[lanes] = divergence.earlier(known, steps)[lanes]
-
-
-def _stack(trees: Sequence[PyTree]) -> PyTree:
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)
 
 
 def _checkpoint(run: Run) -> Checkpoint:

@@ -21,11 +21,11 @@ from initopt_jax.models.adapter import (
     is_module_class,
     param_shapes,
 )
-from initopt_jax.models.fit import Forms, fitted
+from initopt_jax.models.fit import Forms, first_state, fitted, forms_of
 from initopt_jax.models.layers import network_in, network_of
 from initopt_jax.models.modes import refuse_flags
 from initopt_jax.models.nnx_adapter import from_nnx
-from initopt_jax.models.precision import floats_as, with_precision
+from initopt_jax.models.precision import computes_in, floats_as, held_in, with_precision
 from initopt_jax.names import import_object, lookup
 from initopt_jax.types import Model
 
@@ -36,12 +36,16 @@ __all__ = [
     "ModelEntry",
     "as_model",
     "brings_weights",
+    "computes_in",
     "declared",
     "find_model",
+    "first_state",
     "fitted",
     "floats_as",
+    "forms_of",
     "from_linen",
     "from_nnx",
+    "held_in",
     "is_model",
     "is_module_class",
     "network_in",

@@ -5,8 +5,7 @@ depends on the key, and which statistics come out as they went in.
 """
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import nnx
-from jax.interpreters import partial_eval
 
+from initopt_jax.dependence import depends, random_operations
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import stable_hash
 from initopt_jax.models.fit import Forms, batch_of
@@ -23,7 +22,6 @@ from initopt_jax.models.modes import UNDERSTOOD
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Model, PyTree, Shape
 
-DRAWS = frozenset({"random_bits", "threefry2x32", "rng_bit_generator"})
 STATISTICS = "batch_stats/"  # of a Linen module, by name
 FEW = 4  # examples of a trial
 SHIFT = 0.1  # of weights, so that none is 0
@@ -38,10 +36,12 @@ class Declared:
     Attributes:
         chance: what drops units or the like, as `name=rate`.
         statistics: paths in its state that a training step moves.
+        notes: what it holds that is the same for every seed, for whoever reads the results.
     """
 
     chance: tuple[str, ...] = ()
     statistics: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 def declared(made: Any, options: Mapping[str, Any]) -> Declared:
@@ -56,6 +56,7 @@ def declared(made: Any, options: Mapping[str, Any]) -> Declared:
     """
     chance = _rates("", options)
     statistics: set[str] = set()
+    notes: list[str] = []
     if isinstance(made, nnx.Module):
         for path, part in nnx.iter_modules(made):
             place = "".join(f"{step}." for step in path)
@@ -64,9 +65,23 @@ def declared(made: Any, options: Mapping[str, Any]) -> Declared:
                 chance[f"{place}rate"] = float(part.rate)
         kept = nnx.to_flat_state(nnx.state(made, nnx.BatchStat))
         statistics = {"/".join(map(str, path)) for path, _ in kept}
-    return Declared(
-        tuple(f"{name}={rate:g}" for name, rate in chance.items()), frozenset(statistics)
-    )
+        notes = _fixed_state(made)
+    rates = tuple(f"{name}={rate:g}" for name, rate in chance.items())
+    return Declared(rates, frozenset(statistics), tuple(notes))
+
+
+def _fixed_state(module: nnx.Module) -> list[str]:
+    """A note on numbers in an instance's state that may have been drawn, once for all seeds."""
+    _, _, _, others = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    varied = []
+    for path, variable in nnx.to_flat_state(others):
+        value = np.asarray(variable.get_value())
+        if value.size and np.issubdtype(value.dtype, np.floating) and np.ptp(value) > 0:
+            varied.append("/".join(map(str, path)))
+    if not varied:
+        return []
+    note = f"the state {', '.join(varied)} of the NNX module is that of the instance, the same for "
+    return [note + "every seed; to draw it from the seed, return from_nnx(function of rngs)"]
 
 
 def require_modes(
@@ -224,24 +239,11 @@ class _Trace:
         weights, kept = (len(jax.tree.leaves(tree)) for tree in given[:2])
         outputs = len(jaxpr.outvars) - kept
         wanted = [number < outputs for number in range(len(jaxpr.outvars))]
-        _, used = partial_eval.dce_jaxpr(jaxpr, wanted)
-        self.follows_key = bool(used[weights + kept])
+        self.follows_key = depends(jaxpr, wanted)[weights + kept]
         paths = [path for path, _ in named_leaves(forms.state)]
         before, after = jaxpr.invars[weights : weights + kept], jaxpr.outvars[outputs:]
         self.unmoved = [p for p, a, b in zip(paths, before, after, strict=True) if a is b]
-        self.draws = Counter(_draws(jaxpr))
-
-
-def _draws(jaxpr: Any) -> Iterator[str]:
-    """The random operations of a program and of those within it."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name in DRAWS:
-            yield equation.primitive.name
-        for value in equation.params.values():
-            for part in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(part, "jaxpr", part)
-                if hasattr(inner, "eqns"):
-                    yield from _draws(inner)
+        self.draws = random_operations(jaxpr)
 
 
 def _rates(place: str, values: Mapping[str, Any]) -> dict[str, float]:

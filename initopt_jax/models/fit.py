@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import InvalidRngError, ModifyScopeVariableError
 
+from initopt_jax.dependence import follows
 from initopt_jax.errors import ConfigError
 from initopt_jax.models.modes import UNDERSTOOD
 from initopt_jax.options import place_of
@@ -37,7 +38,7 @@ class Forms(NamedTuple):
 def fitted(
     name: str, model: Model, task: Task, train: Split, outputs: int, where: str
 ) -> tuple[PyTree, PyTree]:
-    """The shapes of a model's weights, and its first state, if it can learn the task.
+    """The shapes of a model's weights and of its state, if it can learn the task.
 
     Args:
         name: of the model, for messages.
@@ -65,11 +66,32 @@ def fitted(
     require_outputs(name, task, forms.outputs, (2, outputs), where)
     require_loss(name, task, forms.outputs, train.targets)
     require_steady(name, model, forms, train.inputs.shape[1:])
-    state = forms.state
-    if jax.tree.leaves(state):
-        first = np.zeros((2, *train.inputs.shape[1:]), wide_dtype())
-        state = jax.tree.map(np.asarray, model.init(jax.random.key(0), first)[1])
-    return forms.params, state
+    return forms.params, forms.state
+
+
+def first_state(
+    model: Model, state: PyTree, shape: Shape
+) -> tuple[PyTree, Callable[[Any], PyTree] | None]:
+    """A model's first state, or what draws it where it depends on a key.
+
+    Args:
+        model: the model.
+        state: shapes of its state.
+        shape: of one example.
+
+    Returns:
+        The state and None, or None and `(key) -> state`.
+    """
+    if not jax.tree.leaves(state):
+        return state, None
+    inputs = np.zeros((2, *shape), wide_dtype())
+
+    def draw(key: Any) -> PyTree:
+        return model.init(key, inputs)[1]
+
+    if follows(draw, jax.eval_shape(lambda: jax.random.key(0))):
+        return None, draw
+    return jax.tree.map(np.asarray, draw(jax.random.key(0))), None
 
 
 def forms_of(name: str, model: Model, shape: Shape, batch: int = 2) -> Forms:

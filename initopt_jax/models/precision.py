@@ -5,7 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from initopt_jax.types import Array, Model, PyTree
+from initopt_jax.dependence import dtypes_in
+from initopt_jax.models.fit import Forms, batch_of
+from initopt_jax.tree import named_leaves
+from initopt_jax.types import Array, Model, PyTree, Shape
 
 
 def with_precision(model: Model, *, wide: Any, compute: Any, cast_inputs: bool = True) -> Model:
@@ -62,6 +65,68 @@ def with_precision(model: Model, *, wide: Any, compute: Any, cast_inputs: bool =
         return floats_as(wide, outputs), jax.tree.map(_like, after, model_state)
 
     return Model(init, apply)
+
+
+def held_in(model: Model, forms: Forms, wide: Any) -> tuple[Model, dict[str, str]]:
+    """The model with floating weights, state and outputs in `wide`, whatever it declares.
+
+    A weight that the model declares in another dtype is cast to it on the way into each forward
+    pass: it computes as it says, while sums of small updates are kept.
+
+    Args:
+        model: any pair of pure functions.
+        forms: of its weights, state and outputs.
+        wide: floating dtype.
+
+    Returns:
+        The model (the given one where nothing is declared otherwise), and the declared dtype of
+        each weight that has another.
+
+    Reference: Micikevicius et al. 2018, Mixed precision training, section 3.1.
+    """
+    wide = jnp.dtype(wide)
+    declared = {
+        path: leaf.dtype.name
+        for path, leaf in named_leaves(forms.params)
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype != wide
+    }
+    others = jax.tree.leaves((forms.state, forms.outputs))
+    narrow = [jnp.issubdtype(one.dtype, jnp.floating) and one.dtype != wide for one in others]
+    if not declared and not any(narrow):
+        return model, {}
+
+    def init(key: Array, inputs: Array) -> tuple[PyTree, PyTree]:
+        return floats_as(wide, model.init(key, inputs))
+
+    def apply(
+        params: PyTree,
+        model_state: PyTree,
+        inputs: Array,
+        *,
+        key: Array | None = None,
+        train: bool = False,
+    ) -> tuple[Array, PyTree]:
+        own = jax.tree.map(_like, params, forms.params)
+        outputs, after = model.apply(own, model_state, inputs, key=key, train=train)
+        return floats_as(wide, outputs), jax.tree.map(_like, after, model_state)
+
+    return Model(init, apply), declared
+
+
+def computes_in(model: Model, forms: Forms, shape: Shape) -> set[str]:
+    """The floating dtypes of what a model computes in a forward pass.
+
+    Args:
+        model: the model.
+        forms: of its weights and state.
+        shape: of one example.
+    """
+
+    def forward(params: PyTree, state: PyTree, inputs: Array) -> PyTree:
+        return model.apply(params, state, inputs, train=False)
+
+    traced = jax.make_jaxpr(forward)(forms.params, forms.state, batch_of(shape, 2))
+    return {str(dtype) for dtype in dtypes_in(traced.jaxpr) if jnp.issubdtype(dtype, jnp.floating)}
 
 
 def floats_as(dtype: Any, tree: PyTree) -> PyTree:
