@@ -323,7 +323,7 @@ def test_what_is_wrong_is_said(config, changes, message):
 
 
 STACKED = {"name": "tests.transforms.stacked:stacked"}
-OWN = "tests.transforms.stacked:by_kernel_count"
+BY_COUNT = "tests.transforms.stacked:by_kernel_count"
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_methods_are_told_how_the_network_uses_its_leaves(config, entry, by_hand
 
 def test_a_transform_of_ones_own_is_given_the_layouts_it_asks_for(config):
     around = [{"name": "tests.transforms.stacked:times_kernels"}]
-    entry = {"name": OWN, "learning_rate": 0.5}
+    entry = {"name": BY_COUNT, "learning_rate": 0.5}
     both = [entry, {"name": "sgd", "learning_rate": 0.5, "modifiers": around}]
     experiment = prepare(config | {"model": STACKED, "optimizers": both})
     for program in experiment.programs:
