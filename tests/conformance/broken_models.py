@@ -242,7 +242,7 @@ def has_a_kernel_without_axes(*, outputs):
 
     def apply(params, state, inputs, **_):
         sums, state = dense(outputs).apply(params, state, inputs)
-        return sums * params["gain"]["kernel"], state
+        return jnp.where(sums > 0, sums, sums * params["gain"]["kernel"]), state  # no scale
 
     return Model(init, apply)
 

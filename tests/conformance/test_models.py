@@ -41,8 +41,6 @@ LEARNT = {
     "autoencoder": "digits [64], 64 outputs, reconstruction",
     "lenet5": "made-up examples [28, 28, 1], 10 outputs, classification",
 }
-# What is looked up and joined to the data is no layer: its shape is all that there is to see.
-UNSEEN = {"vit": "class_token (1, 6) (taken for 1 and 6)"}
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -50,13 +48,7 @@ def test_registered_models_keep_their_promises(name):
     findings = check_model(name, SMALL[name])
     assert [finding.promise for finding in findings] == list(PROMISES.values())
     assert findings[1].reason == LEARNT.get(name, VECTORS)
-    others = {finding.promise: finding for finding in findings if finding.outcome != "ok"}
-    assert set(others) == (
-        {PROMISES["shows_how_its_weights_are_used"]} if name in UNSEEN else set()
-    )
-    for finding in others.values():
-        assert finding.outcome == "not checked"
-        assert finding.reason.endswith(f"shapes: {UNSEEN[name]}")
+    assert [finding for finding in findings if finding.outcome != "ok"] == []
 
 
 @pytest.mark.parametrize("name", ["Counted", "watching", "starts_with_an_empty_branch"])
@@ -122,7 +114,7 @@ BREAKS = {
     ),
     "has_a_kernel_without_axes": (
         {"shows_how_its_weights_are_used"},
-        "gain/kernel () cannot be drawn by glorot_uniform",
+        "glorot_uniform cannot draw it: leaf 'gain/kernel' ()",
     ),
     "talks": ({"stays_on_the_device"}, "evaluation calls the host: debug"),
     "leaves_the_device": ({"stays_on_the_device"}, "evaluation calls the host: pure_callback"),
@@ -149,7 +141,7 @@ def test_weights_whose_use_cannot_be_followed_are_named():
     others = [one for one in check_model(OWN + "hides_its_weights") if one.outcome != "ok"]
     (finding,) = others
     assert finding.outcome == "not checked"
-    assert finding.reason.endswith("kernel (64, 10) (taken for 64 and 10)")
+    assert "kernel (64, 10): its numbers pass through cumsum. A rule" in finding.reason
 
 
 def test_a_model_is_held_to_the_examples_that_were_asked_for():
