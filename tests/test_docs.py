@@ -51,10 +51,10 @@ def test_page_of_initializers_names_each_as_registered(repository):
 
 
 def test_page_of_initializers_on_fans(repository):
-    """The table compares what shapes suggest with `tests/initializers/test_layout.py`."""
+    """The table compares what shapes suggest with the tests of layouts and of uses."""
     page = (repository / "docs" / "initializers.md").read_text()
     rows = re.findall(r"^\| [^|]+ \| ([\dx ]+) \| (\d+), (\d+) \|", page, flags=re.MULTILINE)
-    assert len(rows) == 6
+    assert len(rows) == 10
     for shape, fan_in, fan_out in rows:
         sizes = tuple(int(size) for size in shape.split(" x "))
         assert fans(sizes) == (int(fan_in), int(fan_out))
