@@ -60,7 +60,7 @@ class Experiment:
     Attributes:
         weights: the initializer cells.
         programs: the compiled training programs.
-        lanes: a row per lane; see DESIGN "lanes.csv".
+        lanes: a row per lane, as in `lanes.csv`.
         params: shapes of the parameters.
         model_state: the model's first mutable state, that of the first seed. states: of every seed.
         plain: the model in the dtype of its weights.

@@ -48,7 +48,7 @@ class Study:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What ran, on what, how long: see DESIGN "Study folder"."""
+        """What ran, on what, how long: as the manifest has it."""
         return Store(self.dir).manifest()
 
     @cached_property
