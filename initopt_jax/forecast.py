@@ -94,7 +94,7 @@ class Forecast:
     def notes(self, tiles: Sequence[Tile]) -> list[str]:
         """What a person should know before such a study runs, in words."""
         config, programs = self._experiment.config, self._experiment.programs
-        said = []
+        said = self._experiment.network_notes
         training, evaluating = self.operations(tiles)
         share = evaluating / max(training + evaluating, 1.0)
         train, val, _ = self.measured

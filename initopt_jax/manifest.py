@@ -144,6 +144,7 @@ def new_manifest(
         "primary": experiment.task.primary,
         "chance": experiment.task.chance(experiment.dataset.test.targets),
         "notes": list(experiment.dataset.notes),
+        "network_notes": experiment.network_notes,
         "seconds": 0.0,
         "programs": [
             {
@@ -215,6 +216,7 @@ def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ("parameters of a network", f"{manifest['parameters']:,}"),
         ("data", f"{data['name']}, fingerprint {data['fingerprint']}"),
         *(("about the data", note) for note in manifest.get("notes", ())),
+        *(("about the network", note) for note in manifest.get("network_notes", ())),
     )
     if function:
         box = "x from {:g} to {:g}, y from {:g} to {:g}".format(*function["domain"])

@@ -186,8 +186,15 @@ def _said(error: Exception) -> str:
     line = (str(error).splitlines() or [""])[0]
     if returned := re.search(r"returned a value of type <class '(\w+)'>", line):
         line = f"a {returned[1]} was returned where JAX takes arrays alone"
-    line = line if len(line) <= LONG else line[:LONG] + " ..."
+    if len(line) > LONG and not _is_own(error):
+        line = line[:LONG] + " ..."
     return line if type(error) in (TypeError, ValueError) else f"{type(error).__name__}: {line}"
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether this package raised it: its messages end with what to write, and stay whole."""
+    raised = traceback.extract_tb(error.__traceback__)[-1:]
+    return any(frame.filename.startswith(FOREIGN[0]) for frame in raised)
 
 
 def place_of(error: Exception) -> str:

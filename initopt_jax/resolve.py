@@ -28,7 +28,7 @@ from initopt_jax.engine.records import variables
 from initopt_jax.engine.streaming import check_streamed, is_streamed, seeds_at_once
 from initopt_jax.entries import DatasetConfig, TargetConfig
 from initopt_jax.errors import ConfigError, parse_size, unknown_name
-from initopt_jax.initializers import Network, initialize, match_rules
+from initopt_jax.initializers import Network, initialize, match_rules, unknown_notes
 from initopt_jax.landscape_entries import check_chosen
 from initopt_jax.measurements import Probing, Subject, bind, dimension_labels
 from initopt_jax.metrics import Target
@@ -47,6 +47,7 @@ from initopt_jax.tasks.cost_function import (
     make_model,
     make_task,
 )
+from initopt_jax.tree import named_leaves
 from initopt_jax.types import Dataset, Model, PyTree, Task
 
 REFINE = "(key, params, network, options) -> (params, a dictionary of scalars)"
@@ -94,6 +95,14 @@ class Experiment:
     dtypes: Mapping[str, Any] = field(default_factory=dict)
     landscape: Landscape | None = None
     data_root: Path | None = None
+
+    @property
+    def network_notes(self) -> list[str]:
+        """Which leaves the network uses in ways that are not known, and what follows from it."""
+        if self.landscape:
+            return []
+        shapes = {path: tuple(leaf.shape) for path, leaf in named_leaves(self.params)}
+        return unknown_notes(self.network.anatomy.layouts, shapes)
 
     @property
     def parameters(self) -> int:

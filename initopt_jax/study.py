@@ -93,8 +93,9 @@ class Study:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the results should know: of the data, and of seeds that are equal."""
-        return [*self.manifest.get("notes", []), *self.manifest.get("seed_notes", [])]
+        """What a reader of the results should know: of data, network, and seeds that are equal."""
+        kinds = ("notes", "network_notes", "seed_notes")
+        return [note for kind in kinds for note in self.manifest.get(kind, [])]
 
     @cached_property
     def info(self) -> stats.StudyInfo:

@@ -1,15 +1,30 @@
 """What a study costs before it runs, what is told of it, and how long it still takes."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from initopt_jax import preview, show
 from initopt_jax.engine.plan import Tile
+from initopt_jax.errors import ConfigError
 from initopt_jax.forecast import REACHED, Forecast, duration
 from initopt_jax.manifest import study_info
 from initopt_jax.preview import all_tiles, prepare
 from initopt_jax.study import run
 from initopt_jax.training import Tally
+from initopt_jax.types import Model
+
+
+def smoothed(*, outputs):
+    """A linear model whose kernel passes through a Fourier transform."""
+
+    def init(key, inputs):
+        return {"mix": jnp.zeros((inputs.shape[-1], outputs))}, {}
+
+    def apply(params, state, inputs, *, key=None, train=False):
+        return inputs @ jnp.real(jnp.fft.fft(params["mix"], axis=0)), state
+
+    return Model(init, apply)
 
 
 def test_shares_by_hand(small_config):
@@ -38,6 +53,26 @@ def test_evaluation_that_costs_more_than_training_is_told(small_config):
     assert "eval_every above 2 steps, or eval_train below 1,078 examples would lower it" in note
     small_config |= {"eval_train": 64, "eval_every": 20}
     assert preview.plan(small_config, devices=1).notes == ()
+
+
+def test_leaves_of_unknown_use_are_told_and_recorded(small_config, study_dir):
+    small_config |= {
+        "model": {"name": f"{__name__}:smoothed"},
+        "initializers": [{"name": "normal", "stddev": 0.1}],
+        "optimizers": [{"name": "sgd", "learning_rate": 0.1}],
+        "steps": 5,
+    }
+    said = set()
+    study = run(small_config, study_dir, devices=1, progress=lambda tally: said.update(tally.notes))
+    (note,) = study.manifest["network_notes"]
+    assert note.startswith("how the network uses leaf 'mix' (64, 10) is unknown (its numbers pass")
+    assert note in said
+    assert note in study.notes
+    assert ("about the network", note) in study_info(study.manifest).manifest
+    assert prepare(small_config | {"model": {"name": "mlp", "hidden": [8]}}).network_notes == []
+    fourier = small_config | {"initializers": ["he_normal"]}
+    with pytest.raises(ConfigError, match=r"leaf 'mix'.*layout: .i o.\}\}.*stddev: 0.02"):
+        prepare(fourier)
 
 
 def test_a_plan_says_operations_time_and_what_the_time_rests_on(small_config, capsys):

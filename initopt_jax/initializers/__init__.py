@@ -17,7 +17,7 @@ from initopt_jax.initializers.glorot import glorot_normal, glorot_uniform
 from initopt_jax.initializers.hadamard import hadamard
 from initopt_jax.initializers.he import he_normal, he_uniform
 from initopt_jax.initializers.identity import identity
-from initopt_jax.initializers.layout import Layout, standard_layout, stated_layout
+from initopt_jax.initializers.layout import Layout, standard_layout, stated_layout, unknown_notes
 from initopt_jax.initializers.lecun import lecun_normal, lecun_uniform
 from initopt_jax.initializers.looks_linear import looks_linear
 from initopt_jax.initializers.mean_field_critical import mean_field_bias, mean_field_critical
@@ -108,6 +108,7 @@ __all__ = [
     "torch_default_bias",
     "truncated_normal",
     "uniform",
+    "unknown_notes",
     "variance_scaling",
     "with_layout",
     "zero_hadamard",

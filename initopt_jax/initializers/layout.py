@@ -8,6 +8,7 @@ stack of layers is one leaf, and an embedding is a table of rows of which one is
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -220,6 +221,25 @@ def unknown_layout(shape: Shape, why: str) -> Layout:
     'unknown: its numbers pass through fft'
     """
     return Layout("unknown", outputs=tuple(range(len(shape))), why=why)
+
+
+def unknown_notes(layouts: Mapping[str, Layout], shapes: Mapping[str, Shape]) -> list[str]:
+    """What holds for leaves of several axes that could not be followed, a sentence each.
+
+    Args:
+        layouts: of the leaves, by path.
+        shapes: likewise.
+
+    >>> unknown_notes({"mix": unknown_layout((4, 3), "it passes through fft")}, {"mix": (4, 3)})[0]
+    "how the network uses leaf 'mix' (4, 3) is unknown (it passes through fft): it has no fans ..."
+    """
+    return [
+        f"how the network uses leaf {path!r} {shape} is unknown ({layouts[path].why}): it has no "
+        "fans unless a rule states its layout (docs/initializers.md), and optimizers for matrices "
+        "and layers take it as its shape suggests"
+        for path, shape in shapes.items()
+        if layouts[path].kind == "unknown" and len(shape) > 1
+    ]
 
 
 def stated_layout(text: str, shape: Shape) -> Layout:

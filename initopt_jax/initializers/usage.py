@@ -146,6 +146,8 @@ class Follower:
         parts = inner_jaxprs(equation, operands)
         ends = [self.inside(equation, part.jaxpr, given) for part, given in parts]
         if equation.primitive.name in LOOPS:
+            ((_, given),) = parts
+            self._handed_on(equation.primitive.name, operands[-len(given) :], given)
             return results
         if parts and all(len(one) == len(results) for one in ends):
             return [_either(several, operands) for several in zip(*ends, strict=True)]
@@ -158,6 +160,15 @@ class Follower:
         """Follow into an operation that holds others."""
         del equation
         return self.walk(jaxpr, given)
+
+    def _handed_on(self, name: str, before: Sequence[Value], inside: Sequence[Value]) -> None:
+        """Note leaves that a loop starts from and mixes with data, round by round."""
+        for one, other in zip(before, inside, strict=True):
+            if one.terms and other.is_activation:
+                if one.is_rows:
+                    self.notes.activation(one)
+                else:
+                    self.notes.meet(one, name)
 
     def use(self, equation: Any, operands: Sequence[Value]) -> None:
         """Note what an operation does with the leaves among its operands."""

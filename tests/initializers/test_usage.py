@@ -375,3 +375,25 @@ def evaluate(jaxpr, consts, values, tainted, seen):
         functions, options = given if isinstance(given, tuple) else ((), given)
         made = jax.tree.leaves(equation.primitive.bind(*functions, *numbers, **options))
         known.update(zip(equation.outvars, [(m, any(data)) for m in made], strict=True))
+
+
+def test_what_a_loop_starts_from_is_used_by_it():
+    """Embedded words, and a learnt first state, that rounds of a loop hand on."""
+    shapes = {"words": (20, 8), "w": (8, 8), "first": (1, 8)}
+    params = {path: jax.ShapeDtypeStruct(shape, "float32") for path, shape in shapes.items()}
+    words = jax.ShapeDtypeStruct((4,), "int32")
+
+    def scanned(p, words):
+        start = (p["words"][words], jnp.broadcast_to(p["first"], (4, 8)))
+        return lax.scan(lambda c, _: ((c[0] @ p["w"], c[1] + c[0]), None), start, length=3)[0]
+
+    def looped(p, words):
+        start = (0, p["words"][words], jnp.broadcast_to(p["first"], (4, 8)))
+        step = lambda c: (c[0] + 1, c[1] @ p["w"], c[2] + c[1])  # noqa: E731
+        return lax.while_loop(lambda c: c[0] < 3, step, start)[1:]
+
+    for apply in (scanned, looped):
+        found = layouts(apply, params, words)
+        assert found["words"].kind == "embedding"
+        assert found["w"].fans((8, 8)) == (8, 8)
+        assert found["first"].kind == "added"
