@@ -98,7 +98,7 @@ def test_functions_that_cannot_be_used(working_dir, function, message):
 def test_a_constant_is_a_function(working_dir):
     (working_dir / "mine.py").write_text(OWN)
     planned = plan(config(task={"name": "cost_function", "function": "mine:constant"}))
-    assert planned.lanes == 12
+    assert planned.lanes == 9
     assert [program.label for program in planned.programs] == ["sgd"]
 
 

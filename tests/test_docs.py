@@ -70,6 +70,7 @@ def test_blocks_of(page, folder, monkeypatch, capsys):
     for block in blocks:
         if block.file:
             (folder / block.file).write_text(block.text)
+            sys.modules.pop(Path(block.file).stem, None)  # another test's
         raw = parse_yaml(block.text) if block.language == "yaml" else {}
         if isinstance(raw, dict) and {"name", "optimizers"} <= raw.keys():
             (folder / f"{raw['name']}.yaml").write_text(block.text)

@@ -496,7 +496,7 @@ def test_a_model_that_computes_in_another_dtype_is_recorded_so(small_config):
     ("name", "said"),
     [
         ("of_complex", "Dense_0/bias is complex64; keep its real and its imaginary part as two"),
-        ("of_integers", "dense/kernel is int32; keep what is not learnt in a collection"),
+        ("of_integers", "dense/kernel is int32; keep what is not learnt out of the weights"),
     ],
 )
 def test_weights_that_are_no_real_numbers_are_refused_by_name(small_config, name, said):
