@@ -154,7 +154,8 @@ class Follower:
         if parts:
             return results
         self.use(equation, operands)
-        return self.made(equation, operands, results)
+        # An operation without results is there for its effect: it prints, or checks.
+        return self.made(equation, operands, results) if results else results
 
     def inside(self, equation: Any, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
         """Follow into an operation that holds others."""

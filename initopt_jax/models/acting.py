@@ -122,7 +122,7 @@ def require_modes(
             f"depend on the key: nothing is ever dropped, or the same at every step; {UNDERSTOOD}; "
             "hand it on to the layer that drops, which draws from the key, or set the rate to 0"
         )
-    if trained.draws - evaluated.draws and not trained.follows_key:
+    if trained.draws - evaluated.draws and not trained.uses_key:
         raise ConfigError(
             f"model {name!r} draws random numbers in training that are the same for every key; "
             "draw them from the key that apply is given (make_rng('dropout'), or the module's Rngs)"
@@ -225,6 +225,7 @@ class _Trace:
 
     Attributes:
         follows_key: whether the outputs depend on the key.
+        uses_key: whether the outputs or the state after it do.
         unmoved: paths in the state that come out as they went in.
         draws: the random operations in it, and how many of each.
     """
@@ -240,6 +241,7 @@ class _Trace:
         outputs = len(jaxpr.outvars) - kept
         wanted = [number < outputs for number in range(len(jaxpr.outvars))]
         self.follows_key = depends(jaxpr, wanted)[weights + kept]
+        self.uses_key = depends(jaxpr, [True] * len(wanted))[weights + kept]
         paths = [path for path, _ in named_leaves(forms.state)]
         before, after = jaxpr.invars[weights : weights + kept], jaxpr.outvars[outputs:]
         self.unmoved = [p for p, a, b in zip(paths, before, after, strict=True) if a is b]

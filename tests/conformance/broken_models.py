@@ -149,11 +149,11 @@ def draws_with_numpy(*, outputs):
 def is_made_for_a_batch(*, outputs):
     def init(key, inputs):
         params, state = dense(outputs).init(key, inputs)
-        return params | {"gain": jnp.ones(len(inputs))}, state
+        return params | {"scale": jnp.ones(len(inputs))}, state
 
     def apply(params, state, inputs, **_):
         sums, state = dense(outputs).apply(params, state, inputs)
-        return sums * params["gain"].mean(), state
+        return sums * params["scale"].mean(), state
 
     return Model(init, apply)
 
@@ -276,11 +276,11 @@ def grows_with_its_builds(*, outputs):
 
     def init(key, inputs):
         params, state = model.init(key, inputs)
-        return params | {"gain": jnp.ones(count)}, state
+        return params | {"scale": jnp.ones(count)}, state
 
     def apply(params, state, inputs, **_):
         sums, state = model.apply(params, state, inputs)
-        return sums * params["gain"].mean(), state
+        return sums * params["scale"].mean(), state
 
     return Model(init, apply)
 

@@ -86,7 +86,7 @@ BREAKS = {
         {"draws_by_its_key", "is_the_same_when_built_again"},
         "init is not the same each time",
     ),
-    "is_made_for_a_batch": ({"names_its_weights_alike"}, "gain is float32[1], and should be"),
+    "is_made_for_a_batch": ({"names_its_weights_alike"}, "scale is float32[1], and should be"),
     "knows_one_size": (
         {"names_its_weights_alike", "takes_any_batch", "shows_how_its_weights_are_used"},
         "(2, 10), (7, 1)",
@@ -119,7 +119,7 @@ BREAKS = {
     "talks": ({"stays_on_the_device"}, "evaluation calls the host: debug"),
     "leaves_the_device": ({"stays_on_the_device"}, "evaluation calls the host: pure_callback"),
     "counts_its_builds": ({"is_the_same_when_built_again"}, "evaluation of a second model"),
-    "grows_with_its_builds": ({"is_the_same_when_built_again"}, "weights of a second model: gain"),
+    "grows_with_its_builds": ({"is_the_same_when_built_again"}, "weights of a second model: scale"),
 }
 
 
