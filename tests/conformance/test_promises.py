@@ -24,8 +24,6 @@ UNCHECKED = {
     "sam": ASKS_FOR_THE_COST,
     "lbfgs": ASKS_FOR_THE_COST,
     "gradient_flow": ASKS_FOR_THE_COST,
-    # Signs of all steps are alike, or alternate.
-    "lion": {"listens_to_its_numbers": "b1, b2 changed nothing"},
     # The momentum grows for the first time after 250 steps.
     "sutskever_momentum": {"listens_to_its_numbers": "interval changed nothing"},
 }
@@ -42,15 +40,13 @@ DEPRECATED = {"optax.optimistic_adam"}
 # A float32 learning rate times a bfloat16 update is float32: nearly all break bfloat16 so.
 KEEP_BFLOAT16 = {"optax.lbfgs"}
 
-NO_RATE = {"takes_a_schedule": "it has no learning rate with a number"}
+NO_RATE = {"takes_a_schedule": "it has no number called learning_rate"}
 BUFFERS = {"has_a_state_of_its_own": "shares its buffer"}
 # Promises that each breaks besides, or for which it cannot be looked at, and a part of the reason.
 BREAKS = {
     # Its learning rate is None by default, and then the sign is not turned.
     "optax.adadelta": {**NO_RATE, "descends": "the cost goes from 0.90"},
     "optax.adafactor": NO_RATE,
-    # The maximum of corrected squares is its first while gradients shrink.
-    "optax.amsgrad": {"listens_to_its_numbers": "b2 changed nothing"},
     # No weights here are as small as its smallest norm.
     "optax.fromage": {"listens_to_its_numbers": "min_norm changed nothing"},
     "optax.lbfgs": {

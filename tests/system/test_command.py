@@ -107,7 +107,7 @@ def test_a_study_from_its_first_run_to_its_verification(initopt, config_file, wo
     (folder / "manifest.json").write_text(original)
     damaged = initopt("report", folder)
     assert damaged.returncode == 2
-    assert "1 of 8 tiles is damaged; run the study again" in damaged.stderr
+    assert "1 of 7 tiles is damaged; run the study again" in damaged.stderr
     repaired = initopt("run", config_file)
     assert repaired.returncode == 0, repaired.stderr
     assert results(folder) == before, "the damaged tile was not found and redone"
