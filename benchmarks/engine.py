@@ -207,7 +207,7 @@ def steady_rate(
                 raise RuntimeError(f"only {len(ends)} of {len(used)} devices began in {PATIENCE} s")
             if not isinstance(event, Progress) or stop.is_set():
                 continue
-            ends[event.tile].append(now)
+            ends[event.tile.index].append(now)
             lane_steps = event.lane_steps
             # The first event of a tile comes when its first segment begins, not when it ends.
             if not opened and len(ends) == len(used) and min(map(len, ends.values())) > 1:
