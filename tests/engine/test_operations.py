@@ -190,7 +190,7 @@ def test_optimizers_by_the_operations_of_their_formulas():
     """For each weight: `-r g`; `m <- d m + g, -r m`; moments, corrections, root, quotient."""
     assert slope(lambda: transforms.sgd(0.1)) == 1
     assert slope(lambda: transforms.momentum(0.1, 0.9)) == 3
-    # m: 3, v: 4 with the square, 2 corrections, root, eps, quotient, rate; and whether the root is 0
+    # m: 3, v: 4 with the square, 2 corrections, root, eps, quotient, rate; whether the root is 0
     # or infinite (2), and the gradient 0
     assert slope(lambda: transforms.adam(0.1)) == 17
 
