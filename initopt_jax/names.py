@@ -1,5 +1,6 @@
 """From a name in a config to what it names: registries, Optax, JAX, the user's own files."""
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import jax
@@ -222,6 +223,9 @@ def _from_jax(attribute: str, found: Callable[..., Any]) -> Callable[..., Any]:
     return draw
 
 
+FUNCTIONS = (FunctionType, functools.partial)  # Optax's nadam is a partial
+
+
 def optax_optimizers() -> list[str]:
     """The optimizers of Optax that need nothing but numbers: `optax.<name>`.
 
@@ -233,7 +237,7 @@ def optax_optimizers() -> list[str]:
         prefix + name
         for prefix, module in places
         for name, found in sorted(vars(module).items())
-        if inspect.isfunction(found)
+        if isinstance(found, FUNCTIONS)
         and not name.startswith(("_", "scale_by_"))
         and RATE in inspect.signature(found).parameters
         and not _wants_functions(found)
@@ -260,7 +264,7 @@ def _of_optax(name: str) -> Callable[..., Any]:
     found = _attribute(optax, name.removeprefix("optax."))
     if found is None:
         raise ConfigError(unknown_name("optimizer", name, known, last=True))
-    made = inspect.signature(found).return_annotation if inspect.isfunction(found) else None
+    made = inspect.signature(found).return_annotation if isinstance(found, FUNCTIONS) else None
     kinds = (optax.GradientTransformation, optax.GradientTransformationExtraArgs)
     if made not in (*kinds, inspect.Signature.empty):
         close = near_names(re.sub("ScaleBy|State$", "", name), known, last=True)

@@ -90,6 +90,7 @@ KEEP_THE_REST = [
     "adamaxw",
     "adamw",
     "adan",
+    "amsgrad",
     "lamb",
     "lars",
     "lion",
