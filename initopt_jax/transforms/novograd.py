@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from initopt_jax import checks
-from initopt_jax.norms import norm
+from initopt_jax.norms import norm, scale_of
 from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.learning_rate import scale_by_learning_rate
 from initopt_jax.transforms.norms import needs_params
@@ -30,6 +30,17 @@ class NovogradState(NamedTuple):
     step_count: Array
     velocity: PyTree
     norm: PyTree
+
+
+def _mixed(old: Array, new: Array, keep: Array) -> Array:
+    """`sqrt(keep * old^2 + (1 - keep) * new^2)`, as a correction of `old`: roundings that came back
+    at every step would add up over the `1 / (1 - keep)` steps that it remembers.
+    """
+    scale = scale_of(old, new)
+    a, b = old / scale, new / scale
+    root = jnp.sqrt(keep * a * a + (1 - keep) * b * b)
+    change = (1 - keep) * (b - a) * (b + a) / jnp.where(root == 0, 1, root + a)
+    return scale * (a + change)
 
 
 def scale_by_novograd(
@@ -76,9 +87,7 @@ def scale_by_novograd(
 
     def measure(running: Array, gradient: Array, first: Array) -> Array:
         old, new = widen(running, norm(gradient))
-        keep = scalar(b2, old)
-        mean = norm(jnp.sqrt(keep) * old, jnp.sqrt(1 - keep) * new)
-        return jnp.where(first, new, mean).astype(running.dtype)
+        return jnp.where(first, new, _mixed(old, new, scalar(b2, old))).astype(running.dtype)
 
     def gather(velocity: Array, running: Array, gradient: Array, weights: Array) -> Array:
         m, v, g, w = widen(velocity, running, gradient, weights)
