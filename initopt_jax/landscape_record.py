@@ -1,6 +1,10 @@
-"""Pictures of a network's cost as plain arrays, and the one file that holds those of a study."""
+"""Pictures of a cost as plain arrays, and the files that hold those of a study.
+
+A report reads them, and needs neither the networks nor the user's own function.
+"""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +34,50 @@ class NetLandscape:
     def labels(self, name: str) -> list[str]:
         """An array of names as a list."""
         return [str(label) for label in self.arrays[name]]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The values of a cost function of two variables on a mesh: the ground of its maps.
+
+    Attributes:
+        x: [X] points. y: [Y] points.
+        cost: [Y, X] values.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    cost: np.ndarray
+
+    def to_bytes(self, function: Mapping[str, Any]) -> bytes:
+        """A NumPy .npz file of the three arrays and of the function, in words, that they are of."""
+        file = io.BytesIO()
+        of = np.array(json.dumps(function, sort_keys=True))
+        np.savez_compressed(file, allow_pickle=False, of=of, x=self.x, y=self.y, cost=self.cost)
+        return file.getvalue()
+
+
+def read_mesh(content: bytes | None, function: Mapping[str, Any]) -> Mesh | None:
+    """The mesh of this function in a file that `to_bytes` made.
+
+    Returns:
+        None where the file is not there, is damaged or holds another function's.
+
+    >>> bowl = {"name": "bowl", "options": {}}
+    >>> mesh = Mesh(np.arange(3.0), np.arange(2.0), np.ones((2, 3)))
+    >>> read_mesh(mesh.to_bytes(bowl), bowl).cost.shape
+    (2, 3)
+    >>> read_mesh(mesh.to_bytes(bowl), {"name": "ravine"}) is None
+    True
+    """
+    try:
+        with np.load(io.BytesIO(content or b""), allow_pickle=False) as file:
+            known = json.loads(str(file["of"])) == json.loads(json.dumps(function))
+            mesh = Mesh(*(np.asarray(file[name], np.float64) for name in ("x", "y", "cost")))
+    except Exception:  # noqa: BLE001 - whatever a damaged file raises
+        return None
+    whole = mesh.cost.shape == (*mesh.y.shape, *mesh.x.shape) and mesh.cost.size > 0
+    return mesh if known and whole else None
 
 
 def to_bytes(pictures: Sequence[NetLandscape], entries: str = "") -> bytes:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from initopt_jax import sources, stats
 from initopt_jax.config import Config, differences, validate
@@ -18,11 +17,11 @@ from initopt_jax.data import describe
 from initopt_jax.engine.devices import compiler_options
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.processor import processor
-from initopt_jax.errors import ConfigError
+from initopt_jax.landscape_record import Mesh
 from initopt_jax.metrics import Target
 from initopt_jax.precision import MATMUL_PRECISION, PRECISIONS
 from initopt_jax.resolve import Experiment
-from initopt_jax.tasks.cost_function import Landscape, find_landscape
+from initopt_jax.tasks.cost_function import read_landscape
 from initopt_jax.types import Device
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "initopt-jax")
@@ -165,9 +164,15 @@ def new_manifest(
     }
 
 
-def study_info(manifest: Mapping[str, Any]) -> stats.StudyInfo:
-    """What statistics and reports need to know of a study."""
+def study_info(manifest: Mapping[str, Any], mesh: Mesh | None = None) -> stats.StudyInfo:
+    """What statistics and reports need to know of a study, from what is stored; no code is run.
+
+    Args:
+        manifest: of the study.
+        mesh: the stored values of its cost function, where its task is one.
+    """
     config = validate(manifest["config"])
+    function = manifest.get("function")
     return stats.StudyInfo(
         name=manifest["name"],
         task=config.task.name,
@@ -178,28 +183,9 @@ def study_info(manifest: Mapping[str, Any]) -> stats.StudyInfo:
         selection=config.tuning.metric,
         target=config.target and Target(**config.target.model_dump()),
         chance=manifest["chance"],
-        landscape=_landscape(manifest),
+        landscape=read_landscape(function, mesh) if function else None,
         manifest=_rows(manifest),
     )
-
-
-def _landscape(manifest: Mapping[str, Any]) -> Landscape | None:
-    """The cost function, where the task is one; unknown costs where it cannot be found any more."""
-    known = manifest.get("function")
-    if not known:
-        return None
-    try:
-        return find_landscape(known["name"], known["options"])
-    except ConfigError:
-        # The user's module is gone or has changed: the results can still be told.
-        return Landscape(
-            name=known["name"],
-            options=known["options"],
-            cost=lambda x, y: jnp.full_like(x, jnp.nan),
-            minima=tuple((x, y) for x, y in known["minima"]),
-            domain=tuple(known["domain"]),
-            target=known["target"],
-        )
 
 
 def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

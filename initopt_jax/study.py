@@ -19,7 +19,7 @@ from initopt_jax.engine.keep import KEPT, is_kept
 from initopt_jax.engine.plan import Tile
 from initopt_jax.equal_seeds import curve_notes, known_notes
 from initopt_jax.errors import StudyError
-from initopt_jax.landscape_record import NetLandscape
+from initopt_jax.landscape_record import NetLandscape, read_mesh
 from initopt_jax.landscapes import StoredWeights, check_landscapes, make_landscapes
 from initopt_jax.manifest import data_folders, new_manifest, obstacles, study_info
 from initopt_jax.measurements import dimension_labels
@@ -34,7 +34,7 @@ from initopt_jax.preview import (
     read,
 )
 from initopt_jax.resolve import Experiment
-from initopt_jax.store import LANDSCAPES, Layout, Store
+from initopt_jax.store import LANDSCAPES, SURFACE, Layout, Store
 from initopt_jax.trained_network import TrainedNetwork
 from initopt_jax.training import Tally, train, variables
 from initopt_jax.types import Device, PyTree
@@ -100,9 +100,9 @@ class Study:
     @cached_property
     def info(self) -> stats.StudyInfo:
         """Names and directions that statistics and reports need."""
-        recorded = sources.folders(self.manifest.get("sources", {}), self.dir)
-        with importable_from(*recorded):
-            return study_info(self.manifest)
+        function = self.manifest.get("function")
+        mesh = function and read_mesh(Store(self.dir).read_file(SURFACE), function)
+        return study_info(self.manifest, mesh or None)
 
     def check(self) -> None:
         """Raise StudyError where rows are damaged or missing. The first time, every row is read."""
@@ -283,6 +283,7 @@ def _carry_out(
             manifest["seed_notes"] = list(dict.fromkeys(known))
             store.write_manifest(manifest)
         drawn = _draw_landscapes(store, study, experiment, anew=trained)
+        drawn = _store_surface(store, study, experiment) or drawn
         study = Study(store.folder)  # whose config may ask for other pictures now
         if trained or drawn or not store.has_report:
             _write_report(store, study)
@@ -306,6 +307,20 @@ def _draw_landscapes(store: Store, study: Study, experiment: Experiment, *, anew
     # The only part of a config that may change afterwards: weights are read, none is changed.
     manifest["config"]["landscapes"] = entries
     store.write_manifest(manifest)
+    return True
+
+
+def _store_surface(store: Store, study: Study, experiment: Experiment) -> bool:
+    """Store the values of a cost function that maps need, unless they are there.
+
+    Whoever reads the study later has, and needs, no code of its author's.
+    """
+    landscape, found = experiment.landscape, study.info.landscape
+    if landscape is None or (found is not None and found.mesh is not None):
+        return False
+    study.check()
+    mesh = report.mesh_of(landscape, study.dataset.load(), study.lanes, study.info)
+    store.write_file(SURFACE, mesh.to_bytes(landscape.describe()))
     return True
 
 

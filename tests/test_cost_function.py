@@ -1,5 +1,6 @@
 """Studies of a bare cost function: what a config may say, and what comes of it."""
 
+import sys
 import threading
 
 import numpy as np
@@ -213,6 +214,35 @@ def test_a_function_of_ones_own(working_dir):
     np.testing.assert_allclose(data["val_loss"], 0.5 * data["val_distance"] ** 2, rtol=1e-5)
     (working_dir / "mine.py").write_text(BOWL.replace("depth *", "2 * depth *"))
     assert verify(study.dir, lanes=[0], devices=1).exit_code == 2
+
+
+def test_reading_results_runs_no_code(working_dir, monkeypatch):
+    """Every number, map and page comes from what is stored; without the values, it is said."""
+    (working_dir / "mine.py").write_text(BOWL)
+    function = {"name": "mine:bowl", "depth": 0.5}
+    made = iox.run(config(task={"name": "cost_function", "function": function}), devices=1)
+    page, mesh = (made.dir / "report.html").read_bytes(), made.info.landscape.mesh
+    x, y = np.meshgrid(mesh.x, mesh.y)
+    np.testing.assert_allclose(mesh.cost, 0.5 * (x**2 + (y - 1) ** 2), rtol=1e-5, atol=1e-6)
+    (working_dir / "mine.py").write_text("raise RuntimeError('code was run')")
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    study = iox.open_study(made.dir)
+    assert study.info.landscape.cost is None
+    with pytest.raises(iox.ConfigError, match="stored values alone"):
+        study.info.landscape(0.0, 0.0)
+    study.report()
+    assert (made.dir / "report.html").read_bytes() == page
+    assert len(study.summary()) == len(made.summary())
+    assert "mine" not in sys.modules
+    content = bytearray((made.dir / "surface.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    for damaged in (bytes(content), None):
+        (made.dir / "surface.npz").unlink()
+        if damaged:
+            (made.dir / "surface.npz").write_bytes(damaged)
+        iox.open_study(made.dir).report()
+        assert "the maps have no contours" in (made.dir / "report.html").read_text()
+    assert "mine" not in sys.modules
 
 
 def test_an_unbounded_cost_gives_a_report(working_dir):

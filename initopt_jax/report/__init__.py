@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 import xarray as xr
 
-from initopt_jax.landscape_record import NetLandscape
+from initopt_jax.landscape_record import Mesh, NetLandscape
 from initopt_jax.stats import StudyInfo
+from initopt_jax.tasks.cost_function import Landscape
 
 
 def build(
@@ -33,3 +34,20 @@ def build(
     from initopt_jax.report import assemble
 
     return assemble.files(dataset, lanes, info, landscapes)
+
+
+def mesh_of(
+    landscape: Landscape, dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo
+) -> Mesh:
+    """The values of a cost function where the maps of a study show it, to be stored with it.
+
+    Args:
+        landscape: the function.
+        dataset: the results.
+        lanes: the lane table, index lane id.
+        info: the study in words.
+    """
+    from initopt_jax.report import journeys, prepare, surface
+
+    ways = journeys.make_journeys(prepare.make_results(dataset, lanes, info))
+    return surface.make_mesh(landscape, journeys.all_starts(ways))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import jinja2
+import numpy as np
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
@@ -22,6 +23,11 @@ from initopt_jax.report.texts import one_line
 from initopt_jax.tasks.cost_function import Landscape
 
 SCREEN_DPI = 104  # so that letters in pictures are about as large as those of the page
+UNKNOWN_VALUES = (
+    "The values of this cost function are not stored in the folder of the study (or are damaged), "
+    "so the maps have no contours: reading results runs no code. To store them, run the study "
+    "again on its folder: initopt run CONFIG --out FOLDER."
+)
 
 
 Section = Literal["figures", "weights", "cost"]
@@ -168,4 +174,6 @@ def landscape_findings(results: Results, landscape: Landscape) -> list[str]:
     journeys, target = make_journeys(results), results.info.target
     surface = make_surface(landscape, all_starts(journeys))
     found = speed_sentences(journeys, results.info.target_text) if target else []
+    if np.isnan(surface.cost).all():
+        found.append(UNKNOWN_VALUES)
     return [*found, basin_sentence(journeys, surface)]

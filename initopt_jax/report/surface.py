@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from initopt_jax.landscape_record import Mesh
 from initopt_jax.report.scales import Floats
 from initopt_jax.tasks.cost_function import Landscape
 from initopt_jax.tasks.functions import Domain
@@ -67,22 +69,32 @@ def make_surface(landscape: Landscape, start: Floats) -> Surface:
     """A cost function on a mesh over its domain; costs that are not finite are left out.
 
     Args:
-        landscape: the function.
+        landscape: the function. Where neither its values nor its cost are known, none is shown.
         start: [S, 2] starts; where they fill only the middle of the domain, that is what is shown.
     """
-    left, right, bottom, top = view = view_of(landscape.domain, start)
-    x, y = np.linspace(left, right, MESH), np.linspace(bottom, top, MESH)
-    points = (jnp.asarray(part, jnp.float32) for part in np.meshgrid(x, y))
-    cost = np.asarray(landscape.cost(*points), np.float64)
+    mesh = landscape.mesh or make_mesh(landscape, start)
     return Surface(
         name=landscape.name,
-        x=x,
-        y=y,
-        cost=np.broadcast_to(np.where(np.isfinite(cost), cost, np.nan), (MESH, MESH)),
+        x=mesh.x,
+        y=mesh.y,
+        cost=np.where(np.isfinite(mesh.cost), mesh.cost, np.nan),
         minima=np.array(landscape.minima, np.float64).reshape(-1, 2),
         domain=landscape.domain,
-        view=view,
+        view=(float(mesh.x[0]), float(mesh.x[-1]), float(mesh.y[0]), float(mesh.y[-1])),
     )
+
+
+def make_mesh(landscape: Landscape, start: Floats) -> Mesh:
+    """The values of a function on a mesh over what a map of these starts shows of its domain."""
+    left, right, bottom, top = view_of(landscape.domain, start)
+    x, y = np.linspace(left, right, MESH), np.linspace(bottom, top, MESH)
+    cost = np.full((MESH, MESH), np.nan)
+    if landscape.cost is not None:
+        points = (jnp.asarray(part, jnp.float32) for part in np.meshgrid(x, y))
+        # As lanes call it: a function of one's own need only take two numbers.
+        every = jax.vmap(jax.vmap(lambda x, y: jnp.asarray(landscape(x, y))))
+        cost = np.asarray(every(*points))
+    return Mesh(x, y, cost)
 
 
 def view_of(domain: Domain, start: Floats) -> Domain:

@@ -25,7 +25,7 @@ from initopt_jax.store.results import Layout, Results
 FORMAT = 2  # of the study folder; a reader refuses any other
 MANIFEST, LANES, RESULTS = "manifest.json", "lanes.csv", "results.zarr"
 JOURNAL, LOCK, REPORT = "journal.jsonl", ".lock", "report.html"
-LANDSCAPES = "landscapes.npz"
+LANDSCAPES, SURFACE = "landscapes.npz", "surface.npz"
 CHECKPOINTS = "checkpoints"
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from initopt_jax.errors import ConfigError
+from initopt_jax.landscape_record import Mesh
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, check_options
 from initopt_jax.task_keys import COST_FUNCTION
@@ -42,18 +43,26 @@ class Landscape:
     Attributes:
         name: as written in the config.
         options: as given there.
-        cost: `(x, y) -> scalar`.
+        cost: `(x, y) -> scalar`; None of a study that was read back: reading it runs no code.
         minima: those that are known.
         domain: x_low, x_high, y_low, y_high.
         target: a cost that counts as solved, or None.
+        mesh: values that were stored, which take the place of `cost` where it is None.
     """
 
     name: str
     options: Mapping[str, float]
-    cost: Callable[[Array, Array], Array]
+    cost: Callable[[Array, Array], Array] | None
     minima: tuple[Point, ...]
     domain: Domain
     target: float | None
+    mesh: Mesh | None = None
+
+    def __call__(self, x: Any, y: Any) -> Array:
+        """The cost at a point. Raises ConfigError where only stored values are known."""
+        if self.cost is None:
+            raise ConfigError(f"function {self.name!r} was read back as stored values alone")
+        return self.cost(x, y)
 
     def describe(self) -> dict[str, Any]:
         """As plain JSON values, for a manifest."""
@@ -64,6 +73,27 @@ class Landscape:
             "domain": list(self.domain),
             "target": self.target,
         }
+
+
+def read_landscape(known: Mapping[str, Any], mesh: Mesh | None) -> Landscape:
+    """The cost function of a study from what was stored of it; nothing is imported.
+
+    Args:
+        known: as `Landscape.describe` wrote it.
+        mesh: its stored values. Without them a function of `functions.REGISTRY` still has its
+            cost; one of the user's own has none.
+    """
+    if mesh is None and known["name"] in REGISTRY:
+        return find_landscape(known["name"], known["options"])
+    return Landscape(
+        name=known["name"],
+        options=known["options"],
+        cost=None,
+        minima=tuple((x, y) for x, y in known["minima"]),
+        domain=tuple(known["domain"]),
+        target=known["target"],
+        mesh=mesh,
+    )
 
 
 def find_landscape(name: str, options: Mapping[str, Any]) -> Landscape:
@@ -143,7 +173,7 @@ def make_model(landscape: Landscape) -> Model:
     ) -> tuple[Array, PyTree]:
         del key, train
         x, y = params[LEAF][0], params[LEAF][1]
-        outputs = jnp.stack([jnp.asarray(landscape.cost(x, y), x.dtype), x, y])
+        outputs = jnp.stack([jnp.asarray(landscape(x, y), x.dtype), x, y])
         return jnp.broadcast_to(outputs, (inputs.shape[0], OUTPUTS)), model_state
 
     return Model(init, apply)
