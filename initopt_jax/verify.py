@@ -3,12 +3,10 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from initopt_jax import sources
@@ -155,10 +153,8 @@ def _refuse_other(
             f"results {stored.sizes['lane']}. Earlier versions trained tuning networks also for "
             "optimizers with one setting: verify with the version that ran it"
         )
-    text = experiment.lanes.to_csv(lineterminator="\n")
-    made = pd.read_csv(StringIO(text), index_col="lane")
-    for name in made.columns.intersection(lanes.columns):
-        if not made[name].equals(lanes[name]):
+    for name in experiment.lanes.columns.intersection(lanes.columns):
+        if not experiment.lanes[name].equals(lanes[name]):
             raise StudyError(f"{what}column {name!r} of lanes.csv does not fit the manifest")
 
 

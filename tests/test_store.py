@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -53,14 +54,30 @@ def make_store(folder, lanes=6):
 
 
 def test_a_label_is_a_text_whatever_it_looks_like(tmp_path):
-    labels = ["NA", "1", "", "01.0", 'a,"b"', "line\nbreak", "None"]
+    labels = ["NA", "1", "01", "", 'a,"b"', "a\r", "'=1"]
     table = pd.DataFrame(
         {"initializer": labels, "optimizer": labels[::-1], "optimizer.rho": [0.5, np.nan] * 3 + [1]}
     ).rename_axis("lane")
     store = Store(tmp_path)
     with store.locked():
         store.create({"status": "running"}, table, make_layout(len(labels)))
-    pd.testing.assert_frame_equal(store.lanes(), table)
+    pd.testing.assert_frame_equal(store.lanes(), table, check_exact=True)
+    assert store.manifest()["lane_columns"] == {
+        "lane": "int", "initializer": "text", "optimizer": "text", "optimizer.rho": "float",
+    }  # fmt: skip
+
+
+def test_a_lane_table_of_an_earlier_version_is_read_and_then_typed(study_dir):
+    """It says nothing of its columns; taking the study up again writes it anew."""
+    store = make_store(study_dir)
+    store.write_file(LANES, b"lane,cell\n0,0\n1,7\n")
+    manifest = store.manifest()
+    del manifest["lane_columns"]
+    store.write_manifest(manifest | {"lanes_crc": zlib.crc32(store.read_file(LANES))})
+    assert store.lanes()["cell"].tolist() == [0, 7]
+    store.restore(make_table(), make_layout())
+    assert store.manifest()["lane_columns"] == {"lane": "int", "cell": "int"}
+    assert store.lanes()["cell"].tolist() == list(range(6))
 
 
 def tile(index, *lanes):

@@ -56,6 +56,7 @@ LAYERS = (
         "sources",
         "bits",
         "precision",
+        "csv_table",
     },
     {"dependence"},
     {"landscape_record"},

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from initopt_jax.csv_table import to_csv
 from initopt_jax.report.numbers import count, rate, spread
 from initopt_jax.report.prepare import Results
 from initopt_jax.report.texts import markdown_text, one_line
@@ -52,10 +53,7 @@ def summary_frame(results: Results) -> pd.DataFrame:
 def summary_csv(results: Results) -> bytes:
     """`summary_frame` as CSV; nine digits hold every float32 exactly, seventeen every float64."""
     digits = 17 if results.dataset["val_loss"].dtype == np.float64 else 9
-    text = summary_frame(results).to_csv(
-        index=False, float_format=f"%.{digits}g", lineterminator="\n"
-    )
-    return text.encode("utf-8")
+    return to_csv(summary_frame(results), lambda value: f"{value:.{digits}g}")
 
 
 def best_table(best: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo) -> Table:

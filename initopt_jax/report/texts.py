@@ -2,7 +2,7 @@
 
 A label may hold anything: dollar signs, tags, brackets, bars, line breaks. `shown_names` makes one
 line of it, and each renderer gets its text through the one function that is named after it. HTML is
-escaped by Jinja, CSV by pandas, and the console takes no markup.
+escaped by Jinja, CSV by `csv_table.csv_text`, and the console takes no markup.
 """
 
 import dataclasses

@@ -5,7 +5,6 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from initopt_jax.csv_table import column_kinds, from_csv, to_csv
 from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
@@ -106,12 +106,9 @@ class Store:
     def create(self, manifest: Mapping[str, Any], lanes: pd.DataFrame, layout: Layout) -> None:
         """Lay down an empty study: lanes, result arrays full of NaN, and last the manifest."""
         with clear_errors(self.folder):
-            table = _csv(lanes)
-            self.write_file(LANES, table)
+            table = self._write_lanes(lanes)
             self._results.lay(layout)
-            self.write_manifest(
-                {**manifest, "variables": sorted(layout.variables), "lanes_crc": zlib.crc32(table)}
-            )
+            self.write_manifest({**manifest, "variables": sorted(layout.variables), **table})
 
     def restore(self, lanes: pd.DataFrame, layout: Layout) -> None:
         """Before a study goes on: clear away what a kill left, lay anew what can be re-made.
@@ -129,10 +126,22 @@ class Store:
             if manifest["status"] == "done":
                 self.remove_checkpoints()
             self._results.mend(layout)
-            if self._lanes_file(manifest["lanes_crc"]) is None:
-                table = _csv(lanes)
-                self.write_file(LANES, table)
-                self.write_manifest(manifest | {"lanes_crc": zlib.crc32(table)})
+            if "lane_columns" not in manifest or not self._has_lanes():
+                self.write_manifest(manifest | self._write_lanes(lanes))
+
+    def _has_lanes(self) -> bool:
+        try:
+            self.lanes()
+        except StudyError:
+            return False
+        return True
+
+    def _write_lanes(self, lanes: pd.DataFrame) -> dict[str, Any]:
+        """Write the lane table; returns what the manifest says of it."""
+        table = lanes.reset_index()
+        content = to_csv(table)
+        self.write_file(LANES, content)
+        return {"lanes_crc": zlib.crc32(content), "lane_columns": column_kinds(table)}
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""
@@ -170,22 +179,16 @@ class Store:
 
     def lanes(self) -> pd.DataFrame:
         """The lane table, a row per lane. Raises StudyError where it is not as it was written."""
-        content = self._lanes_file(self.manifest()["lanes_crc"])
-        if content is None:
-            raise StudyError(
-                f"{LANES} in {str(self.folder)!r} is missing or was altered; {self._again}, "
-                "which writes it anew"
-            )
-        # A label is a text, were it "NA" or "1".
-        text = content.decode()
-        labels = {"initializer": str, "optimizer": str}
-        numbers = pd.read_csv(StringIO(text), nrows=0).columns.difference(list(labels))
-        return pd.read_csv(
-            StringIO(text),
-            index_col="lane",
-            dtype=labels,
-            keep_default_na=False,
-            na_values={name: [""] for name in numbers},
+        manifest = self.manifest()
+        content = self._lanes_file(manifest["lanes_crc"])
+        why = "is missing or was altered"
+        try:
+            if content is not None:
+                return from_csv(content, manifest.get("lane_columns")).set_index("lane")
+        except ValueError as error:
+            why = f"cannot be read ({error})"
+        raise StudyError(
+            f"{LANES} in {str(self.folder)!r} {why}; {self._again}, which writes it anew"
         )
 
     def _lanes_file(self, checksum: int) -> bytes | None:
@@ -272,7 +275,3 @@ class Store:
 
     def _checkpoint_folder(self, tile: Tile) -> Path:
         return self.folder.resolve() / CHECKPOINTS / f"tile-{tile.index:06d}"
-
-
-def _csv(lanes: pd.DataFrame) -> bytes:
-    return lanes.to_csv(lineterminator="\n").encode()
