@@ -9,10 +9,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from initopt_jax.errors import CheckFailed, ConfigError, Interrupted, StudyError, byte_size
 
+
+class _Commands(typer.core.TyperGroup):
+    """What the user's own code raises in a command, or ends the program with, is one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        # Not at the top: it knows JAX's errors, and `initopt --help` need not wait for JAX.
+        from initopt_jax.user_code import users_failures
+
+        with users_failures("your own code failed"):
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Study how initialization and optimization shape what a neural network learns.",
     no_args_is_help=True,
     add_completion=False,

@@ -32,7 +32,7 @@ from initopt_jax.errors import ConfigError, nearest, unknown_name
 from initopt_jax.landscape_entries import KINDS, LandscapeConfig, check_kept
 from initopt_jax.overrides import apply_override
 from initopt_jax.task_keys import COST_FUNCTION, of_config
-from initopt_jax.yaml_text import parse_yaml, unshared
+from initopt_jax.yaml_text import TEXT, parse_yaml, unshared
 
 
 class Config(Strict):
@@ -140,12 +140,7 @@ def read_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     if isinstance(source, Mapping):
         raw: Any = unshared(source)
     else:
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise ConfigError(f"cannot read the config {str(source)!r}: {reason}") from None
-        raw = parse_yaml(text, str(source))
+        raw = parse_yaml(_text_of(source), str(source))
     if not isinstance(raw, dict):
         raise ConfigError(
             "a config is a mapping with the keys name, task, model, initializers, ..."
@@ -153,6 +148,24 @@ def read_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     for override in overrides:
         apply_override(raw, override)
     return validate(raw)
+
+
+def _text_of(source: str | Path) -> str:
+    """The text of a config's file; of what has no end, such as a device, no more than allowed."""
+    try:
+        with Path(source).open("rb") as file:
+            text = file.read(TEXT + 1)
+        if len(text) > TEXT:
+            raise ConfigError(f"{source} is too long for a config: {TEXT:,} bytes are the most")
+        return text.decode("utf-8")
+    except OSError as error:
+        reason = error.strerror
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        reason = f"it is not UTF-8 text (byte {error.start + 1:,}, line {line:,})"
+    except ValueError as error:  # no path: it holds a NUL
+        reason = str(error)
+    raise ConfigError(f"cannot read the config {str(source)!r}: {reason}")
 
 
 def validate(raw: Mapping[str, Any]) -> Config:

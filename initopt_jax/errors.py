@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 FEW, MANY = 12, 30  # names that are read at a glance, and more than anybody reads
+WORD, MESSAGE = 300, 4_000  # letters that a message shows of one word, and in all
 LISTED = {  # kind of name to what `initopt list` calls all of them
     "augmentation": "augmentations",
     "data set": "datasets",
@@ -24,6 +25,9 @@ UNITS = ("KiB", "MiB", "GiB", "TiB")
 class ConfigError(ValueError):
     """The config, a command-line value or an argument is wrong. The CLI exits with 2."""
 
+    def __init__(self, message: str = ""):
+        super().__init__(plain(message))
+
 
 class StudyError(RuntimeError):
     """A study folder cannot be used as asked (not one, changed, locked, damaged). Exit code 2."""
@@ -39,6 +43,24 @@ class CheckFailed(ValueError):
 
 class Interrupted(RuntimeError):
     """A run stopped before its last tile, and can be resumed. The CLI exits with 3."""
+
+
+def plain(message: str) -> str:
+    r"""A message as one paragraph that a terminal shows as it is; of what is very long, the ends.
+
+    >>> plain("no\nsuch\tname " + "9" * 5000 + "\x1b[2J")[:60]
+    'no such name 99999999999999999999999999999999999999999999999'
+    >>> len(plain("x" * 10**6)) < WORD + 50
+    True
+    """
+    words = [
+        word if len(word) <= WORD else f"{word[: WORD // 3]}...[{len(word):,} characters]"
+        for word in str(message).split()
+    ]
+    text = " ".join(words)
+    if len(text) > MESSAGE:
+        text = f"{text[: MESSAGE // 2]} ... {text[-MESSAGE // 4 :]}"
+    return "".join(letter if letter.isprintable() else ascii(letter).strip("'") for letter in text)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:

@@ -24,6 +24,7 @@ from initopt_jax.types import (
     Transform,
     option_names,
 )
+from initopt_jax.user_code import user_code
 
 T = TypeVar("T")
 RATE = "learning_rate"
@@ -58,7 +59,9 @@ def import_object(kind: str, reference: str) -> Any:
     module = _import_module(what, module_name)
     found: Any = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        with user_code(what):  # a module may make its names when they are asked for
+            there = hasattr(found, part)
+        if not there:
             raise ConfigError(f"{what}: " + unknown_name("name", part, _own_names(found)))
         found = getattr(found, part)
     if not callable(found):
@@ -78,19 +81,14 @@ def _import_module(what: str, name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise ConfigError(absent)
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and name.split(".")[0] == error.name.split(".")[0]:
+        with user_code(f"{what}: importing it failed"):
+            return importlib.import_module(name)
+    except ConfigError as error:
+        missing = error.__cause__
+        lost = missing.name if isinstance(missing, ModuleNotFoundError) else None
+        if lost and name.split(".")[0] == lost.split(".")[0]:
             raise ConfigError(absent) from None
-        raise ConfigError(f"{what}: importing it failed: {error}") from error
-    except SystemExit as error:
-        raise ConfigError(
-            f"{what}: importing it ends the program (sys.exit); guard what a script does by "
-            "if __name__ == '__main__'"
-        ) from error
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"{what}: importing it failed: {said}") from error
+        raise
 
 
 def _meant(module: str) -> str:
@@ -305,5 +303,5 @@ def _attribute(module: Any, dotted: str) -> Any:
 
 
 def _first_line(function: Any) -> str:
-    lines = (getattr(function, "__doc__", None) or "").strip().splitlines()
+    lines = str(getattr(function, "__doc__", None) or "").strip().splitlines()
     return lines[0] if lines else ""

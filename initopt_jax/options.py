@@ -2,31 +2,13 @@
 
 import inspect
 import itertools
-import pathlib
-import re
-import sysconfig
-import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-
 from initopt_jax.errors import ConfigError, unknown_name
-from initopt_jax.sources import INSTALLED
 from initopt_jax.types import option_names
-
-LONG = 200  # letters of a foreign message; arrays are printed whole in some
-FOREIGN = (str(pathlib.Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
-VALUES_ASKED = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
-ASKS_FOR_VALUES = (
-    "it asks for the values of an array (an if, a loop, float() or NumPy), and there are none "
-    "while it is compiled; use jnp.where, jax.lax and jax.numpy"
-)
+from initopt_jax.user_code import user_code
 
 
 def swept_axes(
@@ -169,50 +151,8 @@ def call_with(
     Raises:
         ConfigError: whatever the function raised, with the place in the user's file.
     """
-    try:
+    with user_code(what, expects):
         return function(**options)
-    except ConfigError:
-        raise
-    except Exception as error:
-        misused = isinstance(error, TypeError) and not isinstance(error, VALUES_ASKED)
-        advice = f"; it must be {expects}" if expects and misused else ""
-        raise ConfigError(f"{what}: {_said(error)}{place_of(error)}{advice}") from error
-
-
-def _said(error: Exception) -> str:
-    """What an error says, in one line and in words for who wrote the function."""
-    if isinstance(error, VALUES_ASKED):
-        return ASKS_FOR_VALUES
-    line = (str(error).splitlines() or [""])[0]
-    if returned := re.search(r"returned a value of type <class '(\w+)'>", line):
-        line = f"a {returned[1]} was returned where JAX takes arrays alone"
-    if len(line) > LONG and not _is_own(error):
-        line = line[:LONG] + " ..."
-    return line if type(error) in (TypeError, ValueError) else f"{type(error).__name__}: {line}"
-
-
-def _is_own(error: Exception) -> bool:
-    """Whether this package raised it: its messages end with what to write, and stay whole."""
-    raised = traceback.extract_tb(error.__traceback__)[-1:]
-    return any(frame.filename.startswith(FOREIGN[0]) for frame in raised)
-
-
-def place_of(error: Exception) -> str:
-    """Where an error was raised, in the last file that is neither a library's nor this package's.
-
-    Empty where there is none.
-    """
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not INSTALLED & set(pathlib.PurePath(frame.filename).parts)
-        and not frame.filename.startswith(FOREIGN)
-    ]
-    return (
-        f" ({pathlib.PurePath(frames[-1].filename).name}, line {frames[-1].lineno})"
-        if frames
-        else ""
-    )
 
 
 def grid(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:

@@ -1,10 +1,11 @@
 """`key=value` settings on the command line, put into plain values before they are checked."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.yaml_text import parse_yaml
+from initopt_jax.yaml_text import DEPTH, parse_yaml, shorten
 
 
 def read_settings(settings: Sequence[str], flag: str = "--set") -> dict[str, Any]:
@@ -24,10 +25,10 @@ def apply_override(raw: dict[str, Any], override: str, flag: str = "--set") -> N
     dotted, equals, text = override.partition("=")
     if not equals or not dotted.strip():
         raise ConfigError(f"{flag} takes key=value, got {override!r}")
-    where = f"{flag} {override}"
+    where = f"{flag} {shorten(override)}"
     value = parse_yaml(text, f"the value in {where}")
     place: Any = raw
-    *parents, last = dotted.strip().split(".")
+    *parents, last = _parts(dotted.strip(), where)
     for part in parents:
         if isinstance(place, dict) and not isinstance(place.get(part), dict | list):
             shorthand = place.get(part)
@@ -41,6 +42,19 @@ def apply_override(raw: dict[str, Any], override: str, flag: str = "--set") -> N
         raise ConfigError(f"{where}: {dotted!r} has no keys of its own")
 
 
+def _parts(dotted: str, where: str) -> list[str]:
+    """The keys of a dotted name."""
+    parts = dotted.split(".")
+    if not all(parts):
+        raise ConfigError(f"{where}: a key is missing between dots; write it as in tuning.seeds")
+    if len(parts) > DEPTH:
+        raise ConfigError(f"{where}: {len(parts)} keys lie in one another; {DEPTH} are the most")
+    if bracket := re.search(r"\[\s*(-?\w*)\s*\]", dotted):
+        written = dotted.replace(bracket[0], f".{bracket[1]}", 1)
+        raise ConfigError(f"{where}: the place in a list is written with a dot: {written}")
+    return parts
+
+
 def _child(place: Any, part: str, where: str) -> Any:
     if isinstance(place, list):
         index = _position(place, part, where)
@@ -51,7 +65,7 @@ def _child(place: Any, part: str, where: str) -> Any:
 
 
 def _position(place: list[Any], part: str, where: str) -> int:
-    if part.isdigit() and int(part) < len(place):
+    if re.fullmatch("[0-9]{1,9}", part) and int(part) < len(place):
         return int(part)
     entries = [item.get("name", "") if isinstance(item, dict) else item for item in place]
     known = ", ".join(f"{number} ({entry})" for number, entry in enumerate(entries))

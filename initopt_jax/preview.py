@@ -33,6 +33,7 @@ from initopt_jax.study_trial import try_in_study
 from initopt_jax.sweep import Weights
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Device, PyTree
+from initopt_jax.user_code import users_failures
 from initopt_jax.yaml_text import parse_yaml
 
 # Known to change what they find wrong, and nothing where nothing is.
@@ -62,7 +63,7 @@ def prepare(
     """
     config = read(source, overrides)
     beside = [Path(source).resolve().parent] if isinstance(source, str | Path) else []
-    with importable_from(*first, Path.cwd(), *beside):
+    with importable_from(*first, Path.cwd(), *beside), users_failures("the config"):
         forget(own_modules(config.to_json()))
         return resolve(config, [*data_first, *beside, Path.cwd()])
 

@@ -11,11 +11,12 @@ import optax
 from initopt_jax.dependence import depends, random_operations
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import NOISE_KEY
-from initopt_jax.options import ASKS_FOR_VALUES, call_with
+from initopt_jax.options import call_with
 from initopt_jax.precision import wide_dtype
 from initopt_jax.transforms.chance import holds_keys
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import PyTree
+from initopt_jax.user_code import ASKS_FOR_VALUES
 
 Make = Callable[[Mapping[str, Any]], Any]
 TRANSFORM = (

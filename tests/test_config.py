@@ -114,11 +114,48 @@ def test_override_reaches_every_depth():
         ("optimizers.0.nesterov=yes", "yes is true to some .* write true, or 'yes' in quotes"),
         ("optimizers.0.only=*kernel", "begins with \\* is written in quotes"),
         ("model={<<: 3}", "<< merges a mapping"),
+        ("optimizers.\u0661.eps=1", "must be the position of an entry"),
+        ("optimizers.\u00b2.eps=1", "must be the position of an entry"),
+        ("optimizers.-1.eps=1", "'-1' must be the position of an entry"),
+        ("optimizers." + "9" * 5000 + "=1", "must be the position of an entry"),
+        ("optimizers[0].eps=1", "is written with a dot: optimizers.0.eps"),
+        ("tuning..seeds=1", "a key is missing between dots"),
+        (".seeds=1", "a key is missing between dots"),
+        ("tuning.=1", "a key is missing between dots"),
+        ("name=? {a: 1}\n: 2", "^the value in --set name=. {a: 1} : 2 is not valid YAML"),
+        ("task=" + "1" * 5000, r"has 5,000 digits"),
+        ("a." * 500 + "b=1", "501 keys lie in one another"),
     ],
 )
 def test_override_mistakes_are_named(override, message):
     with pytest.raises(ConfigError, match=message):
         apply_override({"optimizers": [{"name": "sgd"}, "gd"], "probes": []}, override)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a: \xff\xfe", r"it is not UTF-8 text \(byte 4, line 1\)"),
+        ("steps: 3".encode("utf-16"), "it is not UTF-8 text"),
+        (b"# " + b"x" * 2**21, "too long for a config"),
+        (b"3", "a config is a mapping"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_file_that_is_no_config_is_told(tmp_path, content, said):
+    file = tmp_path / "c.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        read_config(file if content is not None else tmp_path)
+
+
+@pytest.mark.parametrize("path", ["a\0b.yaml", "x" * 5000, "~nouser/x.yaml", "/dev/zero"])
+def test_a_path_of_no_config_is_told_in_one_short_line(path):
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 def test_override_of_an_alias_changes_one_place_alone():

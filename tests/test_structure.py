@@ -45,6 +45,7 @@ LAYERS = (
     {"initializers", "modifiers"},
     {"transforms"},
     {"names", "options", "overrides", "schedules"},
+    {"user_code"},
     {
         "tree",
         "keys",
@@ -57,6 +58,7 @@ LAYERS = (
         "bits",
         "precision",
         "csv_table",
+        "memory",
     },
     {"dependence"},
     {"landscape_record"},

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.yaml_text import parse_yaml
+from initopt_jax.yaml_text import parse_yaml, unshared
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", ".1e-2", "0.001", "+1e-3", "01e-3"])
@@ -91,7 +91,7 @@ def test_aliases_are_copies_and_anchors_may_be_set_again():
         ("steps: 1\nseeds: 2\nsteps: 3", "at line 3, column 1: the key 'steps' is given twice"),
         ("a: &a {x: 1}\nb:\n  <<: *a\n  x: 2\n  x: 3", "line 5, column 3: the key 'x' is given tw"),
         ("b:\n  <<: {x: 2,\n    x: 3}", "line 3, column 5: the key 'x' is given twice"),
-        ("a: &a {<<: *a}", "line 1.*cannot be merged into itself"),
+        ("a: &a {<<: *a}", "line 1.*stands for something that holds it"),
         ("a: &a [*a]", "line 1.*an alias stands for something that holds it"),
         (
             "a: &a {x: 1}\nb: {<<: *a, <<: *a}",
@@ -118,9 +118,67 @@ def test_aliases_are_copies_and_anchors_may_be_set_again():
         ("a: 1\n---\nb: 2", "line 2.*another document"),
         ("a: [1, 2\nb: 3", "line 2, column"),
         ("a: \x00", "not valid YAML"),
-        ("a: " + "[" * 5000, "nested too deeply"),
+        ("a: " + "[" * 5000, "nested more than 64"),
     ],
 )
 def test_one_clear_message(text, message):
     with pytest.raises(ConfigError, match=message):
         parse_yaml(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("v: !!int x", "line 1, column 4: 'x' is tagged !!int and is not a whole number"),
+        ("v: !!int [1]", "a list or mapping is tagged !!int"),
+        ("v: !!float x", "'x' is tagged !!float and is not a number"),
+        ("v: !!bool maybe", "'maybe' is tagged !!bool and is not true or false"),
+        ("v: !!null 5", "'5' is tagged !!null and is not null"),
+        ("v: !!map 3", "a mapping is asked for here"),
+        ("v: !!binary aGk=", "a text that begins with ! is written in quotes"),
+        ("v: !!set {a, b}", "a text that begins with ! is written in quotes"),
+        ("v: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("a: 1\nv: " + "9" * 5000, "line 2, column 4: .* has 5,000 digits"),
+        ("v: -0x" + "f" * 5000, None),
+        ("v: 0x" + "f" * 5000, "has 5,002 digits"),
+        ("v: 1e400", "1e400 is larger than any number"),
+        ("v: " + "9" * 400 + ".5", "is larger than any number"),
+        ('v: "\\ud800"', r"may not hold the character '\\ud800'"),
+        ('v: "\\0"', r"may not hold the character '\\x00'"),
+        ('"\\0": 1', r"may not hold the character '\\x00'"),
+        ('v: "\\U00110000"', "not valid YAML"),
+        ("a: 1\nv: \0", r"line 2: it holds the character '\\x00'"),
+        ("v: " + "[" * 300 + "]" * 300, "line 1, column 68: it is nested more than 64 levels"),
+        ("\n".join("  " * level + "a:" for level in range(300)), "line 65"),
+        ("v: &a [*a]", "an alias stands for something that holds it"),
+        ("a: " + "x" * 2**21, "too long for a config"),
+        ("[" + "1, " * 60_000 + "]", "more than 50,000 values"),
+    ],
+)
+def test_what_is_no_config_is_told_in_one_line(text, said):
+    if said is None:
+        assert isinstance(parse_yaml(text)["v"], str)
+        return
+    with pytest.raises(ConfigError, match=said) as caught:
+        parse_yaml(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("form", ["[{}]", "{{{}}}", "merge"])
+def test_aliases_that_multiply_are_refused_before_they_are_copied(form):
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(12):
+        alias = f"*a{level}"
+        each = [f"k{place}: {alias}" for place in range(10)] if form == "{{{}}}" else [alias] * 10
+        inner = f"{{<<: [{', '.join(each)}]}}" if form == "merge" else form.format(", ".join(each))
+        lines.append(f"a{level + 1}: &a{level + 1} {inner}")
+    with pytest.raises(ConfigError, match=r"line \d, .* more than 50,000 values, with those"):
+        parse_yaml("\n".join(lines))
+
+
+def test_a_mapping_that_holds_itself_is_refused():
+    value: dict = {}
+    value["v"] = [value]
+    with pytest.raises(ConfigError, match="holds itself"):
+        unshared(value)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from initopt_jax.errors import ConfigError
+from initopt_jax.user_code import first_line
 
+__all__ = ["Broken", "Finding", "Unchecked", "first_line", "hold_to", "refuse_values", "words"]
 Outcome = Literal["ok", "fails", "not checked"]
 
 
@@ -37,7 +39,9 @@ def hold_to(promise: Callable[[Any], None], subject: Any) -> Finding:
         return Finding(text, "not checked", str(unchecked))
     except ConfigError as error:
         return Finding(text, "fails", first_line(error))
-    except Exception as error:  # noqa: BLE001, whatever it raises is what was asked for
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001, whatever it raises is what was asked for
         return Finding(text, "fails", f"{type(error).__name__}: {first_line(error)}")
     return Finding(text, "ok")
 
@@ -85,8 +89,3 @@ def words(promise: Callable[..., Any]) -> str:
     'It is kept'
     """
     return (promise.__doc__ or "").strip().splitlines()[0].rstrip(".")
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).splitlines() or [""])[0]

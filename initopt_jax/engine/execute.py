@@ -19,6 +19,7 @@ from initopt_jax.engine.streaming import seeds_at_once
 from initopt_jax.engine.worker import Worker
 from initopt_jax.precision import MATMUL_PRECISION
 from initopt_jax.types import Device
+from initopt_jax.user_code import users_failures
 
 WAITING = 64  # events that may wait for the consumer
 
@@ -69,7 +70,8 @@ def run_tiles(
 
     def drive(number: int, device: Device) -> None:
         try:
-            with jax.default_matmul_precision(MATMUL_PRECISION):  # a setting of each thread
+            # The precision is a setting of each thread.
+            with jax.default_matmul_precision(MATMUL_PRECISION), users_failures("training failed"):
                 worker = Worker(work, programs, device, outbox.put, stop, seeds)
                 while not stop.is_set():
                     tile = schedule.next_tile(set(worker.compiled), number)

@@ -14,17 +14,10 @@ from flax.errors import InvalidRngError, ModifyScopeVariableError
 from initopt_jax.dependence import follows
 from initopt_jax.errors import ConfigError
 from initopt_jax.models.modes import UNDERSTOOD
-from initopt_jax.options import place_of
 from initopt_jax.precision import wide_dtype
 from initopt_jax.tree import named_leaves, require_real
 from initopt_jax.types import Model, PyTree, Shape, Split, Task
-
-# Values that are asked for while a program is traced, when there are none.
-NO_VALUES = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
+from initopt_jax.user_code import VALUES_ASKED, user_code
 
 
 class Forms(NamedTuple):
@@ -142,10 +135,8 @@ def require_loss(name: str, task: Task, outputs: Any, targets: np.ndarray) -> No
     batch = outputs.shape[0]
     like = jax.ShapeDtypeStruct((batch, *targets.shape[1:]), targets.dtype)
     what = f"model {name!r}: the loss of task {task.name!r}"
-    try:
+    with user_code(f"{what} does not take its outputs"):
         made = jax.eval_shape(task.loss, outputs, like)
-    except Exception as error:
-        raise ConfigError(f"{what} does not take its outputs: {_line(error)}") from error
     shape, dtype = getattr(made, "shape", None), getattr(made, "dtype", None)
     if shape != (batch,) or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         raise ConfigError(
@@ -193,35 +184,27 @@ def batch_of(shape: Shape, batch: int) -> jax.ShapeDtypeStruct:
 
 def _traced(name: str, what: str, function: Callable[..., Any], *given: Any) -> Any:
     """The forms that a function gives; whatever is wrong is said in one line."""
+    asked = f"model {name!r} {what}"
     try:
-        return jax.eval_shape(function, *given)
+        with user_code(asked):
+            return jax.eval_shape(function, *given)
     except ConfigError as error:
-        said = str(error)
+        said, cause = str(error), error.__cause__
+        if isinstance(cause, VALUES_ASKED):
+            raise ConfigError(
+                f"model {name!r} cannot be compiled: it asks for the values of an array (an if, a "
+                "loop or NumPy), and there are none while it is; use jnp.where, jax.lax and "
+                "jax.numpy"
+            ) from error
+        if isinstance(cause, InvalidRngError | ModifyScopeVariableError):
+            random = isinstance(cause, InvalidRngError)
+            does = "draws random numbers" if random else "changes its state"
+            raise ConfigError(
+                f"model {name!r} {does} in evaluation ({str(cause).partition(' (http')[0]}): "
+                "whether it trains does not reach the layer that does; " + UNDERSTOOD
+            ) from error
         own = said.startswith(f"model {name!r}")
-        raise ConfigError(said if own else f"model {name!r} {what}: {said}") from error
-    except NO_VALUES as error:
-        raise ConfigError(
-            f"model {name!r} cannot be compiled: it asks for the values of an array (an if, a loop "
-            "or NumPy), and there are none while it is; use jnp.where, jax.lax and jax.numpy"
-        ) from error
-    except (InvalidRngError, ModifyScopeVariableError) as error:
-        random = isinstance(error, InvalidRngError)
-        does = "draws random numbers" if random else "changes its state"
-        said = str(error).partition(" (http")[0]
-        raise ConfigError(
-            f"model {name!r} {does} in evaluation ({said}): whether it trains does not reach the "
-            f"layer that does; {UNDERSTOOD}"
-        ) from error
-    except Exception as error:
-        raise ConfigError(f"model {name!r} {what}: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    """What an error of JAX, Flax or the user's own code says, in one line, with its place."""
-    text = (str(error).strip().splitlines() or [""])[0]
-    if isinstance(error, TypeError | ValueError) and text:
-        return text
-    return f"{type(error).__name__}: {text}".rstrip(": ") + place_of(error)
+        raise ConfigError(said if own else f"{asked}: {said}") from error
 
 
 def _pair(name: str, function: str, parts: str, made: Any) -> tuple[Any, Any]:

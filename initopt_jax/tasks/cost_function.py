@@ -148,12 +148,9 @@ def _try(what: str, cost: Callable[[Any, Any], Any]) -> None:
 
 
 def _traced(what: str, function: Callable[[Any, Any], Any]) -> Any:
-    """What a function gives for two numbers, as shapes; JAX's pages of advice are cut to a line."""
+    """What a function gives for two numbers, as shapes."""
     number = jax.ShapeDtypeStruct((), np.float32)
-    try:
-        return call_with(what, lambda: jax.eval_shape(function, number, number), {})
-    except ConfigError as error:
-        raise ConfigError(str(error).partition("\n")[0]) from error
+    return call_with(what, lambda: jax.eval_shape(function, number, number), {})
 
 
 def make_model(landscape: Landscape) -> Model:
