@@ -3,7 +3,6 @@
 A config says *what* to study; `resolve` turns its names into functions and its lists into lanes.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +30,7 @@ from initopt_jax.entries import (
 from initopt_jax.errors import ConfigError, nearest, unknown_name
 from initopt_jax.landscape_entries import KINDS, LandscapeConfig, check_kept
 from initopt_jax.overrides import apply_override
+from initopt_jax.plain_values import plain
 from initopt_jax.task_keys import COST_FUNCTION, of_config
 from initopt_jax.yaml_text import TEXT, parse_yaml, unshared
 
@@ -86,7 +86,7 @@ class Config(Strict):
     @model_validator(mode="before")
     @classmethod
     def _of_one_kind(cls, value: Any) -> Any:
-        return of_config(value) if isinstance(value, Mapping) else value
+        return of_config(plain(value)) if isinstance(value, Mapping) else value
 
     @field_validator("model")
     @classmethod
@@ -171,26 +171,10 @@ def _text_of(source: str | Path) -> str:
 def validate(raw: Mapping[str, Any]) -> Config:
     """The config of plain values. Raises ConfigError listing every problem, one line each."""
     try:
-        config = Config.model_validate(raw)
+        return Config.model_validate(raw)
     except pydantic.ValidationError as error:
         lines = [_explain(item, raw) for item in error.errors()]
         raise ConfigError("; ".join(dict.fromkeys(lines))) from None
-    _refuse_non_finite(config.to_json(), "")
-    return config
-
-
-def _refuse_non_finite(value: Any, place: str) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{place} must be a finite number, got {value}")
-    items = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, item in items:
-        _refuse_non_finite(item, f"{place}.{key}" if place else str(key))
 
 
 def _explain(item: Any, raw: Mapping[str, Any]) -> str:

@@ -38,13 +38,13 @@ def one_of(value: Any, words: Sequence[str], other: str) -> str:
 class Strict(BaseModel):
     """A part whose keys are all known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Open(BaseModel):
     """An entry whose further keys are options of what it names; `resolve` checks them."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     name: Name
 
     @model_validator(mode="before")

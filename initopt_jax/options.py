@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.plain_values import refuse_equal
+from initopt_jax.precision import wide_dtype
 from initopt_jax.types import option_names
 from initopt_jax.user_code import user_code
 
@@ -70,8 +72,7 @@ def _numbers(what: str, key: str, value: Any) -> list[float]:
         if isinstance(item, bool) or not isinstance(item, int | float):
             raise ConfigError(f"{what}: {key} must be a number or a list of numbers, got {item!r}")
     numbers = [float(item) for item in values]
-    if len(set(numbers)) < len(values):
-        raise ConfigError(f"{what}: {key} holds a value twice: {values}")
+    refuse_equal(f"{what}: {key}", numbers, wide_dtype())
     return numbers
 
 

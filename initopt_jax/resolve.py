@@ -35,6 +35,7 @@ from initopt_jax.metrics import Target
 from initopt_jax.model_building import build_model, check_modes, in_precisions
 from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, takes
+from initopt_jax.plain_values import refuse_lost
 from initopt_jax.precision import wide_dtype
 from initopt_jax.sources import DATA_PREFIXES, SourceFile, collect, own_modules
 from initopt_jax.starts import expand_starts
@@ -145,6 +146,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     Raises:
         ConfigError: an unknown name or option, data that are not there, an impossible combination.
     """
+    _refuse_lost(config)
     landscape = _landscape(config)
     if landscape:
         config = _with_target(config, landscape)
@@ -246,6 +248,16 @@ def _check_streamed(made: Experiment) -> None:
         limit=made.device_data,
         eval_train=made.config.eval_train,
     )
+
+
+def _refuse_lost(config: Config) -> None:
+    """Refuse options that are infinite or 0 in the dtype that the study computes in, only there.
+
+    Data and targets are read and compared in float64.
+    """
+    parts = config.model_dump(include={"model", "initializers", "optimizers", "probes"})
+    parts["task"] = config.task.model_dump(include={"function", "augment"})
+    refuse_lost(parts, wide_dtype())
 
 
 def _landscape(config: Config) -> Landscape | None:

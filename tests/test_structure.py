@@ -59,6 +59,7 @@ LAYERS = (
         "precision",
         "csv_table",
         "memory",
+        "plain_values",
     },
     {"dependence"},
     {"landscape_record"},
