@@ -54,6 +54,11 @@ DevicesOption = Annotated[
     int | None, typer.Option(min=1, help="Devices to use; default all, on CPU one per core.")
 ]
 
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust", help="Run code of installed packages, or of others; docs/security.md."),
+]
+
 
 def main() -> None:
     """Run the command line; every error that is the user's to mend is one line and exit code 2."""
@@ -83,6 +88,7 @@ def run(
     fast: Annotated[
         bool, typer.Option("--fast", help="A rehearsal of ten steps, in runs/<name>-fast.")
     ] = False,
+    trust: TrustOption = False,
 ) -> None:
     """Run a study; again on the same folder: resume it."""
     from initopt_jax import config as configs
@@ -92,11 +98,16 @@ def run(
     if fast:
         settings = [*settings, *rehearsal.rehearsal(configs.read_config(config, settings))]
     if dry_run:
-        show.plan(preview.plan(config, settings, devices=devices))
+        show.plan(preview.plan(config, settings, devices=devices, trust=trust))
         return
     with _stopping() as stop, show.progress() as progress:
         finished = study.run(
-            config, out, overrides=settings, devices=devices, progress=progress, stop=stop
+            *(config, out),
+            overrides=settings,
+            devices=devices,
+            progress=progress,
+            stop=stop,
+            trust=trust,
         )
     show.summary(finished)
 
@@ -125,12 +136,15 @@ def verify(
     sample: Annotated[int | None, typer.Option(min=1, help="So many lanes; default all.")] = None,
     lane: Annotated[list[int] | None, typer.Option(help="This lane; may be repeated.")] = None,
     devices: DevicesOption = None,
+    trust: TrustOption = False,
 ) -> None:
     """Re-run lanes from their seeds and compare bits: exit 0 same, 1 differs, 2 cannot check."""
     from initopt_jax import show
     from initopt_jax import verify as verification
 
-    outcome = verification.verify(folder, sample=sample, lanes=lane or [], devices=devices)
+    outcome = verification.verify(
+        folder, sample=sample, lanes=lane or [], devices=devices, trust=trust
+    )
     show.verification(outcome)
     raise typer.Exit(outcome.exit_code)
 
@@ -142,11 +156,12 @@ def audit(
     plot: Annotated[
         Path | None, typer.Option(help="A picture of each leaf's histogram: .png, .pdf or .svg.")
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Show every parameter leaf, what it was asked to be and what it is, without training."""
     from initopt_jax import preview, show
 
-    rows = preview.audit(config, set_ or [], plot=plot)
+    rows = preview.audit(config, set_ or [], plot=plot, trust=trust)
     show.audit(rows)
     if plot:
         typer.echo(str(plot))
@@ -160,11 +175,12 @@ def probe(
     out: Annotated[
         Path | None, typer.Option(help="File (.html) or folder; default runs/<name>-probe.html.")
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Show whether signals and gradients vanish, explode or pass, without training."""
     from initopt_jax import probing, show
 
-    found, page = probing.probe(config, set_ or [], out)
+    found, page = probing.probe(config, set_ or [], out, trust=trust)
     show.probing(found)
     typer.echo(str(page))
 
@@ -200,6 +216,7 @@ def check(
         str | None,
         typer.Option(help="What it is, such as schedule, where its function does not say."),
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Hold an initializer, optimizer, model ... to what a study relies on; say what fails and why.
 
@@ -214,6 +231,7 @@ def check(
         outputs=outputs,
         task=task,
         kind=kind,
+        trust=trust,
     )
     show.findings(name, findings)
     raise typer.Exit(int(any(finding.outcome == "fails" for finding in findings)))

@@ -21,6 +21,7 @@ from initopt_jax.landscape_record import Mesh
 from initopt_jax.metrics import Target
 from initopt_jax.precision import MATMUL_PRECISION, PRECISIONS
 from initopt_jax.resolve import Experiment
+from initopt_jax.store import maker
 from initopt_jax.tasks.cost_function import read_landscape
 from initopt_jax.types import Device
 
@@ -127,7 +128,7 @@ def new_manifest(
     """The manifest of a study that begins now in a folder."""
     examples = len(experiment.dataset.train.inputs)
     root = experiment.data_root
-    return {
+    made = {
         "name": experiment.config.name,
         "status": "running",
         **identity(experiment, devices),
@@ -162,6 +163,7 @@ def new_manifest(
         ],
         "config": experiment.config.to_json(),
     }
+    return {**made, "mark": maker.mark(made)}
 
 
 def study_info(manifest: Mapping[str, Any], mesh: Mesh | None = None) -> stats.StudyInfo:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import jax
 import optax
 
+from initopt_jax import trust
 from initopt_jax.errors import ConfigError, near_names, nearest, unknown_name
 from initopt_jax.types import (
     Initializer,
@@ -56,6 +57,7 @@ def import_object(kind: str, reference: str) -> Any:
     if not module_name or not attribute:
         raise ConfigError(f"{kind} {reference!r} must be written 'module:function'")
     what = f"{kind} {reference!r}"
+    trust.refuse_module(what, module_name)
     module = _import_module(what, module_name)
     found: Any = module
     for part in attribute.split("."):
@@ -64,6 +66,8 @@ def import_object(kind: str, reference: str) -> Any:
         if not there:
             raise ConfigError(f"{what}: " + unknown_name("name", part, _own_names(found)))
         found = getattr(found, part)
+        trust.refuse_step(what, module_name, part, found)
+    trust.refuse_object(what, module_name, found)
     if not callable(found):
         raise ConfigError(f"{what} must be a function that makes it, got {type(found).__name__}")
     try:

@@ -1,6 +1,7 @@
 """What a config would do: the audit of its first weights, and the plan of its programs."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ from initopt_jax.names import importable_from
 from initopt_jax.overrides import read_settings
 from initopt_jax.precision import in_precision
 from initopt_jax.resolve import Experiment, find_task, load_dataset, refiner, resolve
-from initopt_jax.sources import forget, own_modules
+from initopt_jax.sources import SourceFile, collect, forget, own_modules
 from initopt_jax.store.files import clear_errors, write_whole
 from initopt_jax.study_trial import try_in_study
 from initopt_jax.sweep import Weights
 from initopt_jax.tree import named_leaves
+from initopt_jax.trust import trusting
 from initopt_jax.types import Device, PyTree
 from initopt_jax.user_code import users_failures
 from initopt_jax.yaml_text import parse_yaml
@@ -52,6 +54,7 @@ def prepare(
     *,
     first: Sequence[Path] = (),
     data_first: Sequence[Path] = (),
+    trust: bool = False,
 ) -> Experiment:
     """A config, read and resolved; the user's own files are found beside it or where we stand.
 
@@ -60,12 +63,36 @@ def prepare(
         overrides: `key=value` changes to it.
         first: folders that are searched for the user's modules before these two.
         data_first: likewise for the files of the data.
+        trust: whether functions of any installed package may be named.
     """
     config = read(source, overrides)
-    beside = [Path(source).resolve().parent] if isinstance(source, str | Path) else []
-    with importable_from(*first, Path.cwd(), *beside), users_failures("the config"):
-        forget(own_modules(config.to_json()))
-        return resolve(config, [*data_first, *beside, Path.cwd()])
+    with trusting(trust), _importable(source, config, first), users_failures("the config"):
+        return resolve(config, [*data_first, *_beside(source), Path.cwd()])
+
+
+def own_files(
+    source: Source, overrides: Sequence[str] = (), first: Sequence[Path] = ()
+) -> dict[str, SourceFile]:
+    """The files of the user's that a config would run, found as `prepare` does; none is run."""
+    config = read(source, overrides)
+    with _importable(source, config, first):
+        return collect(own_modules(config.to_json()))
+
+
+@contextlib.contextmanager
+def _importable(source: Source, config: Config, first: Sequence[Path]) -> Iterator[None]:
+    """The user's own modules can be imported, anew; folders count only where any is named.
+
+    A file that happens to lie beside a config must not take the place of an installed package.
+    """
+    own = own_modules(config.to_json())
+    with importable_from(*([*first, Path.cwd(), *_beside(source)] if own else ())):
+        forget(own)
+        yield
+
+
+def _beside(source: Source) -> list[Path]:
+    return [Path(source).resolve().parent] if isinstance(source, str | Path) else []
 
 
 def all_tiles(experiment: Experiment) -> list[Tile]:
@@ -135,7 +162,11 @@ def audit_experiment(experiment: Experiment, initial: FirstWeights) -> list[Leaf
 
 
 def audit(
-    source: Source, overrides: Sequence[str] = (), *, plot: Path | None = None
+    source: Source,
+    overrides: Sequence[str] = (),
+    *,
+    plot: Path | None = None,
+    trust: bool = False,
 ) -> list[LeafAudit]:
     """The leaf table of a config, without training.
 
@@ -143,16 +174,14 @@ def audit(
         source: the config.
         overrides: `key=value` changes to it.
         plot: a file (.png, .pdf or .svg) for a histogram of each leaf.
+        trust: whether functions of any installed package may be named.
     """
     kind = _picture_kind(plot) if plot else ""
     with in_precision(read(source, overrides).precision):
-        return _audit(source, overrides, plot, kind)
+        return _audit(prepare(source, overrides, trust=trust), plot, kind)
 
 
-def _audit(
-    source: Source, overrides: Sequence[str], plot: Path | None, kind: str
-) -> list[LeafAudit]:
-    experiment = prepare(source, overrides)
+def _audit(experiment: Experiment, plot: Path | None, kind: str) -> list[LeafAudit]:
     initial = initial_weights(experiment)
     if plot:
         from initopt_jax.report.weights import Drawn, histograms  # Matplotlib is slow to load
@@ -188,6 +217,7 @@ def check(
     outputs: int | None = None,
     task: str | None = None,
     kind: str | None = None,
+    trust: bool = False,
 ) -> list[Finding]:
     """Whether what a name stands for keeps the promises that a study relies on.
 
@@ -203,11 +233,13 @@ def check(
         outputs: of a model on made-up examples: how many numbers it is to give.
         task: of a model: classification, regression or reconstruction.
         kind: of `conformance.KINDS`; by default what the name, or the function behind it, says.
+        trust: whether functions of any installed package may be named.
     """
     if kind is not None and kind not in conformance.KINDS:
         raise ConfigError(unknown_name("kind", kind, conformance.KINDS))
     set_up_devices()
-    with importable_from(Path.cwd()):
+    own = any(":" in text for text in (name, dataset or "", *settings))
+    with trusting(trust), importable_from(*([Path.cwd()] if own else ())):
         examples = _examples(dataset, shape, outputs, task)
         options = read_settings(settings), read_settings(static, "--static")
         if kind is None and not (":" in name and examples is not None):
@@ -302,15 +334,20 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(source: Source, overrides: Sequence[str] = (), *, devices: int | None = None) -> Plan:
+def plan(
+    source: Source,
+    overrides: Sequence[str] = (),
+    *,
+    devices: int | None = None,
+    trust: bool = False,
+) -> Plan:
     """What a config would run, without running or creating anything."""
     used = set_up_devices(devices)
     with in_precision(read(source, overrides).precision):
-        return _plan(source, overrides, used)
+        return _plan(prepare(source, overrides, trust=trust), used)
 
 
-def _plan(source: Source, overrides: Sequence[str], used: Sequence[Device]) -> Plan:
-    experiment = prepare(source, overrides)
+def _plan(experiment: Experiment, used: Sequence[Device]) -> Plan:
     tiles = all_tiles(experiment)
     rows = []
     for program in experiment.programs:

@@ -34,7 +34,11 @@ SAME = 1e-6  # relative: weights nearer than this are equal
 
 
 def probe(
-    source: Source, overrides: Sequence[str] = (), out: Path | None = None
+    source: Source,
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+    *,
+    trust: bool = False,
 ) -> tuple[Probing, Path]:
     """Look into the untrained networks of a config, and write the page.
 
@@ -42,6 +46,7 @@ def probe(
         source: the config.
         overrides: `key=value` changes to it.
         out: a file that ends in .html, or a folder for one; by default `runs`.
+        trust: whether functions of any installed package may be named.
 
     Returns:
         What was found, and where the page is.
@@ -59,7 +64,7 @@ def probe(
         )
     with in_precision(config.precision):
         # A config that was read has forgotten where it lies, and with it the user's own files.
-        found = look(prepare(source, () if source is config else overrides))
+        found = look(prepare(source, () if source is config else overrides, trust=trust))
     name = f"{config.name}-probe.html"
     file = Path("runs") / name if out is None else out if out.suffix == ".html" else out / name
     with clear_errors(file):

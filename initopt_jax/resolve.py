@@ -354,6 +354,12 @@ def _data_root(config: Config, folders: Sequence[Path]) -> Path | None:
     return data.data_root(spec.name, folders or [Path.cwd()]) if spec else None
 
 
+def data_places(config: Config, folders: Sequence[Path]) -> list[Path]:
+    """The files and folders that a config's data are read from; empty where it names none."""
+    spec = config.task.dataset
+    return data.data_files({"name": spec.name, **spec.options}, folders) if spec else []
+
+
 def _own_dataset(spec: DatasetConfig, kind: data.TaskKind, split: data.SplitSpec) -> Dataset:
     """What a user's function makes; `limit` and `label_noise` are ours where it has none."""
     try:

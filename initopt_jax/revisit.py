@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from initopt_jax import sources
-from initopt_jax.config import validate
+from initopt_jax.config import Config, validate
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.keep import KEPT, is_kept, kept_name, restored
@@ -24,13 +25,16 @@ from initopt_jax.manifest import data_folders
 from initopt_jax.measurements import bind
 from initopt_jax.names import importable_from
 from initopt_jax.precision import MATMUL_PRECISION, in_precision
-from initopt_jax.preview import initial_weights, prepare
-from initopt_jax.resolve import Experiment
-from initopt_jax.store import Store
+from initopt_jax.preview import initial_weights, own_files, prepare
+from initopt_jax.resolve import Experiment, data_places
+from initopt_jax.store import Store, maker
 from initopt_jax.trained_network import TrainedNetwork, as_network
 from initopt_jax.training import make_work
 from initopt_jax.tree import named_leaves
+from initopt_jax.trust import is_shipped, trusting
 from initopt_jax.types import Device, PyTree
+
+TRUST = "--trust (in Python trust=True)"
 
 
 def recorded_precision(manifest: Mapping[str, Any]) -> str:
@@ -39,21 +43,68 @@ def recorded_precision(manifest: Mapping[str, Any]) -> str:
     return config.get("precision", "") if isinstance(config, dict) else ""
 
 
-def reopened(store: Store, manifest: Mapping[str, Any]) -> Experiment:
-    """The study's experiment, with the user's own files where they were when it began."""
+def reopened(store: Store, manifest: Mapping[str, Any], *, trust: bool = False) -> Experiment:
+    """The study's experiment, with the user's own files where they were when it began.
+
+    Args:
+        store: the study's folder.
+        manifest: of the study.
+        trust: whether to run files that are not those that it began with, or somebody else's.
+
+    Raises:
+        StudyError: it needs files that must not be run, or cannot be set up here.
+    """
+    folder = store.folder
     try:
         raw = manifest["config"] | {"tile_width": manifest["tile_width"]}
         recorded = manifest.get("sources") or {}
-        found = sources.folders(recorded, store.folder)
-        changed = sources.unlike(recorded, store.folder)
-        data_first = data_folders(manifest, store.folder)
-    except (KeyError, TypeError) as error:
-        raise StudyError(f"the manifest of {str(store.folder)!r} is damaged: {error!r}") from None
+        found = sources.folders(recorded, folder)
+        changed = sources.unlike(recorded, folder)
+        data_first = data_folders(manifest, folder)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StudyError(f"the manifest of {str(folder)!r} is damaged: {error!r}") from None
     try:
-        return prepare(validate(raw), first=found, data_first=data_first)
+        config = validate(raw)
+        if not trust:
+            now = own_files(config, first=found)
+            _refuse_changed(folder, changed or sources.changes(manifest.get("sources"), now))
+            _refuse_strangers(manifest, folder, now, config, data_first)
+        return prepare(config, first=found, data_first=data_first, trust=trust)
     except (ConfigError, OSError) as error:
         also = f"; what differs: {'; '.join(changed)}" if changed else ""
         raise StudyError(f"the study cannot be set up here: {error}{also}") from error
+
+
+def _refuse_changed(folder: Path, changed: Sequence[str]) -> None:
+    """Raise StudyError where other code would be run than the study's."""
+    if changed:
+        raise StudyError(
+            f"{str(folder)!r} needs code that is not that of the study: {'; '.join(changed)}. "
+            f"Nothing was run; put the files back, or run them as they are with {TRUST}"
+        )
+
+
+def _refuse_strangers(
+    manifest: Mapping[str, Any],
+    folder: Path,
+    files: Mapping[str, sources.SourceFile],
+    config: Config,
+    data_first: Sequence[Path],
+) -> None:
+    """Raise StudyError where a study of somebody else's would run code, or read files far away."""
+    if maker.is_own(manifest):
+        return
+    own = [f"{name} ({file.path})" for name, file in files.items() if not is_shipped(name)]
+    places = data_places(config, [*data_first, Path.cwd()])
+    far = [str(place) for place in places if not place.is_relative_to(Path.cwd())]
+    asked = [f"run {', '.join(own)}"] if own else []
+    if far:
+        asked.append(f"read {', '.join(far)}, outside of the current folder")
+    if asked:
+        raise StudyError(
+            f"{str(folder)!r} was not made by you on this machine, and would "
+            f"{' and '.join(asked)}. Look at that; if you trust whoever wrote it, add {TRUST}"
+        )
 
 
 def probe(
@@ -62,13 +113,15 @@ def probe(
     at: str | int = "final",
     lanes: Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
+    *,
+    trust: bool = False,
 ) -> xr.Dataset:
     """A probe of stored states; see `Study.probe`."""
     manifest = store.manifest()
     devices = set_up_devices()
     with in_precision(recorded_precision(manifest)):
-        experiment = reopened(store, manifest)
-        with importable_from(*sources.roots(experiment.sources)):
+        experiment = reopened(store, manifest, trust=trust)
+        with trusting(trust), importable_from(*sources.roots(experiment.sources)):
             stored = store.dataset()
             place = _place(stored, at)
             chosen = _chosen(stored, lanes)
@@ -79,11 +132,11 @@ def probe(
             return _measured(experiment, stored, entry, chosen, place, devices)
 
 
-def params(store: Store, lane: int, at: str | int = "final") -> PyTree:
+def params(store: Store, lane: int, at: str | int = "final", *, trust: bool = False) -> PyTree:
     """The weights of a stored state; see `Study.params`."""
     manifest = store.manifest()
     with in_precision(recorded_precision(manifest)):
-        experiment = reopened(store, manifest)
+        experiment = reopened(store, manifest, trust=trust)
         stored = store.dataset()
         place = _place(stored, at)
         row = _chosen(stored, [lane])
@@ -94,12 +147,14 @@ def params(store: Store, lane: int, at: str | int = "final") -> PyTree:
         return jax.tree.unflatten(jax.tree.structure(experiment.params), leaves)
 
 
-def network(store: Store, lane: int, at: str | int = "final") -> TrainedNetwork:
+def network(
+    store: Store, lane: int, at: str | int = "final", *, trust: bool = False
+) -> TrainedNetwork:
     """A trained network with all that its use needs; see `Study.network`."""
     manifest = store.manifest()
     devices = set_up_devices()
     with in_precision(recorded_precision(manifest)):
-        experiment = reopened(store, manifest)
+        experiment = reopened(store, manifest, trust=trust)
         if experiment.landscape:
             raise StudyError("the study is of a cost function, and has no networks")
         stored = store.dataset()

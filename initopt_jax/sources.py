@@ -14,6 +14,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ def own_modules(config: Any, *, of_data: bool = False) -> list[str]:
 def collect(modules: Iterable[str]) -> dict[str, SourceFile]:
     """The files of these modules and of all that they import, except what packages installed."""
     return {
-        name: SourceFile(path, _sha256(path), _is_installed(path))
+        name: SourceFile(path, _sha256(path), is_installed(path))
         for name, path in sorted(_files(modules).items())
+        if path.is_file()  # one that was imported may be gone since
     }
 
 
@@ -71,7 +73,7 @@ def forget(modules: Sequence[str]) -> None:
     """
     for _ in range(2):  # what is loaded, and what will be loaded in its place
         for name, path in _files(modules).items():
-            if name == "__main__" or _is_installed(path):
+            if name == "__main__" or is_installed(path):
                 continue
             for loaded in [n for n in sys.modules if n == name or n.startswith(name + ".")]:
                 del sys.modules[loaded]
@@ -156,38 +158,63 @@ def _files(modules: Iterable[str]) -> dict[str, Path]:
     while waiting:
         name = waiting.pop()
         path = None if name in found or name.partition(".")[0] == PACKAGE else _file_of(name)
-        if path is None or (_is_installed(path) and name not in named):
+        if path is None or (is_installed(path) and name not in named):
             continue
         found[name] = path
-        if not _is_installed(path):
+        if not is_installed(path):
             waiting += _imports(name, path)
     return found
 
 
 def _file_of(name: str) -> Path | None:
-    """A module's file; None where it has none, or where finding it would import a package."""
+    """A module's file, found as an import would find it, with nothing imported; None without."""
     module = sys.modules.get(name)
     if module is not None:
         origin = getattr(module, "__file__", None)
         return Path(origin).resolve() if origin else None
-    parent = name.rpartition(".")[0]
-    if parent and (parent not in sys.modules or _is_installed(_file_of(parent))):
-        return None
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None
+    spec = _spec_of(name)
     path = Path(spec.origin).resolve() if spec and spec.origin else None
     return path if path and path.is_file() else None
 
 
-def _is_installed(path: Path | None) -> bool:
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Where an import would find a module. Importing `a.b` runs `a`, and so does Python's way."""
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+        for count in range(1, len(rest) + 1):
+            if spec is None or spec.submodule_search_locations is None:
+                return None
+            inner = ".".join([top, *rest[:count]])
+            spec = PathFinder.find_spec(inner, list(spec.submodule_search_locations))
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return spec
+
+
+def is_standard(name: str) -> bool:
+    """Whether a module's file is one of Python's own."""
+    path = _file_of(name)
+    return path is not None and not INSTALLED & set(path.parts) and _in_python(path)
+
+
+def installed_file(name: str) -> Path | None:
+    """A module's file, or that of the package it is in, where a package installed it."""
+    parents = _parents(name)
+    return next((path for path in map(_file_of, (name, *parents)) if is_installed(path)), None)
+
+
+def is_installed(path: Path | None) -> bool:
     """Whether a file belongs to Python or to an installed package, not to the user."""
-    if path is None:
-        return False
+    return path is not None and (bool(INSTALLED & set(path.parts)) or _in_python(path))
+
+
+def _in_python(path: Path) -> bool:
     roots = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
     roots.append(Path(site.getusersitepackages()).resolve())
-    return bool(INSTALLED & set(path.parts)) or any(path.is_relative_to(root) for root in roots)
+    # A program that starts this package, such as `initopt`, is `__main__`.
+    roots.append(Path(sysconfig.get_path("scripts")).resolve())
+    return any(path.is_relative_to(root) for root in roots)
 
 
 def _imports(name: str, path: Path) -> Iterator[str]:
@@ -198,7 +225,7 @@ def _imports(name: str, path: Path) -> Iterator[str]:
     try:
         with warnings.catch_warnings(action="ignore"):  # importing the file shows them
             tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # importing it says what is wrong
+    except (OSError, SyntaxError, ValueError):  # importing it says what is wrong
         return
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(tree):
@@ -227,4 +254,5 @@ def _import_root(name: str, path: Path) -> Path:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,13 +30,15 @@ from initopt_jax.preview import (
     all_tiles,
     audit_experiment,
     initial_weights,
+    own_files,
     prepare,
     read,
 )
 from initopt_jax.resolve import Experiment
-from initopt_jax.store import LANDSCAPES, SURFACE, Layout, Store
+from initopt_jax.store import LANDSCAPES, SURFACE, Layout, Store, maker
 from initopt_jax.trained_network import TrainedNetwork
 from initopt_jax.training import Tally, train, variables
+from initopt_jax.trust import trusting
 from initopt_jax.types import Device, PyTree
 
 
@@ -136,25 +138,28 @@ class Study:
         lanes = self.lanes.join(data[finals].to_dataframe())
         return lanes.join(rows, how="inner").reset_index()
 
-    def params(self, lane: int, at: str | int = "final") -> PyTree:
+    def params(self, lane: int, at: str | int = "final", *, trust: bool = False) -> PyTree:
         """The weights of one lane as they were stored, in the form that its model takes.
 
         Args:
             lane: its number.
             at: which stored state: `final`, a step of `keep: [...]`, or with `keep: every` the
                 number of an evaluation.
+            trust: whether to run code that the study names, and that has changed since or was not
+                written by you; see docs/security.md.
 
         Raises:
-            StudyError: there is no such state or lane.
+            StudyError: there is no such state or lane, or code that is not to be run is needed.
         """
-        return revisit.params(Store(self.dir), lane, at)
+        return revisit.params(Store(self.dir), lane, at, trust=trust)
 
-    def network(self, lane: int, at: str | int = "final") -> TrainedNetwork:
+    def network(self, lane: int, at: str | int = "final", *, trust: bool = False) -> TrainedNetwork:
         """One trained network with all that its use elsewhere needs, where the config has `keep`.
 
         Args:
             lane: its number.
             at: which stored state, as in `params`.
+            trust: as in `params`.
 
         Returns:
             Its weights (those that are evaluated), its model's state, what was done to its inputs
@@ -162,16 +167,18 @@ class Study:
             as the data's source has them.
 
         Raises:
-            StudyError: no states were stored, there is no such state or lane, or the study is of a
-                cost function.
+            StudyError: no states were stored, there is no such state or lane, the study is of a
+                cost function, or code that is not to be run is needed.
         """
-        return revisit.network(Store(self.dir), lane, at)
+        return revisit.network(Store(self.dir), lane, at, trust=trust)
 
     def probe(
         self,
         name: str,
         at: str | int = "final",
         lanes: Sequence[int] | None = None,
+        *,
+        trust: bool = False,
         **options: Any,
     ) -> xr.Dataset:
         """A probe taken of stored states, after the fact: the bits that the run would have had.
@@ -180,6 +187,7 @@ class Study:
             name: of the probe, as in a config.
             at: which stored state, as in `params`.
             lanes: numbers of those to measure; by default all.
+            trust: as in `params`.
             options: of the probe, `examples` among them.
 
         Returns:
@@ -187,9 +195,9 @@ class Study:
 
         Raises:
             ConfigError: an unknown probe or option.
-            StudyError: there is no such state or lane.
+            StudyError: there is no such state or lane, or code that is not to be run is needed.
         """
-        return revisit.probe(Store(self.dir), name, at, lanes, options)
+        return revisit.probe(Store(self.dir), name, at, lanes, options, trust=trust)
 
     def report(self) -> list[Path]:
         """Rebuild summary.csv, the figures and report.html from the results.
@@ -217,6 +225,7 @@ def run(
     devices: int | None = None,
     progress: Callable[[Tally], None] | None = None,
     stop: threading.Event | None = None,
+    trust: bool = False,
 ) -> Study:
     """Run a study to its end, or take one up where it was left.
 
@@ -227,6 +236,7 @@ def run(
         devices: how many devices to use; by default all, on CPU one per core.
         progress: called as lanes advance.
         stop: set it to stop at the next segment.
+        trust: whether functions of any installed package may be named; see docs/security.md.
 
     Returns:
         The finished study. Running it again on the same folder only checks that nothing is missing.
@@ -242,14 +252,35 @@ def run(
     store = Store(Path(out) if out else Path("runs") / known.name)
     manifest = store.manifest() if store.exists else {}
     with in_precision(known.precision):
+        first = _first_folders(store, manifest)
+        _refuse_other_code(manifest, own_files(config, overrides, first))
         experiment = prepare(
             config,
             overrides,
-            first=sources.folders(manifest.get("sources", {}), store.folder),
-            data_first=data_folders(manifest, store.folder),
+            first=first,
+            data_first=data_folders(manifest, store.folder) if maker.is_own(manifest) else [],
+            trust=trust,
         )
-        with importable_from(*sources.roots(experiment.sources)):
+        with trusting(trust), importable_from(*sources.roots(experiment.sources)):
             return _carry_out(store, experiment, used, progress, stop or threading.Event())
+
+
+def _first_folders(store: Store, manifest: Mapping[str, Any]) -> list[Path]:
+    """Where the files of a study lay when it began; somebody else's study has no say in it."""
+    recorded = manifest.get("sources", {}) if maker.is_own(manifest) else {}
+    return sources.folders(recorded, store.folder)
+
+
+def _refuse_other_code(manifest: Mapping[str, Any], now: Mapping[str, sources.SourceFile]) -> None:
+    """Raise StudyError, before any is run, where the user's files are not those of the study."""
+    recorded = manifest.get("sources") or {}
+    shared = {name: file for name, file in now.items() if name in recorded}
+    changed = sources.changes({name: recorded[name] for name in shared}, shared)
+    if changed:
+        raise StudyError(
+            f"the folder holds a study of other code; what differs: {'; '.join(changed)}. Choose "
+            "another folder with --out to begin anew, or put the files back"
+        )
 
 
 def _carry_out(

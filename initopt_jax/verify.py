@@ -74,6 +74,7 @@ def verify(
     sample: int | None = None,
     lanes: Sequence[int] = (),
     devices: int | None = None,
+    trust: bool = False,
 ) -> Verification:
     """Re-run lanes of a study from its manifest alone, and compare every variable.
 
@@ -82,25 +83,28 @@ def verify(
         sample: how many lanes, spread over those that are there by a fixed draw.
         lanes: or exactly these lane numbers; with neither, all lanes.
         devices: how many to use; by default all.
+        trust: whether to run code that is not the study's any more, or was not written by you.
 
     Raises:
-        StudyError: no study, data or a model that are not its own, or a lane that it lacks.
+        StudyError: no study, code that is not to be run, data or a model that are not its own, or a
+            lane that it lacks.
     """
     store = Store(Path(folder))
     manifest = store.manifest()
     used = set_up_devices(devices)
     with in_precision(recorded_precision(manifest)):
-        return _verify(store, manifest, used, sample, lanes)
+        experiment = reopened(store, manifest, trust=trust)
+        return _verify(store, manifest, experiment, used, sample, lanes)
 
 
 def _verify(
     store: Store,
     manifest: Mapping[str, Any],
+    experiment: Experiment,
     used: Sequence[Device],
     sample: int | None,
     lanes: Sequence[int],
 ) -> Verification:
-    experiment = reopened(store, manifest)
     stored = store.dataset()
     _refuse_other(store, manifest, experiment, stored)
     sound = _sound_lanes(store, experiment, stored)

@@ -38,6 +38,7 @@ mpl.use("Agg")
 _CACHE = tempfile.TemporaryDirectory(prefix="initopt-tests-")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
 os.environ["INITOPT_CACHE_DIR"] = _CACHE.name  # of decoded pictures, likewise
+os.environ["XDG_STATE_HOME"] = _CACHE.name  # of the key that marks one's own studies
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -45,7 +45,7 @@ LAYERS = (
     {"initializers", "modifiers"},
     {"transforms"},
     {"names", "options", "overrides", "schedules"},
-    {"user_code"},
+    {"trust", "user_code"},
     {
         "tree",
         "keys",

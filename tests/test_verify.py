@@ -167,13 +167,15 @@ def test_changed_file_is_named_whether_or_not_it_changes_bits(study, project, ca
     """The copy's files are read, not those of the folder where the study was made."""
     with (project / "mine.py").open("a") as file:
         file.write("# a remark\n")
-    outcome = verify(study, sample=2)
+    with pytest.raises(iox.StudyError, match=r"not that of the study: sources\.mine: .*--trust"):
+        verify(study, sample=2)
+    outcome = verify(study, sample=2, trust=True)
     assert outcome.exit_code == 0
     assert [text.partition(" (")[0] for text in outcome.obstacles] == [
         "sources.mine: the file has changed since"
     ]
     change_text(project / "parts" / "scales.py", "0.25", "0.2500001")
-    outcome = verify(study)
+    outcome = verify(study, trust=True)
     assert outcome.exit_code == 2
     assert len(outcome.mismatches) == LANES
     assert {item.step for item in outcome.mismatches} == {0.0}
@@ -191,22 +193,22 @@ def test_changed_file_is_named_whether_or_not_it_changes_bits(study, project, ca
 def test_changed_data_are_refused_with_what_differs(study, project):
     change_text(project / "mine.py", "SEED = 0", "SEED = 11")
     with pytest.raises(iox.StudyError, match=r"dataset\.fingerprint: .*; sources\.mine: the file"):
-        verify(study)
+        verify(study, trust=True)
 
 
 def test_changed_model_is_refused_with_what_differs(study, project):
     change_text(project / "mine.py", "nn.tanh(nn.Dense(WIDTH)(inputs))", "inputs")
     with pytest.raises(iox.StudyError, match=r"the model is not that of the study.*sources\.mine"):
-        verify(study)
+        verify(study, trust=True)
 
 
 def test_file_that_is_gone_or_broken_is_named(study, project):
     (project / "parts" / "scales.py").write_text("import no_such_thing\n")
     with pytest.raises(iox.StudyError, match=r"no_such_thing.*sources\.parts\.scales: the file"):
-        verify(study)
+        verify(study, trust=True)
     (project / "mine.py").unlink()
     with pytest.raises(iox.StudyError, match=r"sources\.mine: \.\./\.\./mine\.py is not there"):
-        verify(study)
+        verify(study, trust=True)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_broken_file_is_told_in_words(study, project, text, message):
     with pytest.raises(
         iox.StudyError, match=f"(?s){message}.*sources\\.mine: the file has changed"
     ):
-        verify(study)
+        verify(study, trust=True)
     with pytest.raises(iox.ConfigError, match=message):
         iox.run(project / "own.yaml", project / "new")
 
@@ -226,7 +228,7 @@ def test_broken_file_is_told_in_words(study, project, text, message):
 def test_data_file_that_is_not_here_is_told_in_words(study, project):
     change_text(project / "mine.py", "generator = np", "open('no.csv')\n    generator = np")
     with pytest.raises(iox.StudyError, match=r"cannot be set up here: .*no\.csv.*sources\.mine"):
-        verify(study)
+        verify(study, trust=True)
 
 
 def test_data_that_are_not_prepared_here_are_refused(study, monkeypatch, tmp_path):
@@ -235,7 +237,7 @@ def test_data_that_are_not_prepared_here_are_refused(study, monkeypatch, tmp_pat
         study, lambda m: m["config"]["task"].update(dataset={"name": "tfds:mnist", "limit": 64})
     )
     with pytest.raises(iox.StudyError, match=r"cannot be set up here: .*mnist"):
-        verify(study)
+        verify(study, trust=True)
 
 
 def test_study_resumes_from_elsewhere_but_not_with_other_files(study, project):
@@ -330,7 +332,7 @@ def test_older_manifest_without_the_new_keys_is_read(study):
     (study.parents[1] / "elsewhere").mkdir()
     sys.path.insert(0, str(study.parents[1]))  # an older study does not say where its files are
     try:
-        outcome = verify(study, sample=2)
+        outcome = verify(study, sample=2, trust=True)
     finally:
         sys.path.pop(0)
     assert outcome.exit_code == 0

@@ -37,6 +37,7 @@ __all__ = [
     "TaskKind",
     "as_dataset",
     "check",
+    "data_files",
     "data_root",
     "describe",
     "find_source",
@@ -176,3 +177,20 @@ def data_root(name: str, folders: Sequence[Path]) -> Path | None:
     """The one of these folders from which a config's relative path is found; None for others."""
     head, colon, path = name.partition(":")
     return root_of(path, folders) if head + colon in _OF_FILES else None
+
+
+def data_files(named: Mapping[str, Any], folders: Sequence[Path]) -> list[Path]:
+    """The files and folders that a data set is read from, links followed; of its options too.
+
+    Args:
+        named: the data set's name and options, as in a config.
+        folders: where relative paths are looked for.
+    """
+    head, colon, path = str(named.get("name", "")).partition(":")
+    paths = [path] if head + colon in _OF_FILES else []
+    paths += [str(named[option]) for option in ("test", "data_dir") if named.get(option)]
+    found = []
+    for text in paths:
+        places = [(base / Path(text).expanduser()).resolve() for base in folders or [Path.cwd()]]
+        found.append(next((place for place in places if place.exists()), places[0]))
+    return found

@@ -1,0 +1,285 @@
+"""Configs and folders of strangers: which code may be run, and which never is."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+import initopt_jax as iox
+from initopt_jax import preview, sources, trust
+from initopt_jax.names import import_object, importable_from
+from initopt_jax.store import maker
+from initopt_jax.verify import verify
+
+OWN = """
+import functools
+import os
+import pathlib
+from shutil import rmtree
+
+import jax
+
+pathlib.Path(__file__).with_name("it-ran").touch()
+
+def bowl(x, y):
+    return x**2 + (y - 1) ** 2
+
+def _private(x, y):
+    return x
+
+class Kinds:
+    @staticmethod
+    def bowl(x, y):
+        return x
+
+bound = functools.partial(bowl)
+jitted = jax.jit(bowl)
+quick = functools.partial(os.system)
+"""
+CONFIG = {
+    "name": "own",
+    "task": {"name": "cost_function", "function": "mine:bowl"},
+    "initializers": ["grid"],
+    "optimizers": [{"name": "sgd", "learning_rate": 0.1}],
+    "seeds": 1,
+    "steps": 2,
+    "eval_every": 1,
+    "keep": "final",
+}
+NETWORK = {
+    "name": "net",
+    "task": {"name": "classification", "dataset": "digits"},
+    "model": "linear",
+    "initializers": ["zeros"],
+    "optimizers": [{"name": "sgd", "learning_rate": 0.1}],
+    "seeds": 1,
+    "steps": 2,
+}
+
+
+@pytest.fixture
+def own(working_dir, monkeypatch):
+    (working_dir / "mine.py").write_text(OWN)
+    with importable_from(working_dir):
+        sources.forget(["mine"])
+        yield working_dir / "mine.py"
+    sources.forget(["mine"])
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "optax:adam", "optax.contrib:muon", "jax.nn.initializers:he_normal", "flax.linen:Dense",
+        "initopt_jax.initializers:he_normal", "initopt_jax.models.cnn:cnn", "mine:bowl",
+        "mine:_private", "mine:Kinds.bowl", "mine:bound", "mine:jitted",
+    ],
+)  # fmt: skip
+def test_names_of_ones_own_files_and_of_shipped_modules(own, name):
+    assert callable(import_object("model", name))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        *((name, "is of Python's standard library") for name in (
+            "subprocess:getoutput", "os:system", "os.path:join", "builtins:eval", "posix:system",
+            "xml.etree.ElementTree:parse", "sys:exit", "test.support:run_unittest", "this:c",
+        )),
+        *((name, "belongs to an installed package .*--trust") for name in (
+            "numpy:load", "pandas:read_csv", "PIL.Image:open", "pip._internal:main",
+        )),
+        *((name, "only these modules may be named") for name in (
+            "jax.tools.jax_to_ir:main", "jax.numpy:load", "jax:jit", "initopt_jax.cli:main",
+            "initopt_jax.data:os.system", "initopt_jax.data.cache:clear", "flax.training:x",
+        )),
+        ("optax:contrib.muon", "is a module.*'optax.contrib:function'"),
+        ("mine:os.system", "'os' is a module"),
+        ("mine:rmtree", "a function of 'shutil', which no config may name"),
+        ("mine:quick", "which no config may name"),
+        ("mine:__builtins__", "cannot be named"),
+        ("mine:bowl.__globals__.get", "'__globals__' cannot be named"),
+        ("initopt_jax.models.cnn:jnp.load", "unknown name 'jnp'|is a module"),
+    ],
+)  # fmt: skip
+def test_names_that_stand_for_nothing(own, name, message):
+    with pytest.raises(iox.ConfigError, match=message):
+        import_object("model", name)
+
+
+def test_installed_packages_are_for_those_who_trust_them(own):
+    with trust.trusting(True):
+        assert callable(import_object("dataset", "pandas:read_csv"))
+        with pytest.raises(iox.ConfigError, match="standard library"):
+            import_object("dataset", "subprocess:getoutput")
+    with pytest.raises(iox.ConfigError, match="installed package"):
+        import_object("dataset", "pandas:read_csv")
+
+
+ENTRIES = {
+    "task": {"task": {"name": "NAME", "dataset": "digits"}},
+    "dataset": {"task": {"name": "classification", "dataset": {"name": "NAME", "cmd": "x"}}},
+    "augment": {"task": {"name": "classification", "dataset": "digits", "augment": ["NAME"]}},
+    "model": {"model": {"name": "NAME", "cmd": "touch it-ran"}},
+    "initializer": {"initializers": ["NAME"]},
+    "bias": {"initializers": [{"name": "zeros", "bias": "NAME"}]},
+    "base": {"initializers": [{"name": "lsuv", "base": {"name": "NAME"}}]},
+    "rule": {"initializers": [{"name": "zeros", "rules": {"*": "NAME"}}]},
+    "optimizer": {"optimizers": [{"name": "NAME"}]},
+    "schedule": {"optimizers": [{"name": "sgd", "learning_rate": 1.0, "schedule": "NAME"}]},
+    "modifier": {"optimizers": [{"name": "sgd", "learning_rate": 1.0, "modifiers": ["NAME"]}]},
+    "probe": {"probes": [{"name": "NAME", "cmd": "touch it-ran"}]},
+    "function": CONFIG | {"task": {"name": "cost_function", "function": "NAME"}},
+}
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+def test_every_name_in_a_config_is_held_to_the_rule(working_dir, kind):
+    """Where it is looked up, and where a manifest is searched for code before any is run."""
+    text = json.dumps({**NETWORK, **ENTRIES[kind]} if kind != "function" else ENTRIES[kind])
+    named = preview.read(json.loads(text.replace("NAME", "os:system")))
+    assert sources.own_modules(named.to_json()) == ["os"]
+    with pytest.raises(iox.ConfigError, match="'os' is of Python's standard library"):
+        preview.prepare(named)
+
+
+def test_files_beside_a_config_that_names_none_are_not_importable(working_dir):
+    before = list(sys.path)
+    with preview._importable(NETWORK, preview.read(NETWORK), [working_dir]):
+        assert sys.path == before
+    with preview._importable(CONFIG, preview.read(CONFIG), []):
+        assert sys.path[0] == str(working_dir.resolve())
+
+
+def test_module_whose_file_is_gone_is_forgotten(own):
+    import_object("function", "mine:bowl")
+    own.unlink()
+    assert sources.collect(["mine"]) == {}
+    with pytest.raises(iox.ConfigError, match="no module 'mine'"):
+        preview.prepare(CONFIG)
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A study of one lane on a cost function of one's own."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "mine.py").write_text(OWN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        iox.run(CONFIG, folder / "runs" / "own", devices=1)
+    return folder
+
+
+@pytest.fixture
+def project(made, tmp_path, monkeypatch):
+    """A copy of it, looked at from another folder; nothing of it has been run yet."""
+    copy = shutil.copytree(made, tmp_path / "copy")
+    (copy / "it-ran").unlink()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return copy
+
+
+def change(project, **values):
+    path = project / "runs" / "own" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_ones_own_study_is_verified_wherever_it_lies(project):
+    assert verify(project / "runs" / "own", devices=1).exit_code == 0
+
+
+def test_strangers_code_is_run_for_those_who_trust_it(project, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(project / "another-account"))
+    study, folder = iox.open_study(project / "runs" / "own"), project / "runs" / "own"
+    assert len(study.summary()) == 1
+    study.report()
+    calls = (
+        lambda **how: verify(folder, devices=1, **how).exit_code,
+        lambda **how: study.params(0, **how)["point"].shape[0] - 2,
+        lambda **how: study.probe("point", lanes=[0], **how).sizes["lane"] - 1,
+    )
+    for call in calls:
+        with pytest.raises(
+            iox.StudyError, match=r"not made by you.*run mine \(.*mine\.py.*--trust"
+        ):
+            call()
+    assert not (project / "it-ran").exists()
+    assert [call(trust=True) for call in calls] == [0, 0, 0]
+    assert (project / "it-ran").exists()
+
+
+@pytest.mark.parametrize("sha256", ["0" * 64, None, 7, ["x"]])
+def test_hashes_are_compared_before_anything_is_run(project, sha256):
+    if sha256 == "0" * 64:
+        entry = {"file": "../../mine.py", "sha256": sha256}
+        change(project, sources={"mine": entry})
+    else:
+        (project / "mine.py").write_text(OWN + f"# {sha256}\n")
+    folder = project / "runs" / "own"
+    with pytest.raises(iox.StudyError, match=r"sources\.mine: the file has changed since"):
+        verify(folder, devices=1)
+    with pytest.raises(iox.StudyError, match=r"sources\.mine: the file has changed since"):
+        iox.open_study(folder).params(0)
+    with importable_from(project), pytest.raises(iox.StudyError, match=r"a study of other code"):
+        iox.run(CONFIG, folder, devices=1)
+    assert not (project / "it-ran").exists()
+
+
+@pytest.mark.parametrize("name", ["subprocess:getoutput", "os:system", "pip:main", "mine:rmtree"])
+def test_no_trust_makes_a_manifest_name_what_no_config_may(project, name):
+    manifest = json.loads((project / "runs" / "own" / "manifest.json").read_text())
+    manifest["config"]["task"]["function"] = {"name": name}
+    change(project, config=manifest["config"])
+    for trusted in (False, name == "pip:main"):
+        with pytest.raises(iox.StudyError):
+            verify(project / "runs" / "own", devices=1, trust=trusted)
+    if name != "pip:main":
+        with pytest.raises(iox.StudyError, match=r"no config may name"):
+            verify(project / "runs" / "own", devices=1, trust=True)
+
+
+def test_a_manifest_cannot_bring_a_file_into_a_config_that_is_run(project, monkeypatch):
+    """The folder given by --out says where its `mine` lies; the user's own is elsewhere."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(project / "another-account"))
+    with pytest.raises(iox.ConfigError, match="no module 'mine'"):
+        iox.run(CONFIG, project / "runs" / "own", devices=1)
+    assert not (project / "it-ran").exists()
+
+
+def test_strangers_studies_read_no_data_from_afar(working_dir, monkeypatch, tmp_path_factory):
+    table = tmp_path_factory.mktemp("afar") / "t.csv"
+    table.write_text("a,b,y\n" + "".join(f"{n % 9},{n % 7},{n % 2}\n" for n in range(40)))
+    data = {"name": f"csv:{table}", "target": "y"}
+    task = {"name": "classification", "dataset": data, "batch_size": "full"}
+    iox.run(NETWORK | {"task": task}, "s", devices=1)
+    assert verify("s", devices=1).exit_code == 0
+    monkeypatch.setenv("XDG_STATE_HOME", str(working_dir / "another-account"))
+    with pytest.raises(iox.StudyError, match=rf"not made by you.*read {table}.*--trust"):
+        verify("s", devices=1)
+    assert verify("s", devices=1, trust=True).exit_code == 0
+
+
+def test_marks_are_of_one_account_and_of_all_that_could_run(monkeypatch, tmp_path):
+    manifest = {"config": {"a": 1, "landscapes": []}, "sources": {"m": {"sha256": "0"}}}
+    marked = manifest | {"mark": maker.mark(manifest)}
+    assert maker.is_own(marked)
+    assert maker.is_own(marked | {"config": {"a": 1, "landscapes": ["slice"]}})
+    for changed in (
+        {"config": {"a": 2}}, {"sources": {"m": {"sha256": "1"}}}, {"sources": {}},
+        {"data_root": "/etc"}, {"mark": None}, {"mark": "0" * 64}, {"sources": [1]},
+    ):  # fmt: skip
+        assert not maker.is_own(marked | changed)
+    assert maker.key_file().stat().st_mode & 0o077 == 0
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    assert not maker.is_own(marked)
+    assert not maker.key_file().exists(), "reading makes no key"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert maker.mark(manifest) is None
