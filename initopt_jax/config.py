@@ -29,6 +29,7 @@ from initopt_jax.entries import (
 )
 from initopt_jax.errors import ConfigError, nearest, unknown_name
 from initopt_jax.landscape_entries import KINDS, LandscapeConfig, check_kept
+from initopt_jax.opening import may_wait, refuse_special
 from initopt_jax.overrides import apply_override
 from initopt_jax.plain_values import plain
 from initopt_jax.task_keys import COST_FUNCTION, of_config
@@ -152,6 +153,8 @@ def read_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
 
 def _text_of(source: str | Path) -> str:
     """The text of a config's file; of what has no end, such as a device, no more than allowed."""
+    if may_wait(Path(source)) and not str(source).startswith("/dev/"):
+        refuse_special("the config", Path(source))  # /dev/fd/63, of `run <(command)`, has a writer
     try:
         with Path(source).open("rb") as file:
             text = file.read(TEXT + 1)

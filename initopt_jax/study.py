@@ -36,6 +36,7 @@ from initopt_jax.preview import (
 )
 from initopt_jax.resolve import Experiment
 from initopt_jax.store import LANDSCAPES, SURFACE, Layout, Store, maker
+from initopt_jax.store.links import refuse_strange_files
 from initopt_jax.trained_network import TrainedNetwork
 from initopt_jax.training import Tally, train, variables
 from initopt_jax.trust import trusting
@@ -212,6 +213,7 @@ class Study:
 
 def open_study(folder: str | Path) -> Study:
     """Open a study folder. Raises StudyError where it is none."""
+    refuse_strange_files(Path(folder))
     study = Study(Path(folder))
     _ = study.manifest
     return study
@@ -250,6 +252,8 @@ def run(
     used = set_up_devices(devices)
     known = read(config, overrides)
     store = Store(Path(out) if out else Path("runs") / known.name)
+    if store.exists:
+        refuse_strange_files(store.folder)
     manifest = store.manifest() if store.exists else {}
     with in_precision(known.precision):
         first = _first_folders(store, manifest)
@@ -347,7 +351,9 @@ def _store_surface(store: Store, study: Study, experiment: Experiment) -> bool:
     Whoever reads the study later has, and needs, no code of its author's.
     """
     landscape, found = experiment.landscape, study.info.landscape
-    if landscape is None or (found is not None and found.mesh is not None):
+    if landscape is None or "point" not in study.dataset:  # without paths there are no maps
+        return False
+    if found is not None and found.mesh is not None:
         return False
     study.check()
     mesh = report.mesh_of(landscape, study.dataset.load(), study.lanes, study.info)

@@ -25,6 +25,7 @@ from initopt_jax.preview import all_tiles, initial_weights
 from initopt_jax.resolve import Experiment
 from initopt_jax.revisit import recorded_precision, reopened
 from initopt_jax.store import Store
+from initopt_jax.store.links import refuse_strange_files
 from initopt_jax.training import Recorder, make_work, variables
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Device
@@ -90,6 +91,7 @@ def verify(
             lane that it lacks.
     """
     store = Store(Path(folder))
+    refuse_strange_files(store.folder)
     manifest = store.manifest()
     used = set_up_devices(devices)
     with in_precision(recorded_precision(manifest)):

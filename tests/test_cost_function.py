@@ -216,6 +216,16 @@ def test_a_function_of_ones_own(working_dir):
     assert verify(study.dir, lanes=[0], devices=1, trust=True).exit_code == 2
 
 
+def test_a_study_without_paths_has_no_map(working_dir):
+    optimizers = [{"name": "gd", "learning_rate": 0.001}]
+    study = iox.run(
+        config(probes=["weight_norm"], optimizers=optimizers, steps=10, seeds=4), devices=1
+    )
+    assert not (study.dir / "surface.npz").exists()
+    assert not list(study.dir.glob("figures/basins.*"))
+    assert (study.dir / "report.html").is_file()
+
+
 def test_reading_results_runs_no_code(working_dir, monkeypatch):
     """Every number, map and page comes from what is stored; without the values, it is said."""
     (working_dir / "mine.py").write_text(BOWL)

@@ -60,6 +60,7 @@ LAYERS = (
         "csv_table",
         "memory",
         "plain_values",
+        "opening",
     },
     {"dependence"},
     {"landscape_record"},

@@ -1,6 +1,7 @@
 """Configs and folders of strangers: which code may be run, and which never is."""
 
 import json
+import os
 import shutil
 import sys
 
@@ -283,3 +284,35 @@ def test_marks_are_of_one_account_and_of_all_that_could_run(monkeypatch, tmp_pat
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     assert maker.mark(manifest) is None
+
+
+@pytest.mark.parametrize("place", ["figures", ".lock", "results.zarr/val_loss", "manifest.json"])
+def test_a_folder_with_a_way_out_is_not_read(project, tmp_path, place):
+    folder = project / "runs" / "own"
+    target = tmp_path / "precious"
+    (folder / place).rename(target) if (folder / place).exists() else target.touch()
+    (folder / place).symlink_to(target)
+    calls = (
+        lambda: iox.open_study(folder),
+        lambda: verify(folder, devices=1),
+        lambda: iox.run(CONFIG, folder, devices=1),
+    )
+    for call in calls:
+        with pytest.raises(iox.StudyError, match=rf"'{place}' is a link to .*precious, outside"):
+            call()
+    assert target.exists()
+    assert not (project / "it-ran").exists()
+
+
+def test_pipes_and_old_arrays_in_a_folder_are_not_read(project):
+    folder = project / "runs" / "own"
+    (folder / "results.zarr" / "val_loss" / ".zarray").write_text("{}")
+    with pytest.raises(iox.StudyError, match="Zarr's format 2"):
+        iox.open_study(folder)
+    (folder / "results.zarr" / "val_loss" / ".zarray").unlink()
+    os.mkfifo(folder / "results.zarr" / "pipe")
+    with pytest.raises(iox.StudyError, match="is a pipe"):
+        iox.open_study(folder)
+    (folder / "results.zarr" / "pipe").unlink()
+    (folder / "here").symlink_to("lanes.csv")
+    assert len(iox.open_study(folder).summary()) == 1

@@ -1,5 +1,6 @@
 """Data as arrays on the host: bundled and generated sets, TFDS, one's own pictures and tables."""
 
+import os
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
 from pathlib import Path
@@ -191,6 +192,8 @@ def data_files(named: Mapping[str, Any], folders: Sequence[Path]) -> list[Path]:
     paths += [str(named[option]) for option in ("test", "data_dir") if named.get(option)]
     found = []
     for text in paths:
-        places = [(base / Path(text).expanduser()).resolve() for base in folders or [Path.cwd()]]
+        wanted = os.path.expanduser(text)  # noqa: PTH111 - unlike Path's, it never raises
+        # A loop of links has an end for this function alone.
+        places = [Path(os.path.realpath(base / wanted)) for base in folders or [Path.cwd()]]
         found.append(next((place for place in places if place.exists()), places[0]))
     return found

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from initopt_jax.data.notes import listed
 from initopt_jax.errors import ConfigError
+from initopt_jax.memory import require_memory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,13 @@ _MARKS = {
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
+}
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
 }
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")  # 1.5
 _COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?")  # 1,5 or 1.234,5
@@ -109,6 +117,8 @@ def read_text(
     """
     import pandas as pd
 
+    _refuse_packed(path)
+    require_memory(path.stat().st_size, f"the table {path}", "take fewer rows of it")
     encoding = form.encoding or _marked(path) or "utf-8"
     sample = _sample(path, encoding)
     notes = []
@@ -140,6 +150,7 @@ def read_text(
                 names=names,
                 index_col=False,
                 encoding=encoding,
+                compression=None,  # by default a name that ends in .gz, .zip ... is unpacked
                 decimal=decimal,
                 dtype=dict.fromkeys(set(text) & set(names), str),
                 na_values={name: list(gaps) for name in names if name not in text},
@@ -177,6 +188,15 @@ def _marked(path: Path) -> str | None:
         head = file.read(4)
     # The mark of UTF-32 begins with that of UTF-16.
     return next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+
+
+def _refuse_packed(path: Path) -> None:
+    """Refuse a compressed file: what it holds may be a thousand times as long."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    kind = next((kind for mark, kind in _PACKED.items() if head.startswith(mark)), None)
+    if kind:
+        raise ValueError(f"it is compressed ({kind}); unpack it first")
 
 
 def _sample(path: Path, encoding: str) -> str:

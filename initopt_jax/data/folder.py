@@ -11,7 +11,7 @@ import numpy as np
 from initopt_jax.data.arrays import from_splits
 from initopt_jax.data.finish import cut
 from initopt_jax.data.notes import About
-from initopt_jax.data.pixels import Head, Reader, check_max_value
+from initopt_jax.data.pixels import FORMATS, Head, Reader, check_max_value, endings
 from initopt_jax.data.places import locate
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.data.split import require_integer
@@ -37,15 +37,15 @@ def load_folder(
     channels: int | None = None,
     max_value: float | None = None,
 ) -> Dataset:
-    """`folder:PATH`: pictures of any format that Pillow reads; the subfolders are the classes.
+    """`folder:PATH`: pictures; the subfolders are the classes.
 
     Below PATH lie the class folders, or folders `train`, `val` and `test` (also `training`, `valid`
     and `validation`, in any case) with the class folders in each; what is missing of the
     latter two is cut from the training pictures by the seeded permutation. Classes are sorted by
     name, in the composed form of Unicode (NFC), and labelled in that order; folders whose names are
-    equal in that form are one class. Pixels are in [0, 1] before normalization (see
-    `Reader.scaled`), of a moving picture the first frame is taken, and rotations noted beside the
-    picture (EXIF) are not applied; notes tell where that is so.
+    equal in that form are one class. Formats are those of `pixels.FORMATS`. Pixels are in [0, 1]
+    before normalization (see `Reader.scaled`), of a moving picture the first frame is taken,
+    and rotations noted beside the picture (EXIF) are not applied; notes tell where that is so.
 
     Args:
         request: name, kind, split and the common options; with `limit` only the chosen pictures
@@ -186,7 +186,7 @@ def _class_folders(name: str, root: Path, places: Sequence[Path]) -> dict[str, l
     for path in _visible(places):
         if path.is_dir():
             found.setdefault(_composed(path.name), []).append(path)
-        elif path.suffix.lower() in _endings():
+        elif path.suffix.lower() in endings():
             raise ConfigError(
                 f"data set {name}: the picture {path.relative_to(root)} is in no class folder"
             )
@@ -201,11 +201,11 @@ def _list(
     for label, class_name in enumerate(classes):
         inside = _visible(folders[class_name])
         for path in inside:
-            if path.is_dir() or path.suffix.lower() not in _endings():
+            if path.is_dir() or path.suffix.lower() not in endings():
                 what = "is a folder" if path.is_dir() else "has no ending of a picture"
                 raise ConfigError(
                     f"data set {name}: {path.relative_to(root)} {what}; a class folder holds "
-                    "pictures alone (a leading dot hides others)"
+                    f"pictures alone (a leading dot hides others): {', '.join(FORMATS)}"
                 )
         if not inside:
             place = folders[class_name][0].relative_to(root)
@@ -213,13 +213,6 @@ def _list(
         files += inside
         labels += [label] * len(inside)
     return files, labels
-
-
-def _endings() -> set[str]:
-    """Endings of files that Pillow can open."""
-    from PIL import Image
-
-    return {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
 def _common_size(reader: Reader, heads: Sequence[Head]) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The idx format of MNIST and its family: a header, then bytes."""
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -8,6 +9,7 @@ import zlib
 import numpy as np
 
 from initopt_jax.errors import ConfigError
+from initopt_jax.memory import require_memory
 
 _UNSIGNED_BYTE = 8  # the format's number for this type; the family has no other
 _GZIP = b"\x1f\x8b"
@@ -36,21 +38,30 @@ def read_idx(content: bytes, *, name: str, ndim: int) -> np.ndarray:
     >>> read_idx(header + bytes([7, 8, 9]), name="labels", ndim=1).tolist()
     [7, 8, 9]
     """
-    if content.startswith(_GZIP):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ConfigError(f"{name} is damaged: it cannot be unpacked ({error})") from None
     start = 4 + 4 * ndim
-    if len(content) < start or content[:4] != bytes([0, 0, _UNSIGNED_BYTE, ndim]):
+    try:
+        with _unpacked(content) as file:
+            head = file.read(start)
+            if len(head) < start or head[:4] != bytes([0, 0, _UNSIGNED_BYTE, ndim]):
+                raise ConfigError(
+                    f"{name} is no idx file of unsigned bytes with {ndim} axes: it begins with "
+                    f"{head[:4].hex(' ') or 'nothing'}, expected 00 00 08 {ndim:02x}"
+                )
+            shape = struct.unpack(f">{ndim}I", head[4:])
+            size = math.prod(shape)
+            require_memory(size, name, "copy or download it again")
+            body = file.read(size + 1)  # no more, however much is packed in the file
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigError(f"{name} is damaged: it cannot be unpacked ({error})") from None
+    if len(body) != size:
+        more = "more" if len(body) > size else f"{len(body):,}"
         raise ConfigError(
-            f"{name} is no idx file of unsigned bytes with {ndim} axes: it begins with "
-            f"{content[:4].hex(' ') or 'nothing'}, expected 00 00 08 {ndim:02x}"
+            f"{name} is damaged: its header promises {size:,} values of shape {shape}, and it "
+            f"holds {more}"
         )
-    shape = struct.unpack(f">{ndim}I", content[4:start])
-    if len(content) - start != math.prod(shape):
-        raise ConfigError(
-            f"{name} is damaged: its header promises {math.prod(shape):,} values of shape {shape}, "
-            f"and it holds {len(content) - start:,}"
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def _unpacked(content: bytes) -> io.BufferedIOBase:
+    plain = io.BytesIO(content)
+    return gzip.GzipFile(fileobj=plain) if content.startswith(_GZIP) else plain

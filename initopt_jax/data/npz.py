@@ -1,11 +1,10 @@
 """Arrays of one's own in a NumPy archive."""
 
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
+from initopt_jax.data.archive import read_npz
 from initopt_jax.data.finish import finish, finish_parts
 from initopt_jax.data.places import locate
 from initopt_jax.data.source import DatasetSource, Request
@@ -44,7 +43,7 @@ def load_npz(request: Request) -> Dataset:
             lacks or misnames an array.
     """
     path = locate(request.name, request.path, request.folders)
-    arrays = _sorted(request.name, _read(request.name, path))
+    arrays = _sorted(request.name, read_npz(f"data set {request.name}", path))
     parts = {split: _pair(request, split, found) for split, found in arrays.items()}
     table = parts[min(parts)].inputs.ndim == 2
     if "" in parts:
@@ -55,26 +54,6 @@ def load_npz(request: Request) -> Dataset:
         )
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
     return finish_parts(request, train, val, test, table=table)
-
-
-def _read(name: str, path: Path) -> dict[str, np.ndarray]:
-    try:
-        # Opened here, so that it is closed whatever np.load makes of it.
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                raise ConfigError(
-                    f"data set {name}: {path} holds one array, not an archive of them"
-                )
-            return {key: loaded[key] for key in loaded.files}
-    except ConfigError:
-        raise
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(
-            f"data set {name}: {path} cannot be read as arrays of numbers ({reason}); write it "
-            "with numpy.savez, and without Python objects"
-        ) from None
 
 
 def _sorted(name: str, archive: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from initopt_jax.data import cache, prepared
+from initopt_jax.data.pixels import open_picture
 from initopt_jax.errors import ConfigError
+from initopt_jax.memory import require_memory
 from initopt_jax.types import Split
 
 _READ_AT_ONCE = 1000  # records; bounds the encoded pictures held in memory
@@ -75,6 +77,8 @@ class PictureSet:
 
     def decoded(self, split: str, rows: np.ndarray) -> Split:
         """As `examples`, in this process and without the cache."""
+        size = len(rows) * math.prod(self.shape)
+        require_memory(size, f"data set {self.name}", "set limit")
         pictures = np.empty((len(rows), *self.shape), np.uint8)
         labels = np.empty(len(rows), np.int32)
         order = np.argsort(rows)  # records are read fastest in the order in which they are stored
@@ -87,7 +91,7 @@ class PictureSet:
                 for place, record in zip(places, records, strict=True):
                     pictures[place] = _decode(record["image"], self.shape)
                     labels[place] = record["label"]
-        except (OSError, RuntimeError) as error:  # array_record reports its troubles as the latter
+        except Exception as error:  # noqa: BLE001 - whatever array_record, TFDS and Pillow raise
             raise prepared.unreadable(self.name, self.builder.data_path, error) from None
         return Split(pictures, labels)
 
@@ -148,10 +152,10 @@ def check_features(name: str, features: Mapping[str, Any]) -> tuple[_Shape, int]
 
 
 def _decode(encoded: bytes, shape: _Shape) -> np.ndarray:
-    from PIL import Image
-
     mode = _COLOUR_MODES[shape[-1]]
-    with Image.open(io.BytesIO(encoded)) as picture:
+    with open_picture(io.BytesIO(encoded)) as picture:
+        if picture.size != (shape[1], shape[0]):
+            raise ValueError(f"a picture of {picture.size}, and the set's are {shape[1::-1]}")
         converted = picture if picture.mode == mode else picture.convert(mode)
         return np.asarray(converted).reshape(shape)
 

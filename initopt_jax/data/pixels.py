@@ -1,6 +1,8 @@
 """Picture files as numbers: what Pillow makes of each kind, and what has to be said of it."""
 
+import math
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +12,17 @@ from typing import Any
 import numpy as np
 
 from initopt_jax.errors import ConfigError
+from initopt_jax.memory import require_memory
+from initopt_jax.opening import refuse_special
 
 _GREY, _COLOUR, _CLEAR = "grey", "colour", "transparent"
 _KINDS = {"1": _GREY, "L": _GREY, "I": _GREY, "F": _GREY}
 _TRANSPARENT = ("LA", "PA", "La", "RGBA", "RGBa")
 _LARGEST = (255, 1023, 4095, 16383, 65535)  # of 8, 10, 12, 14 and 16 bits
 _ORIENTATION = 0x0112
+# Formats that are opened, whatever a file is called; none starts another program, as EPS does.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MOST_PIXELS = 100_000_000  # of a picture, by its head
 _DARK = 64  # below it, 8 bits of 16 tell few steps apart
 _FAINT = 16
 _WORDS = {
@@ -66,15 +73,14 @@ class Reader:
 
     def head(self, file: Path) -> Head:
         """Size and kind of a picture, without decoding it."""
-        from PIL import Image
-
+        refuse_special(f"data set {self.name}", file)
         try:
-            with Image.open(file) as picture:
+            with open_picture(file) as picture:
                 mode, (width, height) = picture.mode, picture.size
                 clear = mode in _TRANSPARENT or "transparency" in picture.info
                 remarks = tuple(_remarks(picture, clear=clear))
                 known = mode not in ("I", "F") or picture.format == "PPM"
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever Pillow raises on a damaged file
             raise self.unreadable(file, error) from None
         if not known and self.max_value is None:
             raise ConfigError(
@@ -88,15 +94,15 @@ class Reader:
 
     def decode(self, heads: Sequence[Head], shape: tuple[int, int], channels: int) -> np.ndarray:
         """Pictures [N, H, W, channels] as they are stored: uint8, or float32 where any is deep."""
-        from PIL import Image
-
-        dtype = np.float32 if any(head.deep for head in heads) else np.uint8
+        dtype = np.dtype(np.float32 if any(head.deep for head in heads) else np.uint8)
+        size = len(heads) * math.prod(shape) * channels * (dtype.itemsize + 4)  # and as float32
+        require_memory(size, f"data set {self.name}", "set limit, or a smaller size")
         pictures = np.empty((len(heads), *shape, channels), dtype)
         for place, head in enumerate(heads):
             try:
-                with Image.open(head.file) as opened:
+                with open_picture(head.file) as opened:
                     values = _values(opened, head, shape, channels)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever Pillow raises on a damaged file
                 raise self.unreadable(head.file, error) from None
             if not np.isfinite(values).all():
                 raise ConfigError(
@@ -109,9 +115,11 @@ class Reader:
         """The error of a file that is no readable picture."""
         # Pillow's own words repeat the path; the first line is enough.
         reason = str(error).partition("\n")[0].replace(f" {os.fspath(file)!r}", "")
+        unknown = reason == "cannot identify image file"
+        known = f". Formats that are read: {', '.join(FORMATS)}" if unknown else ""
         return ConfigError(
             f"data set {self.name}: the picture {self.place(file)} cannot be read ({reason}); "
-            "mend or remove it"
+            f"mend or remove it{known}"
         )
 
     def scaled(
@@ -189,6 +197,34 @@ class Reader:
                 f"Pillow reads the upper 8, and they hold no number above {max(tops)}; save the "
                 "pictures with 8 bits, or hand them over as npz:"
             )
+
+
+def open_picture(file: Any) -> Any:
+    """A picture of one of `FORMATS`, not decoded yet, from a path or a stream of bytes.
+
+    Raises:
+        ValueError: it has more than `MOST_PIXELS` by its head.
+        OSError: it is no picture of these formats; a damaged one may raise anything.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():  # of Pillow, below whose limit ours lies
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        opened = Image.open(file, formats=FORMATS)
+    width, height = opened.size
+    if width * height > MOST_PIXELS:
+        opened.close()
+        raise ValueError(
+            f"{width} x {height} pixels, and {MOST_PIXELS:,} are allowed; save it smaller"
+        )
+    return opened
+
+
+def endings() -> set[str]:
+    """Endings of the names of files in these formats."""
+    from PIL import Image
+
+    return {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
 
 
 def check_max_value(value: Any) -> float | None:

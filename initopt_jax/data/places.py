@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from initopt_jax.errors import ConfigError, nearest
+from initopt_jax.opening import refuse_special
 
 
 def locate(name: str, path: str, folders: Sequence[Path], *, folder: bool = False) -> Path:
@@ -23,16 +24,21 @@ def locate(name: str, path: str, folders: Sequence[Path], *, folder: bool = Fals
     """
     if not path.strip():
         raise ConfigError(f"data set {name!r} needs a path after the colon")
-    wanted = Path(path).expanduser()
-    # An absolute path replaces whatever folder it is joined to.
-    places = list(dict.fromkeys((base / wanted).resolve() for base in folders or [Path.cwd()]))
-    found = next((place for place in places if place.exists()), None)
+    try:
+        wanted = Path(path).expanduser()
+        # An absolute path replaces whatever folder it is joined to.
+        places = list(dict.fromkeys((base / wanted).resolve() for base in folders or [Path.cwd()]))
+        found = next((place for place in places if place.exists()), None)
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, NUL
+        raise ConfigError(f"data set {name!r}: no path to a file ({error})") from None
     if found is None:
         looked = " and ".join(str(place) for place in places)
         raise ConfigError(f"data set {name}: nothing is at {looked}{_near(places)}")
     if found.is_dir() != folder:
         meant, got = ("folder", "file") if folder else ("file", "folder")
         raise ConfigError(f"data set {name}: {found} is a {got}, and a {meant} is needed")
+    if not folder:
+        refuse_special(f"data set {name}", found)
     return found
 
 

@@ -19,6 +19,7 @@ from initopt_jax.data import prepared, tfds_tables
 from initopt_jax.data.idx import read_idx
 from initopt_jax.data.pictures import check_features
 from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.memory import require_memory
 from initopt_jax.types import Split
 
 # Pictures and labels of each split, as the family names its files.
@@ -268,6 +269,9 @@ def _archived(
     packed = _verified(kind, path, file)
     try:
         with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+            files = [member(file) for pair in _FILES.values() for file in pair]
+            size = sum(archive.getinfo(name).file_size for name in files)
+            require_memory(size, str(path), "copy or download it again")
             read = {
                 split: [_File(member(file), archive.read(member(file)), True) for file in pair]
                 for split, pair in _FILES.items()

@@ -1,5 +1,6 @@
 """Where prepared TFDS sets lie: finding one by name, and listing all of a folder."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from initopt_jax.errors import ConfigError, nearest
+from initopt_jax.opening import refuse_special
 
 PREFIX = "tfds:"
+FEATURES = "tensorflow_datasets."  # begins the names of all kinds of features that TFDS has
 EXTRA = "pip install 'initopt-jax[prepare]'"
 _NAME = re.compile(r"(?P<set>\w+)(/(?P<config>\w[\w\-.]*))?(:(?P<version>\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -129,13 +132,34 @@ def open_prepared(name: str, folder: Path) -> Any:
     """The TFDS builder of a prepared folder. Raises ConfigError where its files are damaged."""
     import tensorflow_datasets as tfds
 
+    for path in folder.iterdir():
+        if not path.is_dir():
+            refuse_special(f"data set {name}", path)
     try:
+        _refuse_foreign_features(name, json.loads((folder / "features.json").read_bytes()))
         builder = tfds.builder_from_directory(folder)
         dict(builder.info.features.items())
     # what damaged JSON, absent files and classes that TFDS no longer has end in
-    except (OSError, ValueError, KeyError, AttributeError, ImportError, RuntimeError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of other packages, who tell in many ways
         raise unreadable(name, folder, error) from None
     return builder
+
+
+def _refuse_foreign_features(name: str, value: Any) -> None:
+    """Refuse kinds of features that are not TFDS's: it imports whatever module a set names."""
+    if isinstance(value, dict):
+        kind = value.get("pythonClassName", FEATURES)
+        if not str(kind).startswith(FEATURES):
+            raise ConfigError(
+                f"data set {name} has features of the kind {kind!r}, which is not TFDS's own; it "
+                "would import a module for them, and is not read"
+            )
+    for item in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        _refuse_foreign_features(name, item)
 
 
 def open_records(name: str, builder: Any, split: str) -> Any:

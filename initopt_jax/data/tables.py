@@ -24,6 +24,7 @@ from initopt_jax.data.notes import About, listed
 from initopt_jax.data.places import locate
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.memory import require_memory
 from initopt_jax.types import Dataset, Split
 
 if TYPE_CHECKING:
@@ -127,7 +128,13 @@ def load_parquet(
     def read(path: Path) -> TextTable:
         import pandas as pd
 
-        table = pd.read_parquet(path, engine="pyarrow")
+        try:
+            _refuse_large(path)
+            table = pd.read_parquet(path, engine="pyarrow")
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever pyarrow raises on a damaged file
+            raise ValueError(str(error) or type(error).__name__) from None
         if any(name is not None for name in table.index.names):
             table = table.reset_index()  # a column that pandas took for names of the rows
         table = table.reset_index(drop=True)
@@ -141,6 +148,22 @@ def load_parquet(
 
     how = treatment(keep, categories, missing)
     return _load(request, read, names_of("target", target), names_of("drop", drop), how, test)
+
+
+def _refuse_large(path: Path) -> None:
+    """Refuse a Parquet file that would not fit, by what its footer tells; equal rows take no room.
+
+    Raises:
+        ConfigError: there is less memory than that.
+    """
+    import pyarrow.parquet as pq
+
+    footer = pq.read_metadata(path)
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    stored = sum(group.total_byte_size for group in groups)
+    columns = max(footer.num_columns, 1)
+    size = max(stored, 8 * columns * max(footer.num_rows, sum(group.num_rows for group in groups)))
+    require_memory(size, f"the table {path}", "take fewer rows of it")
 
 
 @dataclasses.dataclass(frozen=True)
