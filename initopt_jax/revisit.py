@@ -57,7 +57,7 @@ def reopened(store: Store, manifest: Mapping[str, Any], *, trust: bool = False) 
     folder = store.folder
     try:
         raw = manifest["config"] | {"tile_width": manifest["tile_width"]}
-        recorded = manifest.get("sources") or {}
+        recorded = sources.recorded_in(manifest)
         found = sources.folders(recorded, folder)
         changed = sources.unlike(recorded, folder)
         data_first = data_folders(manifest, folder)

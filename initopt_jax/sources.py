@@ -18,6 +18,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
+from initopt_jax.errors import StudyError
+
 PACKAGE = __name__.partition(".")[0]
 DATA_PREFIXES = ("csv:", "folder:", "npz:", "parquet:", "tfds:")  # of data sets: no modules
 INSTALLED = {"site-packages", "dist-packages"}
@@ -108,12 +110,31 @@ def roots(sources: Mapping[str, SourceFile]) -> list[Path]:
     return list(dict.fromkeys(_import_root(name, path) for name, path in own))
 
 
+def recorded_in(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The files that a manifest records, by module; empty where it records none.
+
+    Raises:
+        StudyError: it is no such record.
+    """
+    found = manifest.get("sources") or {}
+    whole = isinstance(found, Mapping) and all(
+        isinstance(entry, Mapping)
+        and isinstance(entry.get("sha256"), str)
+        and isinstance(entry.get("file", 0), str | None)
+        for entry in found.values()
+    )
+    if not whole:
+        raise StudyError("the manifest is damaged: its sources are no files with their hashes")
+    return dict(found)
+
+
 def folders(recorded: Mapping[str, Mapping[str, Any]], study: Path) -> list[Path]:
     """The folders from which the recorded modules can be imported, as far as they are there."""
     found = []
     for name, entry in recorded.items():
-        if entry["file"] is not None and (path := (study.resolve() / entry["file"])).is_file():
-            found.append(_import_root(name, path.resolve()))
+        path = _recorded_file(entry, study)
+        if path is not None and path.stem in (name.rpartition(".")[2], "__init__"):
+            found.append(_import_root(name, path))
     return list(dict.fromkeys(found))
 
 
@@ -142,12 +163,23 @@ def unlike(recorded: Mapping[str, Mapping[str, Any]], study: Path) -> list[str]:
     for name, entry in recorded.items():
         if entry["file"] is None:
             continue
-        path = study.resolve() / entry["file"]
-        if not path.is_file():
+        path = _recorded_file(entry, study)
+        if path is None:
             lines.append(f"sources.{name}: {entry['file']} is not there any more")
         elif _sha256(path) != entry["sha256"]:
-            lines.append(f"sources.{name}: the file has changed since ({path.resolve()})")
+            lines.append(f"sources.{name}: the file has changed since ({path})")
     return lines
+
+
+def _recorded_file(entry: Mapping[str, Any], study: Path) -> Path | None:
+    """The plain file that an entry of a manifest means; None where it is not there."""
+    if entry["file"] is None:
+        return None
+    path = Path(os.path.realpath(study.resolve() / entry["file"].replace("\0", "")))
+    try:
+        return path if path.is_file() else None
+    except OSError:  # such as a name that is too long
+        return None
 
 
 def _files(modules: Iterable[str]) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.keep import KEPT, is_kept
 from initopt_jax.engine.plan import Tile
 from initopt_jax.equal_seeds import curve_notes, known_notes
-from initopt_jax.errors import StudyError
+from initopt_jax.errors import ConfigError, StudyError
 from initopt_jax.landscape_record import NetLandscape, read_mesh
 from initopt_jax.landscapes import StoredWeights, check_landscapes, make_landscapes
 from initopt_jax.manifest import data_folders, new_manifest, obstacles, study_info
@@ -105,7 +105,12 @@ class Study:
         """Names and directions that statistics and reports need."""
         function = self.manifest.get("function")
         mesh = function and read_mesh(Store(self.dir).read_file(SURFACE), function)
-        return study_info(self.manifest, mesh or None)
+        try:
+            return study_info(self.manifest, mesh or None)
+        except ConfigError as error:
+            raise StudyError(f"the manifest of {str(self.dir)!r} is damaged: {error}") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StudyError(f"the manifest of {str(self.dir)!r} is damaged: {error!r}") from None
 
     def check(self) -> None:
         """Raise StudyError where rows are damaged or missing. The first time, every row is read."""
@@ -271,13 +276,13 @@ def run(
 
 def _first_folders(store: Store, manifest: Mapping[str, Any]) -> list[Path]:
     """Where the files of a study lay when it began; somebody else's study has no say in it."""
-    recorded = manifest.get("sources", {}) if maker.is_own(manifest) else {}
+    recorded = sources.recorded_in(manifest) if maker.is_own(manifest) else {}
     return sources.folders(recorded, store.folder)
 
 
 def _refuse_other_code(manifest: Mapping[str, Any], now: Mapping[str, sources.SourceFile]) -> None:
     """Raise StudyError, before any is run, where the user's files are not those of the study."""
-    recorded = manifest.get("sources") or {}
+    recorded = sources.recorded_in(manifest)
     shared = {name: file for name, file in now.items() if name in recorded}
     changed = sources.changes({name: recorded[name] for name in shared}, shared)
     if changed:

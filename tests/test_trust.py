@@ -316,3 +316,28 @@ def test_pipes_and_old_arrays_in_a_folder_are_not_read(project):
     (folder / "results.zarr" / "pipe").unlink()
     (folder / "here").symlink_to("lanes.csv")
     assert len(iox.open_study(folder).summary()) == 1
+
+
+@pytest.mark.parametrize(
+    "sources_",
+    [{"mine": 3}, [1], "mine", {"mine": {"sha256": "0"}}, {"mine": {"file": 5, "sha256": "0"}},
+     {"mine": {"file": "x" * 5000, "sha256": "0"}}, {"mine": {"file": "a\0b", "sha256": "0"}},
+     {"mine": {"file": "/dev/zero", "sha256": "0"}}],
+)  # fmt: skip
+def test_records_of_files_that_are_none(project, sources_):
+    change(project, sources=sources_)
+    folder = project / "runs" / "own"
+    with pytest.raises(iox.StudyError, match=r"sources are no files|is not there any more"):
+        verify(folder, devices=1)
+    with importable_from(project), pytest.raises(iox.StudyError, match=r"are no files|other code"):
+        iox.run(CONFIG, folder, devices=1)
+    assert len(iox.open_study(folder).summary()) == 1
+    assert not (project / "it-ran").exists()
+
+
+@pytest.mark.parametrize("function", [[1], {"name": 3}, {"name": "mine:bowl"}, "mine:bowl"])
+def test_records_of_functions_that_are_none(project, function):
+    change(project, function=function)
+    with pytest.raises(iox.StudyError, match=r"manifest .* is damaged"):
+        iox.open_study(project / "runs" / "own").report()
+    assert not (project / "it-ran").exists()
