@@ -3,6 +3,8 @@ PYTHON ?= python3
 ARGS ?=
 # Test processes; 0 runs all in one. Compiling is most of the work and uses one core.
 WORKERS ?= 2
+# How long `make fuzz` goes on.
+HOURS ?= 1
 
 VENV := .venv
 BENCH := .venv-bench
@@ -14,11 +16,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv study test lint format types doctest bench scaling bench-compile bench-init bench-curvature bench-forecast bench-probes bench-resnet bench-streaming parity lock clean
+.PHONY: help venv study test lint format types doctest fuzz bench scaling bench-compile bench-init bench-curvature bench-forecast bench-probes bench-resnet bench-streaming parity lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: PYTHON=$(PYTHON), ARGS (to study, test, bench), WORKERS=$(WORKERS) (test)"
+	@echo "Variables: PYTHON=$(PYTHON), ARGS (to study, test, fuzz, bench), WORKERS=$(WORKERS) (test, fuzz), HOURS=$(HOURS) (fuzz)"
 
 venv: $(STAMP) ## Make .venv with the pinned packages and this checkout
 
@@ -51,6 +53,9 @@ types: $(STAMP) ## Check types
 
 doctest: $(STAMP) ## Run the examples in the docstrings
 	$(BIN)/python -m pytest --doctest-modules initopt_jax
+
+fuzz: $(STAMP) ## Try odd configs, files, damage, labels and kills for HOURS=1; keep what is found
+	$(BIN)/python -m tests.fuzz $(HOURS) --workers $(WORKERS) $(ARGS)
 
 bench: $(BENCH_STAMP) ## Compare speed with PyTorch, Lightning and plain JAX (own environment)
 	$(BENCH)/bin/python -m benchmarks.throughput $(ARGS)

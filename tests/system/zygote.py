@@ -6,9 +6,11 @@ threads would not survive the fork. Each line of standard input is one life as J
     arguments: of the command `initopt`
     folder: of the study
     log: a file outside of it, for what the child has done; beside it, what it prints
-    kill: {}, or {"after": seconds from when the folder is locked}, or
+    kill: {}, or {"start": seconds from when the command begins}, or
+        {"after": seconds from when the folder is locked}, or
         {"event": nth access to a file of the study, "delay": seconds from then}, or
-        {"save": nth checkpoint, "delay": seconds from when it begins}
+        {"save": nth checkpoint, "delay": seconds from when it begins};
+        with "signal", the name of another than SIGKILL, which may be sent several "times"
 
 and is answered by a line with the child's exit status, negative where a signal ended it.
 """
@@ -38,13 +40,17 @@ ACCESSES = {
 }  # fmt: skip
 
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)  # no step further, should the signal take its time
+def die(kill):
+    number = signal.Signals[kill.get("signal", "SIGKILL")]
+    for _ in range(kill.get("times", 1)):
+        os.kill(os.getpid(), number)
+        time.sleep(0.05)
+    if number == signal.SIGKILL:
+        time.sleep(60)  # no step further, should the signal take its time
 
 
-def die_after(seconds):
-    threading.Thread(target=lambda: (time.sleep(seconds), die()), daemon=True).start()
+def die_after(seconds, kill):
+    threading.Thread(target=lambda: (time.sleep(seconds), die(kill)), daemon=True).start()
 
 
 class Life:
@@ -69,7 +75,10 @@ class Life:
         if place.startswith(self.folder):
             self.events += 1
             if self.events == self.kill.get("event"):
-                die_after(self.kill["delay"]) if self.kill["delay"] else die()
+                if self.kill["delay"]:
+                    die_after(self.kill["delay"], self.kill)
+                else:
+                    die(self.kill)
 
     def watch(self):
         """Wrap what touches the folder; every note follows the deed."""
@@ -81,13 +90,13 @@ class Life:
             with locked(store):
                 self.locked = True
                 if "after" in self.kill:
-                    die_after(self.kill["after"])
+                    die_after(self.kill["after"], self.kill)
                 yield
 
         def save(store, tile, checkpoint):
             self.saves += 1
             if self.saves == self.kill.get("save"):
-                die_after(self.kill["delay"])
+                die_after(self.kill["delay"], self.kill)
             saved(store, tile, checkpoint)
             self.note("saved", tile.index, checkpoint.step)
 
@@ -107,6 +116,8 @@ class Life:
 
     def run(self):
         self.watch()
+        if "start" in self.kill:
+            die_after(self.kill["start"], self.kill)
         sys.argv = ["initopt", *self.arguments]
         cli.main()
 
