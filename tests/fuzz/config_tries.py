@@ -46,7 +46,9 @@ def _do(via: str, source: Any, given: Mapping[str, Any]) -> Outcome | None:
     settings = given.get("settings", [])
     if via == "cli":
         flags = [word for setting in settings for word in ("--set", setting)]
-        return _judge(*command("run", source, "--dry-run", *flags, *given.get("arguments", [])))
+        return judge_command(
+            *command("run", source, "--dry-run", *flags, *given.get("arguments", []))
+        )
     if via == "audit":
         preview.audit(source, settings)
     elif via == "plan":
@@ -84,7 +86,7 @@ def command(*arguments: Any) -> tuple[int, str, str]:
     return code if isinstance(code, int) else 99, out.getvalue(), err.getvalue()
 
 
-def _judge(code: int, out: str, err: str) -> Outcome:
+def judge_command(code: int, out: str, err: str) -> Outcome:
     """Exit codes are 0 to 3, a refusal is told in a paragraph, and 0 means that it was done."""
     if "Traceback (most recent" in out + err:
         return Outcome("traceback", "printed by the command", err[-900:])

@@ -16,7 +16,7 @@ FINE = ("ok", "refused")
 # end, too much memory, a message that is none, and a folder that should not be there.
 FAULTS = ("traceback", "wrong number", "hang", "memory", "message", "left behind")
 PATIENCE = 4  # times its processor time, a try may take on a machine that others use as well
-LONGEST = 3_000  # letters of a message that somebody reads
+LONGEST = 5_000  # letters of a message that somebody reads
 PACKAGE = "initopt_jax"
 
 
