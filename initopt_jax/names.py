@@ -6,8 +6,9 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import optax
 
 from initopt_jax import trust
 from initopt_jax.errors import ConfigError, near_names, nearest, unknown_name
+from initopt_jax.sources import SourceFile, is_installed, roots
 from initopt_jax.types import (
     Initializer,
     ModelInitializer,
@@ -49,6 +51,44 @@ def importable_from(*folders: Path) -> Iterator[None]:
         for folder in added:
             if folder in sys.path:
                 sys.path.remove(folder)
+
+
+@contextmanager
+def own_code(files: Mapping[str, SourceFile]) -> Iterator[None]:
+    """Let the user's own code run for the time of the block: it imports these files, and no others
+    in the place of an installed package.
+
+    Args:
+        files: as `sources.collect` found them, by module.
+    """
+    guard = _InstalledFirst({name.partition(".")[0] for name in files})
+    with importable_from(*roots(files)):
+        sys.meta_path.insert(0, guard)
+        try:
+            yield
+        finally:
+            sys.meta_path.remove(guard)
+
+
+class _InstalledFirst:
+    """Finds installed packages before files of the same names in the user's folders.
+
+    Python asks the folders first, so that a file which nobody named, such as `plotly.py`, would be
+    run where this package imports one of those that it needs late.
+    """
+
+    def __init__(self, own: Collection[str]):
+        self.own = own
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of an installed module that is not the user's own; None for all others."""
+        del target
+        if path is not None or name in self.own:
+            return None
+        spec = PathFinder.find_spec(name, [p for p in sys.path if is_installed(Path(p).resolve())])
+        return spec if spec is not None and spec.origin is not None else None
 
 
 def import_object(kind: str, reference: str) -> Any:

@@ -24,7 +24,7 @@ from initopt_jax.engine.points import StartingPoints
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.forecast import Forecast, product_rate
 from initopt_jax.initializers import MODEL_LEVEL, OnHost
-from initopt_jax.names import importable_from
+from initopt_jax.names import importable_from, own_code
 from initopt_jax.overrides import read_settings
 from initopt_jax.precision import in_precision
 from initopt_jax.resolve import Experiment, find_task, load_dataset, refiner, resolve
@@ -88,7 +88,8 @@ def _importable(source: Source, config: Config, first: Sequence[Path]) -> Iterat
     own = own_modules(config.to_json())
     with importable_from(*([*first, Path.cwd(), *_beside(source)] if own else ())):
         forget(own)
-        yield
+        with own_code(collect(own)):
+            yield
 
 
 def _beside(source: Source) -> list[Path]:

@@ -23,7 +23,7 @@ from initopt_jax.entries import ProbeConfig
 from initopt_jax.errors import ConfigError, StudyError, unknown_name
 from initopt_jax.manifest import data_folders
 from initopt_jax.measurements import bind
-from initopt_jax.names import importable_from
+from initopt_jax.names import own_code
 from initopt_jax.precision import MATMUL_PRECISION, in_precision
 from initopt_jax.preview import initial_weights, own_files, prepare
 from initopt_jax.resolve import Experiment, data_places
@@ -121,7 +121,7 @@ def probe(
     devices = set_up_devices()
     with in_precision(recorded_precision(manifest)):
         experiment = reopened(store, manifest, trust=trust)
-        with trusting(trust), importable_from(*sources.roots(experiment.sources)):
+        with trusting(trust), own_code(experiment.sources):
             stored = store.dataset()
             place = _place(stored, at)
             chosen = _chosen(stored, lanes)
@@ -160,7 +160,7 @@ def network(
         stored = store.dataset()
         place = _place(stored, at)
         chosen = _chosen(stored, [lane])
-        with importable_from(*sources.roots(experiment.sources)):
+        with own_code(experiment.sources):
             work = make_work(experiment, initial_weights(experiment), [])
             program = work.programs[int(work.lanes.program[lane])]
             lanes = np.repeat(chosen, program.width)  # of the width that it was trained in

@@ -23,7 +23,7 @@ from initopt_jax.landscape_record import NetLandscape, read_mesh
 from initopt_jax.landscapes import StoredWeights, check_landscapes, make_landscapes
 from initopt_jax.manifest import data_folders, new_manifest, obstacles, study_info
 from initopt_jax.measurements import dimension_labels
-from initopt_jax.names import importable_from
+from initopt_jax.names import own_code
 from initopt_jax.precision import in_precision
 from initopt_jax.preview import (
     Source,
@@ -270,7 +270,7 @@ def run(
             data_first=data_folders(manifest, store.folder) if maker.is_own(manifest) else [],
             trust=trust,
         )
-        with trusting(trust), importable_from(*sources.roots(experiment.sources)):
+        with trusting(trust), own_code(experiment.sources):
             return _carry_out(store, experiment, used, progress, stop or threading.Event())
 
 

@@ -19,7 +19,7 @@ from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.plan import cut_tiles
 from initopt_jax.errors import StudyError
 from initopt_jax.manifest import obstacles
-from initopt_jax.names import importable_from
+from initopt_jax.names import own_code
 from initopt_jax.precision import in_precision
 from initopt_jax.preview import all_tiles, initial_weights
 from initopt_jax.resolve import Experiment
@@ -125,7 +125,7 @@ def _verify(
     chosen, values = chosen[kept], {name: value[kept] for name, value in values.items()}
     mismatches, distances = [], []
     if len(chosen):
-        with importable_from(*sources.roots(experiment.sources)):
+        with own_code(experiment.sources):
             again = rerun(experiment, chosen, used, stored.sizes["eval"])
         mismatches, distances = compare(stored, chosen, values, again)
     return Verification(

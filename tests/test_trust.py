@@ -1,5 +1,6 @@
 """Configs and folders of strangers: which code may be run, and which never is."""
 
+import importlib
 import json
 import os
 import shutil
@@ -161,6 +162,25 @@ def test_module_whose_file_is_gone_is_forgotten(own):
     assert sources.collect(["mine"]) == {}
     with pytest.raises(iox.ConfigError, match="no module 'mine'"):
         preview.prepare(CONFIG)
+
+
+def test_installed_packages_go_before_files_that_nobody_named(working_dir, monkeypatch):
+    """A module that this package would import late, and one that the user's own file imports."""
+    for name in ("wave", "sched"):  # of Python, and rarely imported
+        (working_dir / f"{name}.py").write_text("here = True\n")
+        sys.modules.pop(name, None)
+    (working_dir / "mine.py").write_text(
+        "import sched\nsched.here\n\ndef bowl(x, y):\n    return x\n"
+    )
+    found = {}
+    with preview._importable(CONFIG, preview.read(CONFIG), []):
+        import_object("function", "mine:bowl")
+        for name in ("wave", "sched"):
+            found[name] = hasattr(importlib.import_module(name), "here")
+    assert found == {"wave": False, "sched": True}
+    assert not any(type(finder).__name__ == "_InstalledFirst" for finder in sys.meta_path)
+    for name in ("wave", "sched", "mine"):
+        sys.modules.pop(name, None)
 
 
 # --- folders --------------------------------------------------------------------------------------
