@@ -6,9 +6,10 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,7 +28,7 @@ def save(place: Path, checkpoint: Checkpoint) -> None:
     _want_space(place, checkpoint)
     new = place / str(checkpoint.step)
     with _quiet(), ocp.StandardCheckpointer() as saver:
-        saver.save(new, checkpoint._asdict(), force=True)
+        saver.save(new, _padded(checkpoint), force=True)
     write_whole(new / SEAL, json.dumps(_checksums(new)).encode())
     for path in place.iterdir():  # older ones, and what kills left behind
         if path != new:
@@ -46,10 +47,29 @@ def load(place: Path) -> Checkpoint | None:
         try:
             with ocp.StandardCheckpointer() as loader:
                 saved = jax.tree.map(np.asarray, loader.restore(place / str(step)))
-            return Checkpoint(**saved | {"step": int(saved["step"])})
+            return _unpadded(saved)
         except Exception:  # noqa: BLE001 - of another version: the tile's beginning serves as well
             continue
     return None
+
+
+def _padded(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What Orbax is given: it saves no array without entries, such as the state of plain SGD."""
+    leaves, structure = jax.tree.flatten(checkpoint._asdict())
+    empty = [place for place, leaf in enumerate(leaves) if np.size(leaf) == 0]
+    for place in empty:
+        leaves[place] = np.zeros(np.add(leaves[place].shape, 1), leaves[place].dtype)
+    # Never empty itself: -1 is no place.
+    return {"checkpoint": jax.tree.unflatten(structure, leaves), "empty": np.array([-1, *empty])}
+
+
+def _unpadded(saved: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint that was saved, arrays without entries included."""
+    leaves, structure = jax.tree.flatten(saved["checkpoint"])
+    for place in saved["empty"][1:]:
+        leaves[place] = np.zeros(np.subtract(leaves[place].shape, 1), leaves[place].dtype)
+    values = jax.tree.unflatten(structure, leaves)
+    return Checkpoint(**values | {"step": int(values["step"])})
 
 
 def _checksums(folder: Path) -> dict[str, int]:
