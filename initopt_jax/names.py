@@ -322,7 +322,64 @@ def _of_optax(name: str) -> Callable[..., Any]:
             f"optimizer {name!r} wraps another or wants a function of its own; call it in a "
             "function of yours, named as 'module:function', or see `initopt list modifiers`"
         )
+    _refuse_part(name, found, known)
     return found
+
+
+# Parts of Optax's optimizers: what has the same effect in a config, where its name does not say it.
+WHOLE = {
+    "differentially_private_aggregate": "optax.contrib.dpsgd",
+    "ema": "optax.sgd",
+    "identity": "optax.sgd",
+    "scale": "optax.sgd",
+    "scale_by_belief": "optax.adabelief",
+    "scale_by_distance_over_gradients": "optax.contrib.dog",
+    "scale_by_factored_rms": "optax.adafactor",
+    "scale_by_optimistic_gradient": "optax.optimistic_gradient_descent",
+    "scale_by_polyak": "optax.polyak_sgd",
+    "scale_by_rms": "optax.rmsprop",
+    "scale_by_rss": "optax.adagrad",
+    "scale_by_sign": "optax.sign_sgd",
+    "scale_by_stddev": "optax.rmsprop",
+    "scale_by_trust_ratio": "optax.lamb",
+    "scale_by_zoom_linesearch": "optax.lbfgs",
+    "trace": "optax.sgd",
+}
+AS_MODIFIER = {
+    "adaptive_grad_clip": "adaptive_clip",
+    "add_decayed_weights": "decoupled_weight_decay",
+    "add_noise": "gradient_noise",
+    "apply_every": "accumulate",
+    "clip": "clip_by_value",
+    "clip_by_block_rms": "clip_by_leaf_norm",
+    "clip_by_global_norm": "clip_by_global_norm",
+    "freeze": "freeze",
+}
+
+
+def _refuse_part(name: str, found: Callable[..., Any], known: Sequence[str]) -> None:
+    """Refuse what turns gradients into updates that no learning rate has turned downhill.
+
+    Raises:
+        ConfigError: it is such a part; with what to write.
+    """
+    part = name.rpartition(".")[2]
+    rated = any(option.endswith(RATE) for option in inspect.signature(found).parameters)
+    if name in known or part == f"scale_by_{RATE}":
+        return
+    if rated and not part.startswith("scale_by_"):  # such as polyak_sgd, by its largest rate
+        return
+    whole = WHOLE.get(part) or next(
+        (full for full in known if full.rpartition(".")[2] == part.removeprefix("scale_by_")), ""
+    )
+    instead = [f"the optimizer {whole!r}"] if whole else []
+    instead += [f"under modifiers: {AS_MODIFIER[part]!r}"] if part in AS_MODIFIER else []
+    chain = f"optax.chain({name}(...), optax.scale_by_learning_rate(learning_rate))"
+    instead += [f"a function of yours, named as 'module:function', that returns {chain}"]
+    raise ConfigError(
+        f"optimizer {name!r} is a part of optimizers: it follows the gradient uphill, or not at "
+        f"all, as no learning rate stands behind it; write {', or '.join(instead)}"
+    )
 
 
 def _wants_functions(found: Callable[..., Any]) -> bool:

@@ -23,7 +23,14 @@ from initopt_jax.options import call_with, check_options, swept_axes
 from initopt_jax.transforms.chain import chain
 from initopt_jax.transforms.chance import ARGUMENTS, seeded, with_words
 from initopt_jax.types import EvaluatedTransform, PyTree, Transform, option_names
-from initopt_jax.update_trial import SCHEDULE, TRANSFORM, try_schedule, try_update, try_values
+from initopt_jax.update_trial import (
+    SCHEDULE,
+    TRANSFORM,
+    try_schedule,
+    try_update,
+    try_values,
+    uphill_note,
+)
 
 RATE, STEPS, LAYOUTS = "learning_rate", "steps", "layouts"
 # What a modifier may ask for by these names; a transform the last two.
@@ -116,6 +123,7 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
     if registered:
         axes = _all_numbers(entry.make, axes, static)
     fixed = {**static, **given}
+    _refuse_uphill(what, entry, axes)
     own = TRANSFORM if entry.origin == "user" else ""
     try_values(what, entry.make, axes, fixed, own)
     entry = _with_evaluated(what, entry, axes, fixed, params)
@@ -135,6 +143,9 @@ def resolve_optimizer(spec: OptimizerConfig, network: Network, params: PyTree) -
     tried = f"{what} with {', '.join(mine)}" if (mine := _own_names(parts)) else what
     plain = _maker(entry, names, fixed, None, around, rates) if schedule else None
     keyed, note = try_update(tried, make, numbers, params, unscheduled=plain, expects=own)
+    if entry.origin == "user" or mine:
+        call = {"what": tried, "make": make, "numbers": numbers, "params": params}
+        note = "; ".join(filter(None, (note, call_with(tried, uphill_note, call))))
     made = call_with(what, make, {"hyperparameters": numbers | {STEPS: 10.0}})
     return Optimizer(
         entry=entry,
@@ -326,6 +337,13 @@ def _all_numbers(
         if type(value) is float and name not in static
     }
     return {name: axes.get(name, defaults.get(name, [])) for name in {**axes, **defaults}}
+
+
+def _refuse_uphill(what: str, entry: Transform, axes: Mapping[str, Sequence[float]]) -> None:
+    """Refuse a learning rate below 0, which Optax takes; our own transforms say so themselves."""
+    below = [rate for rate in axes.get(RATE, ()) if rate < 0]
+    if entry.origin == "optax" and below:
+        raise ConfigError(f"{what}: {RATE} must be at least 0, got {below[0]:g}: it goes uphill")
 
 
 def _refuse_seeds(what: str, make: Callable[..., Any], options: Mapping[str, Any]) -> None:

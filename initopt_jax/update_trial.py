@@ -24,6 +24,7 @@ TRANSFORM = (
     "state, update(grads, state, params) -> (updates, state)"
 )
 SCHEDULE = "(count, steps, options) -> one number, which multiplies the learning rate"
+UPHILL = 0.5  # the cosine of 60 degrees
 NO_SCHEDULE = (
     "takes no schedule: under 'schedule:' its learning_rate is a function of the step, and it uses "
     "it as a number; write optax.scale_by_learning_rate(learning_rate), which takes both, or "
@@ -104,6 +105,34 @@ def try_update(
         except ConfigError as other:
             raise other from None
         raise ConfigError(f"{what} {NO_SCHEDULE}") from error
+
+
+def uphill_note(what: str, make: Make, numbers: Mapping[str, float], params: PyTree) -> str:
+    """A note where the first step goes up a plane, whose gradient is 1 everywhere; else empty.
+
+    The updates and the gradient are compared by their angle, below 60 degrees: noise in many
+    weights is at a right angle to nearly everything.
+
+    Args:
+        what: is tried, for the note.
+        make: `(numbers) -> transformation`.
+        numbers: by name, at values that it takes.
+        params: shapes of the parameters.
+    """
+
+    @jax.jit
+    def cosine() -> Any:
+        start = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
+        updates = jax.tree.leaves(_one_step(what, make, numbers, start)[2])
+        flat = jnp.concatenate([jnp.ravel(leaf).astype(wide_dtype()) for leaf in updates])
+        return jnp.sum(flat) / (jnp.linalg.norm(flat) * flat.size**0.5)
+
+    if not float(cosine()) > UPHILL:  # NaN where it does not move at all
+        return ""
+    return (
+        f"{what} goes uphill in its first step on a plane: its updates have the sign of the "
+        "gradient; a chain ends with optax.scale_by_learning_rate(learning_rate), which turns them"
+    )
 
 
 def _try(
