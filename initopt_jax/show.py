@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
@@ -19,7 +20,7 @@ from initopt_jax.errors import ConfigError, byte_size, unknown_name
 from initopt_jax.forecast import PROGRAM_SECONDS, REACHED, duration
 from initopt_jax.preview import Plan
 from initopt_jax.report.probing import Probing, judge
-from initopt_jax.report.texts import one_line
+from initopt_jax.report.texts import on_lines, one_line
 from initopt_jax.study import Study
 from initopt_jax.task_keys import COST_FUNCTION
 from initopt_jax.training import Tally
@@ -38,19 +39,30 @@ class _Rate(ProgressColumn):
         return Text(f"{task.fields['rate']:,.0f} lane-steps/s")
 
 
-def _console() -> Console:
-    """Standard output; wide enough for whole tables where it is no terminal.
+class _Plain(Console):
+    """A console to which every text is data: no markup, and no characters that steer a terminal.
 
-    It takes no markup: names and formulas may hold brackets and colons.
+    Names and formulas may hold brackets and colons, and notes whatever stood in a stranger's file.
     """
-    console = Console(markup=False, emoji=False)
-    return console if console.is_terminal else Console(width=WIDTH, markup=False, emoji=False)
+
+    def __init__(self, **options: Any):
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A text as Rich styles it; cells, titles and lines all come by here."""
+        return super().render_str(on_lines(text), **options)
+
+
+def _console() -> Console:
+    """Standard output; wide enough for whole tables where it is no terminal."""
+    console = _Plain()
+    return console if console.is_terminal else _Plain(width=WIDTH)
 
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[Tally], None]]:
     """A progress bar on a terminal, a line every ten seconds elsewhere."""
-    console = Console(stderr=True)
+    console = _Plain(stderr=True)
     began = time.perf_counter()
     if not console.is_terminal:
         yield _plain_progress(console, began)
@@ -110,7 +122,7 @@ def _tell(console: Console, tally: Tally, told: set[str]) -> None:
     """What a person should know of the study, once."""
     for note in tally.notes:
         if note not in told:
-            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
             told.add(note)
 
 
@@ -196,33 +208,35 @@ def _scaled(number: float) -> str:
 
 def summary(study: Study) -> None:
     """The table of tuned cells; the last line is where the report is."""
-    from initopt_jax.report.tables import best_table
+    from initopt_jax.report.tables import tuned_table
     from initopt_jax.report.words import how_chosen
 
     best = study.summary()
-    made = best_table(best, study.lanes, study.info)
+    made, names = tuned_table(best, study.lanes, study.info)
     title = f"{study.info.name}: {how_chosen(best)}"
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(made.headings):
         table.add_column(name, justify="left" if position < 3 else "right")
-    names = [row[0].text for row in made.rows]
+    first = [row[0].text for row in made.rows]
     for place, row in enumerate(made.rows):
-        again = place > 0 and names[place - 1] == names[place]
-        last = names[place + 1 : place + 2] != [names[place]]
+        again = place > 0 and first[place - 1] == first[place]
+        last = first[place + 1 : place + 2] != [first[place]]
         texts = ["" if again else row[0].text, *(entry.text for entry in row[1:])]
         table.add_row(*texts, end_section=last)
     console = _console()
     console.print(table)
+    for shown, name in names:
+        console.print(f"{shown} stands for: {name}", highlight=False, soft_wrap=True)
     for note in study.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     console.print(str(study.dir / "report.html"), highlight=False, soft_wrap=True)
 
 
 def crossed(study: Study) -> str:
     """The tuned cells in Markdown, initializers by optimizers."""
-    from initopt_jax.report.tables import best_table, crossed
+    from initopt_jax.report.tables import crossed, tuned_table
 
-    return crossed(best_table(study.summary(), study.lanes, study.info))
+    return crossed(tuned_table(study.summary(), study.lanes, study.info)[0])
 
 
 def audit(rows: Sequence[LeafAudit]) -> None:

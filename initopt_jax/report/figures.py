@@ -41,7 +41,7 @@ from initopt_jax.report.charts import (
 )
 from initopt_jax.report.palette import MARKERS
 from initopt_jax.report.scales import Floats, Scale, placed, tick_of, whole_ticks
-from initopt_jax.report.texts import in_texts, matplotlib_text
+from initopt_jax.report.texts import in_figure, matplotlib_text
 
 NAME_HEIGHT = 0.19  # inches of a name at the end of a line
 
@@ -55,7 +55,7 @@ def draw(chart: Chart) -> dict[str, bytes]:
     Returns:
         `png` and `pdf` to their bytes; equal charts give equal bytes.
     """
-    chart = in_texts(chart, matplotlib_text)
+    chart = in_figure(chart, matplotlib_text)
     if isinstance(chart, HeatChart):
         figure = _heat(chart)
     elif isinstance(chart, LineChart):

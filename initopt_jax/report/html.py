@@ -19,7 +19,7 @@ from initopt_jax.report.landscape_words import basin_sentence, speed_sentences
 from initopt_jax.report.prepare import Results
 from initopt_jax.report.surface import make_surface
 from initopt_jax.report.tables import Table, best_table
-from initopt_jax.report.texts import one_line
+from initopt_jax.report.texts import renamed
 from initopt_jax.tasks.cost_function import Landscape
 
 SCREEN_DPI = 104  # so that letters in pictures are about as large as those of the page
@@ -95,12 +95,7 @@ def render(results: Results, shown: list[Shown], drawn: Mapping[str, bytes]) -> 
             section: [item for item in shown if item.section == section]
             for section in get_args(Section)
         },
-        shortened=[
-            (shown, one_line(whole))
-            for names in results.names.values()
-            for whole, shown in names.items()
-            if shown != one_line(whole)
-        ],
+        renamed=[pair for names in results.names.values() for pair in renamed(names)],
         pictures={name: picture(content) for name, content in drawn.items()},
         chosen_on=sorted(set(results.best["chosen_on"])),
         selection=results.info.readable(results.info.selection),

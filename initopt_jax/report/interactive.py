@@ -22,7 +22,7 @@ from initopt_jax.report.numbers import count, score
 from initopt_jax.report.palette import SYMBOLS, rgba
 from initopt_jax.report.plotly_axes import Figure, axis_name, make_axis, make_layout, note, plain
 from initopt_jax.report.scales import Floats, Scale, log_ticks, placed, tick_of, whole_ticks
-from initopt_jax.report.texts import in_texts, plotly_text
+from initopt_jax.report.texts import in_figure, plotly_text
 
 LONG_LABEL = 28  # letters
 LINE = 28  # pixels of a second line beside a row
@@ -31,7 +31,7 @@ DASH = {"solid": "solid", "dashed": "dash", "dotted": "dot", "dashdot": "dashdot
 
 def figure(chart: Chart) -> Figure:
     """A chart as a Plotly figure, `data` and `layout`; None stands for what is not finite."""
-    chart = in_texts(chart, plotly_text)
+    chart = in_figure(chart, plotly_text)
     if isinstance(chart, HeatChart):
         made = heat_map(chart)
     elif isinstance(chart, LineChart):

@@ -34,7 +34,7 @@ from initopt_jax.report.journeys import Journeys
 from initopt_jax.report.landscape import BasinChart, BasinPanel, MapChart, MotionChart, TrailChart
 from initopt_jax.report.scales import Floats
 from initopt_jax.report.surface import Surface
-from initopt_jax.report.texts import in_texts, matplotlib_text
+from initopt_jax.report.texts import in_figure, matplotlib_text
 
 PANEL_WIDTH = 2.55  # inches
 LINE_POINTS = 11.5  # height of a small line
@@ -49,7 +49,7 @@ def draw_landscape(chart: MapChart) -> dict[str, bytes]:
     Returns:
         `png` and `pdf`, or `gif` for motion, to their bytes; equal charts give equal bytes.
     """
-    chart = in_texts(chart, matplotlib_text)
+    chart = in_figure(chart, matplotlib_text)
     if isinstance(chart, MotionChart):
         return {"gif": film(chart)}
     return save(_trails(chart) if isinstance(chart, TrailChart) else _basins(chart))

@@ -25,7 +25,7 @@ from initopt_jax.report.ground import CONTOUR, GROUND
 from initopt_jax.report.net_map import NetMap, NetPanel, NetPath, contour_levels, heights
 from initopt_jax.report.palette import MARKERS
 from initopt_jax.report.scales import Floats
-from initopt_jax.report.texts import in_texts, matplotlib_text
+from initopt_jax.report.texts import in_figure, matplotlib_text
 
 LARGE, SMALL_PANEL = 5.4, 2.4  # inches across a map
 LEAST_ASPECT, MOST_ASPECT = 0.7, 1.15  # height of a map by its width
@@ -44,7 +44,7 @@ def draw_net_map(chart: NetMap) -> dict[str, bytes]:
     Returns:
         `png` and `pdf` to their bytes; equal charts give equal bytes.
     """
-    chart = in_texts(chart, matplotlib_text)
+    chart = in_figure(chart, matplotlib_text)
     alone = len(chart.panels) == 1
     levels, floor = contour_levels(chart.panels)
     paths = [path for panel in chart.panels for path in panel.paths]

@@ -12,7 +12,7 @@ from initopt_jax.report.charts import HeatChart, HeatPanel, LineChart, Panel, Se
 from initopt_jax.report.numbers import RANGE, count, is_share, spread_parts
 from initopt_jax.report.palette import BOLD, MUTED, Style, styles
 from initopt_jax.report.scales import Floats, Scale, clear_range, metric_scale
-from initopt_jax.report.texts import in_texts, one_line, shown_names
+from initopt_jax.report.texts import MOST_OF_WORD, in_texts, one_line, shown_names
 from initopt_jax.stats import (
     StudyInfo,
     best_cells,
@@ -87,6 +87,12 @@ def make_results(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> R
     names = {name: shown_names(labels(lanes, name)) for name in ("initializer", "optimizer")}
     lanes = lanes.assign(**{name: lanes[name].map(shown) for name, shown in names.items()})
     info = in_texts(info, one_line)
+    for name, labels_of in dataset.coords.items():
+        if labels_of.dtype.kind in "OUT" and labels_of.ndim == 1:  # of leaves, layers, columns
+            shown = shown_names(map(str, labels_of.values), most=MOST_OF_WORD)
+            dataset = dataset.assign_coords(
+                {name: (labels_of.dims, [shown[str(label)] for label in labels_of.values])}
+            )
     return Results(
         dataset=dataset,
         lanes=lanes,

@@ -23,7 +23,7 @@ from initopt_jax.report.canvas import (
 )
 from initopt_jax.report.numbers import count
 from initopt_jax.report.scales import Floats
-from initopt_jax.report.texts import in_texts, matplotlib_text
+from initopt_jax.report.texts import in_figure, matplotlib_text
 
 MOST_RIDGES = 7
 POINTS = 160  # of a ridge's outline
@@ -133,7 +133,7 @@ def draw_ridges(chart: RidgeChart) -> dict[str, bytes]:
     Returns:
         `png` and `pdf` to their bytes; equal charts give equal bytes.
     """
-    return save(_figure(in_texts(chart, matplotlib_text)))
+    return save(_figure(in_figure(chart, matplotlib_text)))
 
 
 def _figure(chart: RidgeChart) -> Figure:

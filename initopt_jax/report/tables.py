@@ -9,8 +9,8 @@ import pandas as pd
 from initopt_jax.csv_table import to_csv
 from initopt_jax.report.numbers import count, rate, spread
 from initopt_jax.report.prepare import Results
-from initopt_jax.report.texts import markdown_text, one_line
-from initopt_jax.stats import StudyInfo, cell_columns
+from initopt_jax.report.texts import markdown_text, one_line, renamed, shown_names
+from initopt_jax.stats import StudyInfo, cell_columns, labels
 from initopt_jax.stats.cells import RATE
 
 PAIR = ("initializer", "optimizer")
@@ -94,6 +94,19 @@ def best_table(best: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo) -> Tabl
         entries.append(Entry(seeds if np.isfinite(lost) else "n/a", lost))
         rows.append(entries)
     return Table(headings, rows)
+
+
+def tuned_table(
+    best: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo
+) -> tuple[Table, list[tuple[str, str]]]:
+    """`best_table` of names as a study has them, and the names that are not shown as they are."""
+    names = {name: shown_names(labels(lanes, name)) for name in PAIR}
+
+    def shown(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(**{name: frame[name].map(names[name]) for name in PAIR})
+
+    table = best_table(shown(best), shown(lanes), info)
+    return table, [pair for name in PAIR for pair in renamed(names[name])]
 
 
 def crossed(table: Table) -> str:

@@ -9,16 +9,28 @@ import dataclasses
 import html
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
 MOST = 40  # letters of a name
+MOST_OF_WORD, MOST_OF_TITLE = 60, 160  # in a figure, whose size follows its texts
 NAMELESS = "(no name)"
-# Control characters, halves of surrogate pairs, separators of lines and paragraphs, and marks that
-# turn the direction of what follows: they would change how the texts around them look.
-HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
-TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+# Control characters, halves of surrogate pairs, separators of lines and paragraphs, marks without a
+# width, and those that turn the direction of what follows: they would change the texts around them.
+HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+JOINERS = "\u200c\u200d"  # words of Persian and Hindi, and many emoji, need them
+# Letters of other scripts that fonts draw as Latin ones, capitals then small ones, and marks that
+# are not drawn at all.
+LOOKALIKES = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХѴԚԜΑΒΕΖΗΙΚΜΝΟΡΤΥΧаеіјорсѕухѵԁһԛԝονµ‐‑",
+    "ABESIJKMHOPCTYXVQWABEZHIKMNOPTYXaeijopcsyxvdhqwovμ--",
+)
+BLANK = dict.fromkeys(map(ord, "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"))
+BLANK |= dict.fromkeys([*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *map(ord, JOINERS)])
+
+LONG_WORD = re.compile(rf"\S{{{MOST_OF_WORD + 1},}}")
 
 
 def one_line(text: str) -> str:
@@ -29,10 +41,42 @@ def one_line(text: str) -> str:
     """
     return "".join(
         char.encode("unicode_escape").decode()
-        if unicodedata.category(char) in HIDDEN or unicodedata.bidirectional(char) in TURNING
+        if unicodedata.category(char) in HIDDEN and char not in JOINERS
         else char
         for char in text
     )
+
+
+def on_lines(text: str) -> str:
+    r"""For a terminal: as `one_line`, but lines stay lines.
+
+    >>> on_lines("first\nsecond\x1b[2J")
+    'first\nsecond\\x1b[2J'
+    """
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def looks_of(text: str) -> str:
+    """The same for texts that look the same in print.
+
+    Accents in one character or two, letters of several scripts, kinds and numbers of spaces, marks
+    without a width.
+
+    >>> looks_of("caf\u00e9 ") == looks_of("cafe\u0301"), looks_of("\u0430dam") == looks_of("adam")
+    (True, True)
+    """
+    drawn = unicodedata.normalize("NFC", text.translate(BLANK)).translate(LOOKALIKES)
+    return " ".join(drawn.split())
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many letters, the middle left out.
+
+    >>> shortened("abcdefghijkl", 10)
+    'abcdef…jkl'
+    """
+    tail = most * 3 // 10
+    return text if len(text) <= most else f"{text[: most - tail - 1]}…{text[-tail:]}"
 
 
 def shown_names(names: Iterable[str], most: int = MOST) -> dict[str, str]:
@@ -43,24 +87,46 @@ def shown_names(names: Iterable[str], most: int = MOST) -> dict[str, str]:
         most: letters; of a longer name the middle is left out.
 
     Returns:
-        Name to text, in order. Texts that would be the same are numbered.
+        Name to text, in order. Texts that would look the same are numbered.
 
     >>> shown_names(["adam", "a" * 60 + "x", "a" * 60 + "y"], most=10)["adam"]
     'adam'
     >>> list(shown_names(["a" * 60 + "x", "a" * 61 + "x"], most=10).values())
     ['aaaaaa…aax', 'aaaaaa…aax #2']
+    >>> len(set(shown_names(["\u00e9", "e\u0301"]).values()))
+    2
     """
     shown: dict[str, str] = {}
+    looks: set[str] = set()
     for name in dict.fromkeys(names):
-        line = one_line(name) if name.strip() else NAMELESS
-        tail = most * 3 // 10
-        short = line if len(line) <= most else f"{line[: most - tail - 1]}…{line[-tail:]}"
+        line = one_line(name) if looks_of(name) else NAMELESS
+        short = shortened(line, most)
         text, number = short, 1
-        while text in shown.values():
+        while looks_of(text) in looks:
             number += 1
             text = f"{short} #{number}"
+        looks.add(looks_of(text))
         shown[name] = text
     return shown
+
+
+def renamed(names: Mapping[str, str]) -> list[tuple[str, str]]:
+    r"""What is shown for a name, and the name, of those that are not shown as they are.
+
+    A name that looks like another is spelled with the numbers of its letters.
+
+    Args:
+        names: name to what is shown, as `shown_names` gives them.
+
+    >>> renamed(shown_names(["adam", "\u0430dam", "a"]))[0][1]
+    "'\\u0430dam'"
+    """
+    alike = Counter(map(looks_of, names))
+    return [
+        (shown, ascii(name) if alike[looks_of(name)] > 1 else one_line(name))
+        for name, shown in names.items()
+        if shown != one_line(name)
+    ]
 
 
 @cache
@@ -100,6 +166,23 @@ def markdown_text(text: str) -> str:
     """
     marked = re.sub(r"([\\`*\[\]<>|~$&!#])", r"\\\1", one_line(text))
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", marked)
+
+
+def in_figure(chart: Any, change: Callable[[str], str]) -> Any:
+    """A chart with its texts for a renderer, and of a size that a figure can bear.
+
+    The middle of long words, and of a long title, is left out; sentences stay whole.
+
+    Args:
+        chart: with a `title`.
+        change: `matplotlib_text` or `plotly_text`.
+    """
+
+    def fitting(text: str) -> str:
+        return change(LONG_WORD.sub(lambda word: shortened(word[0], MOST_OF_WORD), text))
+
+    title = shortened(chart.title, MOST_OF_TITLE)
+    return in_texts(dataclasses.replace(chart, title=title), fitting)
 
 
 def in_texts(value: Any, change: Callable[[str], str]) -> Any:

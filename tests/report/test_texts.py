@@ -1,9 +1,11 @@
 """Texts that users choose reach every renderer as they are, whatever they hold."""
 
+import ast
 import html
 import io
 import json
 import re
+import unicodedata
 import warnings
 
 import numpy as np
@@ -19,10 +21,13 @@ from initopt_jax import report, show
 from initopt_jax.csv_table import csv_text
 from initopt_jax.report.tables import Entry, Table, crossed
 from initopt_jax.report.texts import (
+    looks_of,
     markdown_text,
     matplotlib_text,
+    on_lines,
     one_line,
     plotly_text,
+    renamed,
     shown_names,
 )
 
@@ -31,6 +36,7 @@ HOSTILE = [
     "[/red]", "[bold]g[/bold]", "[g^2]", ":smile:", "100%", "%{x}", "%(name)s", "a|b", "_hidden",
     "__x__", "*a*", "`code`", "a&lt;b", "a & b", "line\nbreak", "tab\tand\x1b[31m", "x" * 3000,
     "\U0001f9e0 \U0001f600", "שלום", "مرحبا", "中文", "\u202eturned", "NA", "1", "2020-01-01",
+    "\ud800 half", "a\u200bb", "\ufeffa", "e\u0301", "=SUM(A1)", "@x", "\r=1", "x\0", "\u3164",
     "../../etc", 'quote "x"', "it's", "#", "!", "{{ 7*7 }}", "{% raw %}", " ",
 ]  # fmt: skip
 ANY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -101,6 +107,44 @@ def test_a_markdown_table_shows_a_label_as_it_is(text):
     assert len(cells) == 4
 
 
+ALIKE = [
+    ["caf\u00e9", "cafe\u0301"], ["adam", "ad\u0430m"], ["a", "a ", " a", "a\u00a0"],
+    ["a b", "a  b"], ["", " ", "\u3164", "\u2800"], ["x", "x\ufe0f", "x\u034f"], ["OPT", "\u039fPT", "\u041ePT"],
+    ["\u00b5P", "\u03bcP"], ["a\r", "a\\r"], ["adam", "adam ", "adam #2"],
+    ["m" * 99 + "ab" + "m" * 99, "m" * 99 + "cd" + "m" * 99],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", ALIKE)
+def test_names_that_look_alike_are_numbered_and_spelled(names):
+    shown = shown_names(names)
+    assert len(set(map(looks_of, shown.values()))) == len(names)
+    told = dict(renamed(shown))
+    for name, text in shown.items():
+        if " #" in text and not name.endswith("#2"):
+            assert ast.literal_eval(told[text]) == name if told[text][0] == "'" else told[text]
+    assert len(set(told.values())) == len(told)
+
+
+@each
+@given(ANY | st.text(st.characters(categories=["Cs", "Cf", "Cc"]), max_size=5))
+def test_a_terminal_gets_no_steering_characters(text):
+    printed = on_lines(text)
+    printed.encode()
+    kept = {"\u200c", "\u200d", "\n"}
+    assert not [c for c in printed if unicodedata.category(c)[0] == "C" and c not in kept
+                and unicodedata.category(c) not in ("Cn", "Co")]  # fmt: skip
+
+
+@each
+@given(ANY)
+def test_the_console_shows_a_text_as_it_is(text):
+    """No markup, no emoji, no control characters; whatever is no text of ours passes by here."""
+    file = io.StringIO()
+    show._Plain(file=file, width=10_000).print(text, highlight=False, soft_wrap=True)
+    assert file.getvalue().rstrip("\n").split() == on_lines(text).split()
+
+
 def test_words_with_underscores_need_no_escape():
     assert markdown_text("he_normal(stddev=0.01)") == "he_normal(stddev=0.01)"
 
@@ -150,6 +194,21 @@ def test_the_summary_has_labels_as_they_were_given(hostile_report):
     frame = pd.read_csv(io.BytesIO(files["summary.csv"]), keep_default_na=False)
     assert set(frame["initializer"]) == {csv_text(label) for label in lanes["initializer"]}
     assert set(frame["optimizer"]) == {csv_text(label) for label in lanes["optimizer"]}
+
+
+def test_a_figure_keeps_its_size_whatever_a_leaf_a_model_or_a_data_set_is_called(make_study):
+    dataset, lanes, info = make_study(2, 2, 1, 2, 0, evals=3)
+    long = "x" * 300
+    leaves = [f"{long}{i}/kernel" for i in range(dataset.sizes["leaf"])]
+    dataset = dataset.assign_coords(leaf=leaves)
+    named = {"name": long, "dataset": f"folder:{long}", "model": f"mine:{long} 5-5", "task": long}
+    files = report.build(dataset, lanes, type(info)(**{**vars(info), **named}))
+    for name, content in files.items():
+        if name.endswith(".png"):
+            assert int.from_bytes(content[16:20]) < 4000, name
+    page = files["report.html"].decode()
+    assert f"folder:{long}" in page
+    assert f"mine:{long}" in page
 
 
 @pytest.mark.parametrize("label", ["x" * 3000, "\U0001f9e0", "שלום\n", "100% [g^2]"])
