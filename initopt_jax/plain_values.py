@@ -25,8 +25,8 @@ def plain(value: Any, place: str = "") -> Any:
         place: where it stands in a config, for messages.
 
     Raises:
-        ConfigError: a number that is not finite or beyond float64, half of a surrogate pair, or
-            another kind of value; with its place.
+        ConfigError: a number that is not finite or beyond float64, half of a surrogate pair, the
+            character NUL, or another kind of value; with its place.
 
     >>> plain({"stddev": (0.1, np.float64(0.2)), "steps": np.array([1, 2])})
     {'stddev': [0.1, 0.2], 'steps': [1, 2]}
@@ -74,6 +74,11 @@ def _text(text: str, place: str) -> str:
             f"{place or 'config'} holds half of a surrogate pair, which is no character and cannot "
             f"be stored: {text!a}; write the character itself"
         ) from None
+    if "\0" in text:
+        raise ConfigError(
+            f"{place or 'config'} holds the character NUL, at which other programs end a text: "
+            f"{text!r}; leave it out"
+        )
     return text
 
 

@@ -75,9 +75,16 @@ def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ..
         axes, static = swept_axes(
             "initializer", spec.name, function, spec.options, skip=3, counts=True
         )
+        # With six digits, unless these make two values one.
+        write = {
+            key: _short if len(set(map(_short, values))) == len(values) else repr
+            for key, values in axes.items()
+        }
         for values in grid(axes):
             options = values | static
-            text = ", ".join(f"{key}={_short(value)}" for key, value in options.items())
+            text = ", ".join(
+                f"{key}={write.get(key, _short)(value)}" for key, value in options.items()
+            )
             alone = not text or (spec.label and len(grid(axes)) == 1)
             label = (spec.label or spec.name) + ("" if alone else f"({text})")
             if whole:

@@ -9,6 +9,8 @@ import pytest
 
 import initopt_jax as iox
 from initopt_jax.csv_table import csv_text
+from initopt_jax.entries import InitializerConfig
+from initopt_jax.sweep import expand_initializers
 from initopt_jax.verify import verify
 
 LABELS = [
@@ -66,3 +68,11 @@ def test_it_can_be_verified_and_goes_on(study):
     assert verify(study.dir, sample=4).exit_code == 0
     again = iox.run(study.config, study.dir)
     pd.testing.assert_frame_equal(again.lanes, study.lanes)
+
+
+def test_values_that_six_digits_do_not_tell_apart_have_labels_of_their_own():
+    for values, written in (([0.1, 0.1000001], ["0.1", "0.1000001"]), ([0.25, 1.0], ["0.25", "1"])):
+        cells = expand_initializers(
+            [InitializerConfig.model_validate({"name": "normal", "stddev": values})]
+        )
+        assert [cell.label for cell in cells] == [f"normal(stddev={text})" for text in written]

@@ -124,6 +124,7 @@ def test_an_override_and_a_part_built_in_python_are_no_way_around():
         (1j, "got complex"),
         (print, "'module:function'"),
         ("\ud800", r"surrogate pair.*'\\ud800'"),
+        ("a\0", r"the character NUL.*'a\\x00'"),
         ({1: 2}, "keys of model.option must be texts, got 1"),
     ],
 )
@@ -135,7 +136,7 @@ def test_what_json_cannot_hold_is_refused_with_its_place(value, message):
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
     lambda inner: st.lists(inner) | st.dictionaries(st.text("abc"), inner) | st.tuples(inner),
     max_leaves=8,
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Numbers as readers want them: accuracies in percent, counts and rates short."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from initopt_jax.metrics import bare, is_share
@@ -184,6 +184,21 @@ def rate(value: float) -> str:
     ('0.003', 'n/a')
     """
     return f"{value:.3g}" if math.isfinite(value) else "n/a"
+
+
+def rate_among(value: float, others: Iterable[float]) -> str:
+    """As `rate`, with as many digits as tell all of several values apart.
+
+    >>> rate_among(0.1, [0.1, 0.2]), rate_among(0.1, [0.1, 0.10002])
+    ('0.1', '0.1')
+    >>> rate_among(0.10002, [0.1, 0.10002])
+    '0.10002'
+    """
+    known = {other for other in others if math.isfinite(other)}
+    digits = next(
+        (n for n in range(3, 17) if len({f"{other:.{n}g}" for other in known}) == len(known)), 17
+    )
+    return f"{value:.{digits}g}" if math.isfinite(value) else "n/a"
 
 
 def listed(items: list[str]) -> str:

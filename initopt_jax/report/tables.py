@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from initopt_jax.csv_table import to_csv
-from initopt_jax.report.numbers import count, rate, spread
+from initopt_jax.report.numbers import count, rate_among, spread
 from initopt_jax.report.prepare import Results
 from initopt_jax.report.texts import markdown_text, one_line, renamed, shown_names
 from initopt_jax.stats import StudyInfo, cell_columns, labels
@@ -161,6 +161,6 @@ def _setting(row: dict[str, object], lanes: pd.DataFrame) -> str:
             value = float(str(row[name]))
             if np.isfinite(value):
                 short = "rate" if name == RATE else name.partition(".")[2]
-                parts.append(f"{short} {rate(value)}")
+                parts.append(f"{short} {rate_among(value, lanes.loc[own, column])}")
     mark = " (end of its axis)" if row["at_edge"] else ""
     return ", ".join(parts) + mark if parts else "as given"

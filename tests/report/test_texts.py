@@ -109,7 +109,8 @@ def test_a_markdown_table_shows_a_label_as_it_is(text):
 
 ALIKE = [
     ["caf\u00e9", "cafe\u0301"], ["adam", "ad\u0430m"], ["a", "a ", " a", "a\u00a0"],
-    ["a b", "a  b"], ["", " ", "\u3164", "\u2800"], ["x", "x\ufe0f", "x\u034f"], ["OPT", "\u039fPT", "\u041ePT"],
+    ["a b", "a  b"], ["", " ", "\u3164", "\u2800"], ["x", "x\ufe0f", "x\u034f"],
+    ["OPT", "\u039fPT", "\u041ePT"],
     ["\u00b5P", "\u03bcP"], ["a\r", "a\\r"], ["adam", "adam ", "adam #2"],
     ["m" * 99 + "ab" + "m" * 99, "m" * 99 + "cd" + "m" * 99],
 ]  # fmt: skip
