@@ -43,7 +43,7 @@ ENDS = {"SIGKILL": (0, -9), "SIGINT": (0, 3), "SIGTERM": (0, 3, -15)}
 @st.composite
 def tries(draw: Any) -> dict[str, Any]:
     """Which study, and one to four signals, each in a life of its own; moments as shares."""
-    share = st.floats(0, 1, exclude_max=True)
+    share = st.integers(0, 999).map(lambda thousandths: thousandths / 1000)
     one = st.fixed_dictionaries(
         {
             "signal": st.sampled_from(["SIGKILL", "SIGKILL", "SIGINT", "SIGTERM"]),

@@ -117,7 +117,7 @@ class Life:
     def run(self):
         self.watch()
         if "start" in self.kill:
-            die_after(self.kill["start"], self.kill)
+            die_after(max(0.02, self.kill["start"]), self.kill)  # not before the command begins
         sys.argv = ["initopt", *self.arguments]
         cli.main()
 
