@@ -306,6 +306,7 @@ def _carry_out(
     check(audited)
     tiles = all_tiles(experiment)
     store.refuse_foreign()
+    refuse_strange_files(store.folder)  # of one that holds no study yet, too
     with store.locked():
         layout = _layout(experiment, tiles)
         if store.exists:

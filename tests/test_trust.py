@@ -324,6 +324,15 @@ def test_a_folder_with_a_way_out_is_not_read(project, tmp_path, place):
     assert not (project / "it-ran").exists()
 
 
+def test_a_new_study_is_not_written_through_a_link(own, working_dir):
+    (working_dir / "precious").mkdir()
+    (working_dir / "out").mkdir()
+    (working_dir / "out" / "results.zarr").symlink_to(working_dir / "precious")
+    with pytest.raises(iox.StudyError, match=r"'results\.zarr' is a link to .*precious"):
+        iox.run(CONFIG, "out", devices=1)
+    assert not list((working_dir / "precious").iterdir())
+
+
 def test_pipes_and_old_arrays_in_a_folder_are_not_read(project):
     folder = project / "runs" / "own"
     (folder / "results.zarr" / "val_loss" / ".zarray").write_text("{}")
