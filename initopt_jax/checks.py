@@ -6,11 +6,15 @@ value yet, a schedule (any callable) has many, so both pass. Each check returns 
 """
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+
+LARGEST_FLOAT = int(sys.float_info.max)
+LARGEST = 2**31 - 1  # of a count: what JAX's own counters, which are int32, can hold
 
 
 def number(name: str, value: Any) -> None:
@@ -92,13 +96,14 @@ def in_range(name: str, value: Any, low: float, high: float) -> None:
 
 
 def whole(name: str, value: Any) -> None:
-    """Refuses what is not a whole number of at least 1; arguments and errors as for `number`.
+    """Refuses what is not a whole number from 1 to 2^31 - 1; arguments and errors as `number`.
 
     >>> whole("every", 2.5)
     Traceback (most recent call last):
     ValueError: every must be a whole number above 0, got 2.5
     """
-    _check(name, value, lambda x: x >= 1 and float(x).is_integer(), "a whole number above 0")
+    _check(name, value, _is_whole, "a whole number above 0")
+    _check(name, value, lambda x: x <= LARGEST, f"at most {LARGEST}")
 
 
 def flag(name: str, value: Any) -> None:
@@ -112,8 +117,12 @@ def flag(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be True or False, got {value!r}")
 
 
-def count(name: str, value: Any) -> None:
-    """Refuses what is not a concrete whole number above 0: counts choose structure, as flags do.
+def _is_whole(number: float) -> bool:
+    return number >= 1 and float(number).is_integer()
+
+
+def count(name: str, value: Any, most: int = LARGEST) -> None:
+    """Refuses what is not a concrete whole number from 1 to `most`: counts choose structure.
 
     >>> count("steps", 2.5)
     Traceback (most recent call last):
@@ -121,11 +130,15 @@ def count(name: str, value: Any) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")
 
 
 def _check(name: str, value: Any, allowed: Callable[[Any], bool], meaning: str) -> None:
     if isinstance(value, jax.Array) or callable(value):
         return
+    if isinstance(value, int) and abs(value) > LARGEST_FLOAT:
+        raise ValueError(f"{name} must be {meaning}, got a number of {len(str(value))} digits")
     concrete = value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
     # Python's bool is an int; NumPy's is none of these types.
     is_number = isinstance(concrete, int | float | np.integer | np.floating)

@@ -1,10 +1,8 @@
 """The command `initopt`. JAX and everything behind it are imported when a command runs."""
 
 import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +10,7 @@ import typer
 import typer.core
 
 from initopt_jax.errors import CheckFailed, ConfigError, Interrupted, StudyError, byte_size
+from initopt_jax.interrupts import Signals, watched
 
 
 class _Commands(typer.core.TyperGroup):
@@ -22,7 +21,12 @@ class _Commands(typer.core.TyperGroup):
         from initopt_jax.user_code import users_failures
 
         with users_failures("your own code failed"):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                if not isinstance(ctx.obj, Signals):
+                    raise
+                raise ConfigError("your own code raised KeyboardInterrupt") from None
 
 
 app = typer.Typer(
@@ -63,7 +67,8 @@ TrustOption = Annotated[
 def main() -> None:
     """Run the command line; every error that is the user's to mend is one line and exit code 2."""
     try:
-        app()
+        with watched() as signals:
+            app(obj=signals)
     except Interrupted as error:
         _fail(str(error), 3)
     except CheckFailed as error:
@@ -80,6 +85,7 @@ def _fail(message: str, code: int) -> None:
 
 @app.command()
 def run(
+    context: typer.Context,
     config: ConfigArgument,
     set_: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<name>.")] = None,
@@ -92,7 +98,7 @@ def run(
 ) -> None:
     """Run a study; again on the same folder: resume it."""
     from initopt_jax import config as configs
-    from initopt_jax import preview, rehearsal, show, study
+    from initopt_jax import preview, rehearsal, show, study, training
 
     settings = set_ or []
     if fast:
@@ -100,13 +106,19 @@ def run(
     if dry_run:
         show.plan(preview.plan(config, settings, devices=devices, trust=trust))
         return
-    with _stopping() as stop, show.progress() as progress:
+    signals = _of_command(context)
+    with show.progress() as shown:
+
+        def progress(tally: training.Tally) -> None:
+            signals.gently = tally.lanes_done < tally.lanes
+            shown(tally)
+
         finished = study.run(
             *(config, out),
             overrides=settings,
             devices=devices,
             progress=progress,
-            stop=stop,
+            stop=signals.stop,
             trust=trust,
         )
     show.summary(finished)
@@ -264,6 +276,7 @@ def data_list(data_dir: DataOption = None) -> None:
 
 @data_app.command(name="prepare")
 def data_prepare(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="NAME or NAME/CONFIG, such as mnist.")],
     manual_dir: Annotated[
         Path | None, typer.Option(help="Folder of files downloaded before, used instead.")
@@ -275,7 +288,7 @@ def data_prepare(
 
     if not sys.stderr.isatty():
         prepare.hide_progress()
-    with _terminated_as_interrupted():
+    with _unwinding(_of_command(context)):
         done = prepare.prepare(name, manual_dir=manual_dir, data_dir=data_dir)
     for file in done.unchecked:
         typer.echo(f"{file}: counts and shapes checked; checksums are known of packed files only")
@@ -296,35 +309,18 @@ def data_cache(
     typer.echo(f"{held.folder}: {entries}, {byte_size(held.bytes)} {rest}")
 
 
-@contextlib.contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM stop at the next segment; a second Ctrl-C stops at once."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    previous: dict[signal.Signals, Callable[..., Any] | int | None] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _of_command(context: typer.Context) -> Signals:
+    """What signals do in a command; nothing where it was not begun by `main`."""
+    return context.obj if isinstance(context.obj, Signals) else Signals()
 
 
 @contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the process as Ctrl-C does: what is half-written is removed first."""
-
-    def end(number: int, frame: Any) -> None:
-        sys.exit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, end)
+def _unwinding(signals: Signals) -> Iterator[None]:
+    """Let a signal end the block as Ctrl-C ends a script: what is half-written is removed first."""
+    signals.unwinds = True
     try:
         yield
+    except KeyboardInterrupt:
+        raise Interrupted("nothing is left half-written; run the same command again") from None
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signals.unwinds = False

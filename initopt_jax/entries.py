@@ -14,12 +14,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from initopt_jax.checks import LARGEST
 from initopt_jax.errors import checked_size, nearest
 from initopt_jax.task_keys import COST_FUNCTION, of_task
 
 MAX_SEED = 1_000_000  # reported seeds lie below, tuning seeds start here: they never meet
-Count = Annotated[int, Field(ge=1, strict=True)]
-Step = Annotated[int, Field(ge=0, strict=True)]
+Count = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
+Step = Annotated[int, Field(ge=0, le=LARGEST, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Name = Annotated[str, Field(min_length=1)]
 Size = Annotated[str, AfterValidator(checked_size)]
 
@@ -73,7 +75,7 @@ class SplitConfig(Strict):
 
     val: float = Field(default=0.2, gt=0, lt=1)
     test: float = Field(default=0.2, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0, strict=True)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _something_left(self) -> "SplitConfig":
@@ -209,7 +211,7 @@ class ProbeConfig(Open):
     @field_validator("at", mode="before")
     @classmethod
     def _known_time(cls, value: Any) -> Any:
-        number = type(value) is int and value >= 1
+        number = type(value) is int and 1 <= value <= LARGEST
         if value is None or number or value in ("every", "ends"):
             return value
         raise ValueError(one_of(value, ("every", "ends"), "a number of evaluations, at least 1"))
@@ -248,7 +250,7 @@ class TuningConfig(Strict):
     target, then fewest steps.
     """
 
-    seeds: int = Field(default=3, ge=0, strict=True)
+    seeds: int = Field(default=3, ge=0, le=MAX_SEED, strict=True)
     metric: str = "val_loss"
 
 

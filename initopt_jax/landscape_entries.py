@@ -47,7 +47,7 @@ class SliceConfig(_Chosen):
     dims: Literal[1, 2] = 1
     reach: float = Field(default=1.0, gt=0)
     points: Points = 41
-    seed: int = Field(default=0, ge=0, strict=True)
+    seed: int = Field(default=0, ge=0, lt=2**32, strict=True)
 
 
 class LineConfig(_Chosen):

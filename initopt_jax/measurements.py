@@ -1,7 +1,7 @@
 """From a config's probes to what the engine measures: names, options, shapes, all held to rules."""
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,12 @@ from initopt_jax.engine.measure import (
     Setting,
     make_measure,
 )
+from initopt_jax.engine.model_cost import largest
 from initopt_jax.engine.plan import Program
 from initopt_jax.entries import ProbeConfig
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
+from initopt_jax.memory import require_memory
 from initopt_jax.names import OWN, import_object, lookup
 from initopt_jax.options import call_with, check_options, required_options
 from initopt_jax.precision import wide_dtype
@@ -197,8 +199,11 @@ def _shapes(
     batch = Batch(*shaped)
     of = program if measurement.of_optimizer else None
     measure = make_measure(measurement, subject.setting, of, width)
-    trial: Callable[[], Any] = lambda: jax.eval_shape(measure, view, optimizer, batch)  # noqa: E731
-    made = call_with(what, trial, {})
+    trial = jax.make_jaxpr(measure, return_shape=True)
+    traced, made = call_with(what, lambda: trial(view, optimizer, batch), {})
+    require_memory(
+        largest(traced.jaxpr), f"{what}, for a tile of {width} lanes,", "lower its numbers"
+    )
     return {name: tuple(array.shape[1:]) for name, array in made.items()}
 
 

@@ -6,11 +6,15 @@ INITOPT_MEMORY, a size such as 64GiB, takes its place.
 
 import contextlib
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 from initopt_jax.errors import ConfigError, byte_size, parse_size
+
+try:
+    import resource
+except ImportError:  # Windows, which has no such limits
+    resource = None
 
 SETTING = "INITOPT_MEMORY"
 CGROUPS = Path("/sys/fs/cgroup")
@@ -57,12 +61,13 @@ def memory_limit() -> tuple[int, str]:
 def _limits() -> Iterator[tuple[int, str]]:
     """All limits that are known, with their names."""
     yield NO_LIMIT, "unlimited"
-    with contextlib.suppress(ValueError, OSError):  # a system that does not tell
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # a system that does not tell
         yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "of this machine"
-    for name, kind in (("ulimit -v", resource.RLIMIT_AS), ("ulimit -d", resource.RLIMIT_DATA)):
-        allowed, _ = resource.getrlimit(kind)
-        if allowed != resource.RLIM_INFINITY:
-            yield allowed, name
+    if resource is not None:
+        for name, kind in (("ulimit -v", resource.RLIMIT_AS), ("ulimit -d", resource.RLIMIT_DATA)):
+            allowed, _ = resource.getrlimit(kind)
+            if allowed != resource.RLIM_INFINITY:
+                yield allowed, name
     for file in _cgroup_files():
         try:
             text = file.read_text(encoding="ascii").strip()

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from initopt_jax.plain_values import refuse_equal
 from initopt_jax.precision import wide_dtype
 from initopt_jax.types import option_names
 from initopt_jax.user_code import user_code
+
+MOST_CELLS = 10_000  # of one entry of a config
 
 
 def swept_axes(
@@ -156,6 +159,23 @@ def call_with(
         return function(**options)
 
 
-def grid(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """Every combination of the axes' values; the last axis runs fastest."""
+def grid(
+    what: str, axes: Mapping[str, Sequence[float]], most: int = MOST_CELLS
+) -> list[dict[str, float]]:
+    """Every combination of the axes' values; the last axis runs fastest.
+
+    Args:
+        what: has the axes, for the message.
+        axes: values by name.
+        most: combinations.
+
+    Raises:
+        ConfigError: there are more than anybody trains.
+    """
+    count = math.prod(map(len, axes.values()))
+    if count > most:
+        sizes = " x ".join(f"{len(values):,} of {name}" for name, values in axes.items())
+        raise ConfigError(
+            f"{what} has {count:,} combinations of values ({sizes}); {most:,} are the most"
+        )
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]

@@ -37,6 +37,11 @@ from initopt_jax.names import import_object, lookup
 from initopt_jax.options import call_with, takes
 from initopt_jax.plain_values import refuse_lost
 from initopt_jax.precision import wide_dtype
+from initopt_jax.room import (
+    require_room_for_network,
+    require_room_for_records,
+    require_room_for_tiles,
+)
 from initopt_jax.sources import DATA_PREFIXES, SourceFile, collect, own_modules
 from initopt_jax.starts import expand_starts
 from initopt_jax.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
@@ -166,6 +171,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         config.model.name if config.model else config.task.name,
         *(model, task, dataset.train, dataset.outputs, dataset.name),
     )
+    require_room_for_network(config, params, forms)
     check_modes(config, plain, known, models.Forms(params, forms, None), dataset)
     states = InitialStates(*models.first_state(model, forms, dataset.train.inputs.shape[1:]))
     model_state = states(config.seeds.first)
@@ -177,6 +183,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), wide_dtype())
     cost = model_cost(plain, params, model_state, batch)
     sweeps = expand_optimizers(config, len(dataset.train.inputs), cost, network, params)
+    require_room_for_tiles(sweeps.programs, params, model_state)
     target = _target(config.target, task)
     setting = Setting(model, task, network, len(dataset.train.inputs))
     labels = dimension_labels(params, network, plane=landscape is not None)
@@ -187,6 +194,10 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     lanes = plan_lanes(config, weights, sweeps)
     check_chosen(config.landscapes, lanes)
     keep = _keep(config, sweeps.programs, lanes, params, model_state)
+    probing = bind(config.probes, subject)
+    recorded = variables(list(task.metrics), probing.dims, target) | dict(keep.variables)
+    sizes = {name: len(values) for name, values in labels.items()} | probing.sizes | keep.sizes
+    require_room_for_records(sweeps.programs, lanes, recorded, sizes)
     made = Experiment(
         config=config,
         dataset=dataset,
@@ -201,7 +212,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         programs=sweeps.programs,
         lanes=lanes,
         subject=subject,
-        probing=bind(config.probes, subject),
+        probing=probing,
         keep=keep,
         target=target,
         sources=collect(own_modules(config.to_json())),

@@ -18,7 +18,7 @@ from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.keep import KEPT, is_kept
 from initopt_jax.engine.plan import Tile
 from initopt_jax.equal_seeds import curve_notes, known_notes
-from initopt_jax.errors import ConfigError, StudyError
+from initopt_jax.errors import ConfigError, Interrupted, StudyError
 from initopt_jax.landscape_record import NetLandscape, read_mesh
 from initopt_jax.landscapes import StoredWeights, check_landscapes, make_landscapes
 from initopt_jax.manifest import data_folders, new_manifest, obstacles, study_info
@@ -317,6 +317,10 @@ def _carry_out(
             manifest["seed_notes"] = known_notes(experiment, initial, audited)
             store.create(manifest, experiment.lanes, layout)
         trained = train(store, experiment, initial, tiles, devices, progress, stop)
+        if trained and stop.is_set():
+            raise Interrupted(
+                "all tiles are trained, the report is left; run the same command again"
+            )
         study = Study(store.folder)
         if trained:
             manifest = store.manifest()

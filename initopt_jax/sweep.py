@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from initopt_jax.entries import MAX_SEED, InitializerConfig, OptimizerConfig, Se
 from initopt_jax.errors import ConfigError
 from initopt_jax.fitting import refuse_idle
 from initopt_jax.initializers import Network
+from initopt_jax.memory import require_memory
 from initopt_jax.names import find_initializer
 from initopt_jax.optimizers import resolve_optimizer
 from initopt_jax.options import call_with, grid, swept_axes
@@ -30,6 +32,8 @@ INITIALIZERS: dict[str, Initializer | ModelInitializer] = {
     **initializers.REGISTRY,
     **initializers.MODEL_LEVEL,
 }
+LANE_BYTES = 2_000  # of a lane in tables and plans, roughly
+MOST_STARTS = 1_000  # settings of one initializer: each is tried, audited and drawn by itself
 TRIED = (4, 4)  # the shape that an initializer is tried on before the network is known
 DRAW = "(key, shape, dtype, options) -> an array of that shape and dtype"
 
@@ -80,12 +84,13 @@ def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ..
             key: _short if len(set(map(_short, values))) == len(values) else repr
             for key, values in axes.items()
         }
-        for values in grid(axes):
+        cells_of_entry = grid(f"initializer {spec.name!r}", axes, MOST_STARTS)
+        for values in cells_of_entry:
             options = values | static
             text = ", ".join(
                 f"{key}={write.get(key, _short)(value)}" for key, value in options.items()
             )
-            alone = not text or (spec.label and len(grid(axes)) == 1)
+            alone = not text or (spec.label and len(cells_of_entry) == 1)
             label = (spec.label or spec.name) + ("" if alone else f"({text})")
             if whole:
                 bound = _single(spec.base or InitializerConfig(name=entry.base))
@@ -224,7 +229,7 @@ def expand_optimizers(
                 snapshots=_snapshots(cost, width, steps // every + 1),
                 watched=_watched(spec),
             )
-        for values in grid(optimizer.axes):
+        for values in grid(f"optimizer {optimizer.label!r}", optimizer.axes):
             row = {f"optimizer.{name}": value for name, value in values.items()}
             row |= {"optimizer.batch_size": batch or examples, "optimizer.steps": steps}
             cells.append({"optimizer": labels[-1], "program": programs[shared].index, **row})
@@ -290,8 +295,7 @@ def _rhythm(spec: OptimizerConfig, config: Config) -> tuple[int, int]:
     steps = spec.steps or config.steps
     every = spec.eval_every or (config.eval_every if spec.steps is None else None)
     if every is None:
-        tenths = (max(1, steps // 10) - back for back in range(steps))
-        every = next(count for count in tenths if count and steps % count == 0)
+        every = _tenth(steps)
     if steps % every:
         near = [value for value in (steps // every * every, (steps // every + 1) * every) if value]
         raise ConfigError(
@@ -301,11 +305,25 @@ def _rhythm(spec: OptimizerConfig, config: Config) -> tuple[int, int]:
     return steps, every
 
 
+def _tenth(steps: int) -> int:
+    """The largest divisor that is at most a tenth of the steps; 1 of fewer than ten.
+
+    >>> _tenth(300), _tenth(7), _tenth(2**31 - 1)
+    (30, 1, 1)
+    """
+    root = math.isqrt(steps)
+    large = (steps // part for part in range(10, root + 1) if steps % part == 0)
+    small = (part for part in range(min(root, max(1, steps // 10)), 0, -1) if steps % part == 0)
+    return next(itertools.chain(large, small))
+
+
 def plan_lanes(config: Config, weights: Sequence[Weights], sweeps: Sweeps) -> pd.DataFrame:
     """A row per lane, program by program, within it seed by seed.
 
     Tuning seeds are for optimizers with several settings: a single one leaves nothing to choose.
     """
+    pairs = config.seeds.all or (config.seeds.init or 0) * (config.seeds.data or 0)
+    _require_room(pairs + config.tuning.seeds, len(weights), len(sweeps.cells))
     seeds = _seed_table(config.seeds, config.tuning.seeds)
     cells = pd.DataFrame(list(sweeps.cells))
     cells["_optimizer_cell"] = np.arange(len(cells))
@@ -328,6 +346,17 @@ def plan_lanes(config: Config, weights: Sequence[Weights], sweeps: Sweeps) -> pd
     last = ["init_seed", "data_seed", "noise_seed", "program", "weights", "steps"]
     lanes.index.name = "lane"
     return lanes[first + swept + last]
+
+
+def _require_room(seeds: int, starts: int, cells: int) -> None:
+    """Refuse more lanes than a table holds."""
+    count = seeds * starts * cells
+    require_memory(
+        count * LANE_BYTES,
+        f"a table of {count:,} lanes ({seeds:,} seeds, {starts:,} initializers, {cells:,} "
+        "optimizers, each with their values)",
+        "lower seeds, or list fewer values",
+    )
 
 
 def _seed_table(seeds: SeedsConfig, tuning: int) -> pd.DataFrame:

@@ -21,7 +21,7 @@ LINES = 450
 # From high to low: a module may import what stands in a later row, never its own row or an earlier.
 LAYERS = (
     {"cli"},
-    {"show"},
+    {"show", "interrupts"},
     {"study", "verify", "rehearsal", "probing"},
     {"revisit"},
     {"preview"},
@@ -30,7 +30,7 @@ LAYERS = (
     {"stats"},
     {"store", "forecast"},
     {"resolve"},
-    {"starts", "measurements", "model_building"},
+    {"starts", "measurements", "model_building", "room"},
     {"sweep"},
     {"optimizers", "fitting"},
     {"update_trial"},

@@ -8,7 +8,7 @@ from initopt_jax.data.finish import cut, finish
 from initopt_jax.data.notes import About
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.data.split import require_integer
-from initopt_jax.data.streams import streams
+from initopt_jax.data.streams import require_room, streams
 from initopt_jax.types import Dataset, Split
 
 
@@ -40,6 +40,7 @@ def load_chebyshev(request: Request, *, points: int = 20, degree: int = 5) -> Da
     """
     require_integer("points", points, least=2)
     require_integer("degree", degree, least=1)
+    require_room(points, 6, "points")
     grid = np.linspace(-1, 1, points)
     order, _, _ = cut(request, points, with_val=False, with_test=False)
     places = (
@@ -79,7 +80,7 @@ def load_friedman(
     >>> surface.train.inputs.shape, surface.train.targets.shape
     ((600, 10), (600, 1))
     """
-    examples, errors = streams(2, samples=samples, seed=seed, noise=noise)
+    examples, errors = streams(2, samples=samples, numbers=11, seed=seed, noise=noise)
     x = examples.uniform(size=(samples, 10))
     clean = (
         10 * np.sin(np.pi * x[:, 0] * x[:, 1])
@@ -127,7 +128,7 @@ def load_california_like(
     >>> houses.train.inputs.shape, houses.train.targets.shape
     ((1200, 8), (1200, 1))
     """
-    examples, errors = streams(2, samples=samples, seed=seed, noise=noise)
+    examples, errors = streams(2, samples=samples, numbers=9, seed=seed, noise=noise)
     inputs, clean = _houses(examples.normal(size=(samples, 8)).T)
     return finish(request, inputs, clean + noise * errors.normal(size=samples), table=True)
 

@@ -37,8 +37,8 @@ def load_parity(
     >>> parity.train.inputs.shape, parity.outputs
     ((600, 6), 2)
     """
-    choice, examples = streams(2, samples=samples, seed=seed)
     require_integer("bits", bits, least=1)
+    choice, examples = streams(2, samples=samples, numbers=bits, seed=seed)
     require_integer("relevant", relevant, least=1)
     if relevant > bits:
         raise ConfigError(f"relevant must be at most bits ({bits}), got {relevant}")

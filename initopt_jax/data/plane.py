@@ -9,6 +9,7 @@ from initopt_jax.data.finish import finish
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.data.split import require_integer, require_number
 from initopt_jax.data.streams import streams
+from initopt_jax.errors import ConfigError
 from initopt_jax.types import Dataset
 
 
@@ -38,7 +39,7 @@ def load_two_moons(
     >>> load_two_moons(Request("two_moons", "classification", SplitSpec())).train.inputs.shape
     (600, 2)
     """
-    points, errors = streams(2, samples=samples, seed=seed, noise=noise)
+    points, errors = streams(2, samples=samples, numbers=3, seed=seed, noise=noise)
     labels = np.arange(samples) % 2
     angles = points.uniform(0, np.pi, size=samples)
     curve = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -83,8 +84,9 @@ def load_spirals(
     >>> arms.train.inputs.shape, arms.outputs
     ((600, 2), 3)
     """
-    points, errors = streams(2, samples=samples, seed=seed, noise=noise)
+    points, errors = streams(2, samples=samples, numbers=3, seed=seed, noise=noise)
     require_integer("classes", classes, least=2)
+    _require_fewer(classes, samples)
     require_number("turns", turns, least=0)
     labels = np.arange(samples) % classes
     radii = points.uniform(0.1, 1, size=samples)
@@ -92,6 +94,12 @@ def load_spirals(
     clean = radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     inputs = clean + noise * errors.normal(size=clean.shape)
     return finish(request, inputs, labels, outputs=classes, table=True)
+
+
+def _require_fewer(classes: int, samples: int) -> None:
+    """Refuse classes that no sample could have."""
+    if classes > samples:
+        raise ConfigError(f"classes must be at most samples ({samples}), got {classes}")
 
 
 def load_blobs(
@@ -131,7 +139,8 @@ def load_blobs(
     require_integer("classes", classes, least=2)
     require_integer("features", features, least=1)
     require_number("spread", spread, least=0)
-    middles, errors = streams(2, samples=samples, seed=seed)
+    middles, errors = streams(2, samples=samples, numbers=features + 1, seed=seed)
+    _require_fewer(classes, samples)
     labels = np.arange(samples) % classes
     centres = middles.normal(size=(classes, features))
     inputs = centres[labels] + spread * errors.normal(size=(samples, features))

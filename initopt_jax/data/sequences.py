@@ -5,7 +5,7 @@ import numpy as np
 from initopt_jax.data.finish import finish
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.data.split import require_integer
-from initopt_jax.data.streams import streams
+from initopt_jax.data.streams import require_room, streams
 from initopt_jax.types import Dataset
 
 
@@ -39,8 +39,8 @@ def load_adding(
     >>> adding.train.inputs.shape, adding.train.targets.shape
     ((600, 10, 2), (600, 1))
     """
-    numbers, early, late = streams(3, samples=samples, seed=seed)
     require_integer("length", length, least=2)
+    numbers, early, late = streams(3, samples=samples, numbers=2 * length, seed=seed)
     values = numbers.uniform(size=(samples, length))
     half = length // 2
     marked = np.stack(
@@ -91,10 +91,12 @@ def load_copying(
     >>> copying.train.inputs.shape, copying.outputs
     ((600, 15, 18), 8)
     """
-    told, asked = streams(2, samples=samples, seed=seed)
     require_integer("symbols", symbols, least=2)
     require_integer("memory", memory, least=1)
     require_integer("delay", delay, least=0)
+    numbers = (memory + delay + 1) * (symbols + memory)
+    told, asked = streams(2, samples=samples, numbers=numbers, seed=seed)
+    require_room(symbols, symbols, "symbols")
     shown = told.integers(0, symbols, size=(samples, memory))
     place = asked.integers(0, memory, size=samples)
     inputs = np.zeros((samples, memory + delay + 1, symbols + memory), np.float32)

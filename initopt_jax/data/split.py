@@ -1,6 +1,7 @@
 """How examples are divided: a seeded permutation, cut into training, validation and test parts."""
 
 import math
+import sys
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -42,8 +43,8 @@ class SplitSpec:
         require_integer("split.seed", self.seed, least=0)
 
 
-def require_integer(name: str, value: Any, *, least: int) -> None:
-    """Refuse an option that is no integer of at least `least`, with a ConfigError that says so.
+def require_integer(name: str, value: Any, *, least: int, most: int = 2**63 - 1) -> None:
+    """Refuse an option that is no integer of `least <= value <= most`, with a ConfigError.
 
     >>> require_integer("limit", 0, least=1)
     Traceback (most recent call last):
@@ -51,6 +52,8 @@ def require_integer(name: str, value: Any, *, least: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if value > most:
+        raise ConfigError(f"{name} must be at most {most}, got {value}")
 
 
 def require_number(name: str, value: Any, *, least: float, most: float = math.inf) -> None:
@@ -60,7 +63,8 @@ def require_number(name: str, value: Any, *, least: float, most: float = math.in
     Traceback (most recent call last):
     initopt_jax.errors.ConfigError: noise must be a finite number of at least 0, got -1
     """
-    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    plain = isinstance(value, Real) and not isinstance(value, bool)
+    number = float(value) if plain and abs(value) <= sys.float_info.max else math.nan
     if not (math.isfinite(number) and least <= number <= most):
         upper = "" if most == math.inf else f" and at most {most:g}"
         raise ConfigError(

@@ -5,6 +5,7 @@ import numpy as np
 from initopt_jax.data.finish import finish
 from initopt_jax.data.source import DatasetSource, Request
 from initopt_jax.data.split import require_integer, require_number
+from initopt_jax.data.streams import require_room
 from initopt_jax.errors import ConfigError
 from initopt_jax.types import Dataset
 
@@ -59,6 +60,9 @@ def load_teacher(
     elif classes is not None:
         raise ConfigError(f"classes is only for classification, got {classes!r} for regression")
 
+    numbers = features + hidden + (classes or 1)
+    require_room(samples, numbers)
+    require_room(hidden, numbers, "hidden units")
     inputs, values = _draw(samples, features, hidden, classes or 1, float(noise), seed)
     targets = values if classes is None else np.argmax(values, axis=1)
     return finish(request, inputs, targets, outputs=classes)

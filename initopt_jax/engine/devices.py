@@ -20,6 +20,7 @@ from initopt_jax.types import Device
 COMPILER_OPTIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {"cpu": {"xla_cpu_prefer_vector_width": "512"}}
 )
+MOST_DEVICES = 64  # that JAX makes of a CPU, or as many as there are cores
 CACHE_BYTES = 2 * 2**30  # of compiled programs on disk; the least recently used go first
 
 
@@ -34,6 +35,11 @@ def set_up_devices(count: int | None = None) -> list[Device]:
     """
     if count is not None and count < 1:
         raise ConfigError(f"devices must be at least 1, got {count}")
+    if count is not None and count > max(MOST_DEVICES, available_cores()):
+        raise ConfigError(
+            f"devices: {count:,} were asked for, and {MOST_DEVICES} are the most; this machine has "
+            f"{available_cores()} cores, and more devices than cores are slower"
+        )
     with contextlib.suppress(RuntimeError):  # JAX is already running
         jax.config.update("jax_num_cpu_devices", count or available_cores())
     keep_compiled()

@@ -51,6 +51,26 @@ def model_cost(
     return ModelCost(parameters, activations // examples, flops // examples)
 
 
+def largest(jaxpr: Any) -> int:
+    """Bytes of the largest result of one operation of a jaxpr, those inside loops included."""
+    most = 0
+    for equation in jaxpr.eqns:
+        made = (variable.aval for variable in equation.outvars)
+        size = sum(math.prod(a.shape) * getattr(a.dtype, "itemsize", 8) for a in made)
+        most = max(most, size, *map(largest, _inner(equation)))
+    return most
+
+
+def _inner(equation: Any) -> list[Any]:
+    """The jaxprs that an operation runs."""
+    return [
+        getattr(part, "jaxpr", part)
+        for value in equation.params.values()
+        for part in (value if isinstance(value, tuple | list) else (value,))
+        if hasattr(getattr(part, "jaxpr", part), "eqns")
+    ]
+
+
 def _made(equation: Any) -> int:
     """Numbers that an operation makes; where it writes into an array, those that it writes."""
     if equation.primitive.name == "dynamic_update_slice":
@@ -61,12 +81,7 @@ def _made(equation: Any) -> int:
 def _equations(jaxpr: Any, times: int) -> Iterator[tuple[Any, int]]:
     """The innermost operations and how often each runs."""
     for equation in jaxpr.eqns:
-        inner = [
-            getattr(part, "jaxpr", part)
-            for value in equation.params.values()
-            for part in (value if isinstance(value, tuple | list) else (value,))
-            if hasattr(getattr(part, "jaxpr", part), "eqns")
-        ]
+        inner = _inner(equation)
         for part in inner:
             yield from _equations(part, times * equation.params.get("length", 1))
         if not inner:

@@ -1,7 +1,6 @@
 """The jitted functions of a study, and what one of its training programs takes in memory."""
 
 import math
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from initopt_jax import memory
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
 from initopt_jax.engine.divergence import make_finite, sound
@@ -186,9 +186,7 @@ def memory_limit(device: Device, sharing: int) -> float:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
-    if device.platform == "cpu" and hasattr(os, "sysconf"):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / sharing
-    return float("inf")
+    return memory.memory_limit()[0] / sharing if device.platform == "cpu" else float("inf")
 
 
 def out_of_memory(

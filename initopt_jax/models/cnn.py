@@ -12,7 +12,7 @@ from jax import lax
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.models.adapter import from_linen
 from initopt_jax.models.convolution import conv_general_dilated
-from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_width
+from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_depth, require_width
 from initopt_jax.models.normalization import GROUPS, Norm, require_groups, require_norm
 from initopt_jax.models.pooling import average_pool, max_pool
 from initopt_jax.types import Array, Model
@@ -20,6 +20,7 @@ from initopt_jax.types import Array, Model
 CONVOLUTIONS = ("auto", "patches", "stock")
 PADDINGS = ("same", "valid")
 POOLINGS: dict[str, Callable[[Array, int], Array]] = {"average": average_pool, "max": max_pool}
+MOST_KERNEL = 128  # the fast form has a slice for each place of a kernel
 LAYOUT = ("CHWN", "HWIO", "CHWN")  # what the fast convolution uses inside: no transposing copies
 
 # Piecewise linear and never falling, in float arithmetic too: max(phi(z + b)) is phi(max(z) + b) to
@@ -178,6 +179,8 @@ def cnn(
     """
     require_width("outputs", outputs)
     require_width("kernel", kernel)
+    if kernel > MOST_KERNEL:
+        raise ConfigError(f"kernel must be at most {MOST_KERNEL}, got {kernel}")
     require_width("pool", pool)
     _require_widths("channels", "channel counts", channels)
     _require_widths("hidden", "layer widths", hidden)
@@ -287,5 +290,7 @@ def _norm_of(norm: str, groups: int, channels: Sequence[int]) -> Callable[..., N
 def _require_widths(name: str, what: str, values: Any) -> None:
     if not isinstance(values, list | tuple):
         raise ConfigError(f"{name} must be a list of {what}, got {values!r}")
+    if values:
+        require_depth(f"the number of {what}", len(values))
     for index, value in enumerate(values):
         require_width(f"{name}[{index}]", value)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.models.mlp import mlp, perceptron, require_width
+from initopt_jax.models.mlp import mlp, perceptron, require_depth, require_width
 from initopt_jax.types import Model
 
 LINEAR_FORMULA = "z = x W_0 W_1 ... W_n"
@@ -38,7 +38,7 @@ def deep_linear(*, outputs: int, depth: int = 4, width: int = 64, dtype: str = "
     >>> {name: layer["kernel"].shape for name, layer in params.items()}
     {'dense_0': (4, 5), 'dense_1': (5, 5), 'dense_2': (5, 2)}
     """
-    require_width("depth", depth)
+    require_depth("depth", depth)
     require_width("width", width)
     hidden = (width,) * (depth - 1)
     return mlp(outputs=outputs, hidden=hidden, activation="identity", use_bias=False, dtype=dtype)

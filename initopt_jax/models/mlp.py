@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from initopt_jax.checks import LARGEST
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.models.adapter import from_linen
 from initopt_jax.types import Array, Model
@@ -35,6 +36,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 DTYPES = ("bfloat16", "float32", "float64")
 
+MOST_LAYERS = 1_000  # each is traced by itself: a program of more takes minutes to make
 FORMULA = "h_0 = x; h_{i+1} = phi(h_i W_i + b_i); z = h_n W_n + b_n"
 REFERENCE = "Rumelhart, Hinton & Williams 1986, Learning representations by back-propagating errors"
 
@@ -128,6 +130,7 @@ def perceptron(
     require_width("outputs", outputs)
     if not isinstance(hidden, list | tuple):
         raise ConfigError(f"hidden must be a list of layer widths, got {hidden!r}")
+    require_depth("the number of layers", len(hidden) + 1)
     for index, width in enumerate(hidden):
         require_width(f"hidden[{index}]", width)
     if activation not in ACTIVATIONS:
@@ -150,6 +153,18 @@ def require_width(name: str, value: Any) -> None:
     """Refuse a layer width that is no integer of at least 1, with a ConfigError that says so."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
+    if value > LARGEST:
+        raise ConfigError(f"{name} must be at most {LARGEST}, got {value}")
+
+
+def require_depth(name: str, value: Any) -> None:
+    """Refuse a number of layers that is none, or more than a program can be made of."""
+    require_width(name, value)
+    if value > MOST_LAYERS:
+        raise ConfigError(
+            f"{name} must be at most {MOST_LAYERS:,}, since each layer is a part of the program; "
+            f"got {value:,}"
+        )
 
 
 def compute_dtype(name: str) -> Any:

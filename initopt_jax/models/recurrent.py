@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax import lax
 
 from initopt_jax.models.adapter import from_linen
-from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_width
+from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_depth, require_width
 from initopt_jax.models.sequences import as_sequence, require_choice, require_rate
 from initopt_jax.types import Array, Model
 
@@ -302,7 +302,7 @@ def _made(
 ) -> Model:
     require_width("outputs", outputs)
     require_width("hidden", hidden)
-    require_width("layers", layers)
+    require_depth("layers", layers)
     if length is not None:
         require_width("length", length)
     require_choice("activation", activation, ACTIVATIONS)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_width
+from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_depth, require_width
 from initopt_jax.models.sequences import (
     require_choice,
     require_flag,
@@ -186,7 +186,7 @@ def make_stream(
         ConfigError: an argument is out of range or a name is unknown.
     """
     require_width("width", width)
-    require_width("depth", depth)
+    require_depth("depth", depth)
     for name, value, known in (
         ("activation", activation, ACTIVATIONS),
         ("norm", norm, NORMS),

@@ -47,7 +47,7 @@ def scale_by_aggmo(velocities: int = 3, scale: ArrayLike = 0.1) -> optax.Gradien
     >>> updates.tolist()
     [1.25]
     """
-    checks.count("velocities", velocities)
+    checks.count("velocities", velocities, most=100)
     checks.probability("scale", scale)
 
     def accelerate(number: int, velocity: Array, update: Array) -> Array:

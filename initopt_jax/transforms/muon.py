@@ -98,7 +98,7 @@ def scale_by_muon(
     checks.fraction("decay", decay)
     checks.flag("nesterov", nesterov)
     checks.flag("shape_scale", shape_scale)
-    checks.count("iterations", iterations)
+    checks.count("iterations", iterations, most=100)
 
     def init(params: PyTree) -> MuonState:
         for path, matrix in named_leaves(_matrices(params, layouts)):

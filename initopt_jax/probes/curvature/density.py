@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from initopt_jax import checks
 from initopt_jax.probes.curvature.lanczos import lanczos, spectrum
 from initopt_jax.probes.curvature.products import flatten, hessian_product
 from initopt_jax.types import Array, PyTree
@@ -50,8 +51,8 @@ def hessian_density(
     >>> found["density_nodes"][0].round(4).tolist(), found["density_weights"][0].round(4).tolist()
     ([1.0, 2.0], [0.5, 0.5])
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, not {draws}")
+    checks.count("draws", draws)
+    checks.count("iterations", iterations)
     product, size = hessian_product(loss, params, batch)
     signs = jax.random.rademacher(key, (draws, size), flatten(params)[0].dtype)
 

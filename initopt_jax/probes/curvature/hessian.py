@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from initopt_jax import checks
 from initopt_jax.norms import rescaled
 from initopt_jax.probes.curvature.lanczos import eigenvalues, lanczos
 from initopt_jax.probes.curvature.products import Product, flatten, hessian_product
@@ -29,7 +30,9 @@ def top(product: Product, size: int, key: Array, like: Array, k: int, iterations
     Raises:
         ValueError: if there are more eigenvalues than iterations, or not one.
     """
-    if not 1 <= k <= iterations:
+    checks.count("k", k)
+    checks.count("iterations", iterations)
+    if k > iterations:
         raise ValueError(f"k must be between 1 and iterations ({iterations}), not {k}")
     made = lanczos(product, jax.random.normal(key, (size,), like.dtype), iterations)
     found = eigenvalues(made)[::-1][:k]
