@@ -1,8 +1,6 @@
 """The command `initopt`. JAX and everything behind it are imported when a command runs."""
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +8,7 @@ import typer
 import typer.core
 
 from initopt_jax.errors import CheckFailed, ConfigError, Interrupted, StudyError, byte_size
-from initopt_jax.interrupts import Signals, watched
+from initopt_jax.interrupts import Signals, unwinding, watched
 
 
 class _Commands(typer.core.TyperGroup):
@@ -276,7 +274,6 @@ def data_list(data_dir: DataOption = None) -> None:
 
 @data_app.command(name="prepare")
 def data_prepare(
-    context: typer.Context,
     name: Annotated[str, typer.Argument(help="NAME or NAME/CONFIG, such as mnist.")],
     manual_dir: Annotated[
         Path | None, typer.Option(help="Folder of files downloaded before, used instead.")
@@ -288,7 +285,7 @@ def data_prepare(
 
     if not sys.stderr.isatty():
         prepare.hide_progress()
-    with _unwinding(_of_command(context)):
+    with unwinding():
         done = prepare.prepare(name, manual_dir=manual_dir, data_dir=data_dir)
     for file in done.unchecked:
         typer.echo(f"{file}: counts and shapes checked; checksums are known of packed files only")
@@ -312,15 +309,3 @@ def data_cache(
 def _of_command(context: typer.Context) -> Signals:
     """What signals do in a command; nothing where it was not begun by `main`."""
     return context.obj if isinstance(context.obj, Signals) else Signals()
-
-
-@contextlib.contextmanager
-def _unwinding(signals: Signals) -> Iterator[None]:
-    """Let a signal end the block as Ctrl-C ends a script: what is half-written is removed first."""
-    signals.unwinds = True
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("nothing is left half-written; run the same command again") from None
-    finally:
-        signals.unwinds = False

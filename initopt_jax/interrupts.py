@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from initopt_jax.errors import Interrupted
+
 STOPPED = 3  # the exit code
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN = "stopped: run the same command again to go on"
@@ -27,30 +29,21 @@ class Signals:
 
     Attributes:
         stop: set by the first signal while a study trains, which then ends its segment.
-        gently: whether a study trains. unwinds: whether files must be removed first, so that the
-            first signal is a KeyboardInterrupt.
+        gently: whether a study trains.
     """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
-        self.gently = self.unwinds = False
+        self.gently = False
 
     def receive(self) -> None:
         """Act on one signal."""
         if self.gently and not self.stop.is_set():
             self.stop.set()
             _tell(SOON)
-        elif self.unwinds and not self.stop.is_set():
-            self.stop.set()
         else:
             _tell(AGAIN)
             os._exit(STOPPED)
-
-    def on_signal(self, number: int, frame: Any) -> None:
-        """Python's own handler, run between two of its instructions."""
-        del number, frame
-        if self.unwinds:
-            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -69,7 +62,7 @@ def watched() -> Iterator[Signals]:
                 signals.receive()
 
     thread = threading.Thread(target=watch, name="signals", daemon=True)
-    before = {number: signal.signal(number, signals.on_signal) for number in SIGNALS}
+    before = {number: signal.signal(number, _ignore) for number in SIGNALS}
     other = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     thread.start()
     try:
@@ -81,6 +74,38 @@ def watched() -> Iterator[Signals]:
         writer.close()
         thread.join()
         reader.close()
+
+
+@contextlib.contextmanager
+def unwinding() -> Iterator[None]:
+    """Let a signal end the block as Ctrl-C ends a script: what is half-written is removed first.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    watching = signal.set_wakeup_fd(-1)
+    before = {number: signal.signal(number, _raise) for number in SIGNALS}
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("nothing is left half-written; run the same command again") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(watching, warn_on_full_buffer=False)
+
+
+def _raise(number: int, frame: Any) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def _ignore(number: int, frame: Any) -> None:
+    """Python's own handler: the signal was read by the thread."""
+    del number, frame
 
 
 def _tell(message: str) -> None:

@@ -196,7 +196,8 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     keep = _keep(config, sweeps.programs, lanes, params, model_state)
     probing = bind(config.probes, subject)
     recorded = variables(list(task.metrics), probing.dims, target) | dict(keep.variables)
-    sizes = {name: len(values) for name, values in labels.items()} | probing.sizes | keep.sizes
+    sizes = {name: len(values) for name, values in labels.items()}
+    sizes |= dict(probing.sizes) | keep.sizes
     require_room_for_records(sweeps.programs, lanes, recorded, sizes)
     made = Experiment(
         config=config,

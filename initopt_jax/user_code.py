@@ -72,6 +72,21 @@ def users_failures(what: str) -> Iterator[None]:
         raise ConfigError(f"{what}: {_said(error)}{place_of(error)}") from error
 
 
+@contextlib.contextmanager
+def silent_ends(what: str) -> Iterator[None]:
+    """Turn what is no Exception, and would end a thread or the program in silence, into one line.
+
+    Raises:
+        ConfigError: with what was raised, and the place in the user's file.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise ConfigError(f"{what}: {_said(error)}{place_of(error)}") from error
+
+
 def _said(error: BaseException) -> str:
     """What an error says, in one line and in words for who wrote the function."""
     if isinstance(error, VALUES_ASKED):

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from initopt_jax import cli
-from initopt_jax.interrupts import Signals, watched
+from initopt_jax.errors import Interrupted
+from initopt_jax.interrupts import Signals, _ignore, unwinding, watched
 
 
 def test_the_first_signal_in_training_only_asks():
@@ -21,11 +22,10 @@ def test_the_first_signal_in_training_only_asks():
 
 
 def test_where_files_are_half_written_the_first_signal_unwinds():
-    with watched() as signals:
-        signals.unwinds = True
-        with pytest.raises(KeyboardInterrupt):
+    with watched():
+        with pytest.raises(Interrupted, match="nothing is left half-written"), unwinding():
             signal.raise_signal(signal.SIGINT)
-        signals.unwinds = False
+        assert signal.getsignal(signal.SIGINT) is _ignore
 
 
 def test_another_thread_than_the_main_one_may_run_commands():

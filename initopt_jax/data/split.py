@@ -52,7 +52,7 @@ def require_integer(name: str, value: Any, *, least: int, most: int = 2**63 - 1)
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
-    if value > most:
+    if int(value) > most:
         raise ConfigError(f"{name} must be at most {most}, got {value}")
 
 
@@ -63,8 +63,10 @@ def require_number(name: str, value: Any, *, least: float, most: float = math.in
     Traceback (most recent call last):
     initopt_jax.errors.ConfigError: noise must be a finite number of at least 0, got -1
     """
-    plain = isinstance(value, Real) and not isinstance(value, bool)
-    number = float(value) if plain and abs(value) <= sys.float_info.max else math.nan
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else value
+    if isinstance(number, int) and abs(number) > sys.float_info.max:
+        number = math.inf
+    number = float(number)
     if not (math.isfinite(number) and least <= number <= most):
         upper = "" if most == math.inf else f" and at most {most:g}"
         raise ConfigError(

@@ -19,7 +19,7 @@ from initopt_jax.engine.streaming import seeds_at_once
 from initopt_jax.engine.worker import Worker
 from initopt_jax.precision import MATMUL_PRECISION
 from initopt_jax.types import Device
-from initopt_jax.user_code import users_failures
+from initopt_jax.user_code import silent_ends
 
 WAITING = 64  # events that may wait for the consumer
 
@@ -38,6 +38,17 @@ class _Outbox:
 
     def get(self) -> tuple[Event | BaseException | None, threading.Event]:
         return self._queue.get()
+
+
+class _Halt(threading.Event):
+    """Set by whoever asked for the tiles, who is not told of what is set here."""
+
+    def __init__(self, asked: threading.Event):
+        super().__init__()
+        self._asked = asked
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._asked.is_set()
 
 
 def run_tiles(
@@ -62,7 +73,7 @@ def run_tiles(
     Raises:
         Whatever a worker raised, after all workers have stopped.
     """
-    outbox = _Outbox()
+    outbox, halt = _Outbox(), _Halt(stop)
     examples = len(work.dataset.train.inputs)
     schedule = Schedule(work.programs, tiles, examples=examples, devices=len(devices))
     programs = Programs(work, devices)
@@ -71,9 +82,9 @@ def run_tiles(
     def drive(number: int, device: Device) -> None:
         try:
             # The precision is a setting of each thread.
-            with jax.default_matmul_precision(MATMUL_PRECISION), users_failures("training failed"):
-                worker = Worker(work, programs, device, outbox.put, stop, seeds)
-                while not stop.is_set():
+            with jax.default_matmul_precision(MATMUL_PRECISION), silent_ends("training failed"):
+                worker = Worker(work, programs, device, outbox.put, halt, seeds)
+                while not halt.is_set():
                     tile = schedule.next_tile(set(worker.compiled), number)
                     if tile is None:
                         break
@@ -83,7 +94,7 @@ def run_tiles(
                     seconds = time.perf_counter() - began
                     schedule.report(tile.program, seconds, compiled=fresh)
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
-            stop.set()
+            halt.set()
             outbox.put(error)
         finally:
             outbox.put(None)
@@ -108,7 +119,7 @@ def run_tiles(
                 yield item
             mark.set()
     finally:  # also where the consumer gave up: let no worker wait for it
-        stop.set()
+        halt.set()
         mark.set()
         while running:
             item, mark = outbox.get()

@@ -153,7 +153,7 @@ def require_width(name: str, value: Any) -> None:
     """Refuse a layer width that is no integer of at least 1, with a ConfigError that says so."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
-    if value > LARGEST:
+    if int(value) > LARGEST:
         raise ConfigError(f"{name} must be at most {LARGEST}, got {value}")
 
 
