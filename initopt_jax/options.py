@@ -52,7 +52,9 @@ def swept_axes(
                 raise ConfigError(f"{what}: {key} must map names to numbers, got {value!r}")
             for part, numbers in value.items():
                 axes[f"{key}.{part}"] = _numbers(what, f"{key}.{part}", numbers)
-        elif isinstance(value, bool) or (isinstance(value, str) and _takes(function, key, str)):
+        elif _is_flag(function, key, value) or (
+            isinstance(value, str) and _takes(function, key, str)
+        ):
             fixed[key] = value
         elif _takes(function, key, str) and not _takes(function, key, float):
             fixed[key] = _texts(what, key, value, several=_takes(function, key, tuple))
@@ -97,6 +99,12 @@ def _whole(what: str, key: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{what}: {key} must be one whole number, got {value!r}")
     return value
+
+
+def _is_flag(function: Callable[..., Any], option: str, value: Any) -> bool:
+    """Whether a value is true or false for an option that is not known to be something else."""
+    other = any(_takes(function, option, kind) for kind in (str, int, float, tuple))
+    return isinstance(value, bool) and (_takes(function, option, bool) or not other)
 
 
 def _takes(function: Callable[..., Any], option: str, kind: type) -> bool:

@@ -94,7 +94,7 @@ def find_activation(name: str) -> Activation:
     >>> float(find_activation("relu").value(np.array(-2.0)))
     0.0
     """
-    if name not in ACTIVATIONS:
+    if name not in list(ACTIVATIONS):
         raise ValueError(unknown_name("activation", name, ACTIVATIONS))
     return ACTIVATIONS[name]
 

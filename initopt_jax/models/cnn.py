@@ -9,10 +9,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.errors import ConfigError
 from initopt_jax.models.adapter import from_linen
 from initopt_jax.models.convolution import conv_general_dilated
-from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_depth, require_width
+from initopt_jax.models.mlp import (
+    ACTIVATIONS,
+    compute_dtype,
+    require_choice,
+    require_depth,
+    require_width,
+)
 from initopt_jax.models.normalization import GROUPS, Norm, require_groups, require_norm
 from initopt_jax.models.pooling import average_pool, max_pool
 from initopt_jax.types import Array, Model
@@ -191,8 +197,7 @@ def cnn(
         ("pooling", pooling, POOLINGS),
         ("convolution", convolution, CONVOLUTIONS),
     ):
-        if value not in known:
-            raise ConfigError(unknown_name(name, value, known))
+        require_choice(name, value, known)
     if not isinstance(use_bias, bool):
         raise ConfigError(f"use_bias must be true or false, got {use_bias!r}")
     paddings = _of_each("padding", padding, len(channels), _require_padding)
@@ -273,8 +278,7 @@ def _of_each(name: str, given: Any, count: int, require: Callable[[str, Any], No
 
 
 def _require_padding(name: str, value: Any) -> None:
-    if value not in PADDINGS:
-        raise ConfigError(unknown_name(name, value, PADDINGS))
+    require_choice(name, value, PADDINGS)
 
 
 def _norm_of(norm: str, groups: int, channels: Sequence[int]) -> Callable[..., Norm] | None:

@@ -1,6 +1,6 @@
 """The multi-layer perceptron: dense layers with one activation between them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from numbers import Integral
 from typing import Any
@@ -133,8 +133,7 @@ def perceptron(
     require_depth("the number of layers", len(hidden) + 1)
     for index, width in enumerate(hidden):
         require_width(f"hidden[{index}]", width)
-    if activation not in ACTIVATIONS:
-        raise ConfigError(unknown_name("activation", activation, ACTIVATIONS))
+    require_choice("activation", activation, ACTIVATIONS)
     if not isinstance(use_bias, bool):
         raise ConfigError(f"use_bias must be true or false, got {use_bias!r}")
     compute = compute_dtype(dtype)
@@ -167,6 +166,12 @@ def require_depth(name: str, value: Any) -> None:
         )
 
 
+def require_choice(name: str, value: Any, known: Iterable[str]) -> None:
+    """Refuse a name that is not among those known, with a ConfigError that says which are."""
+    if value not in (names := list(known)):
+        raise ConfigError(unknown_name(name, value, names))
+
+
 def compute_dtype(name: str) -> Any:
     """The dtype of a name in `DTYPES`.
 
@@ -176,8 +181,7 @@ def compute_dtype(name: str) -> Any:
     >>> compute_dtype("bfloat16").name
     'bfloat16'
     """
-    if name not in DTYPES:
-        raise ConfigError(unknown_name("dtype", name, DTYPES))
+    require_choice("dtype", name, DTYPES)
     if name == "float64" and not jax.config.read("jax_enable_x64"):
         raise ConfigError(
             "dtype float64 needs a study of precision float64 (outside studies: JAX_ENABLE_X64=1)"

@@ -14,8 +14,14 @@ from flax import linen as nn
 from jax import lax
 
 from initopt_jax.models.adapter import from_linen
-from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_depth, require_width
-from initopt_jax.models.sequences import as_sequence, require_choice, require_rate
+from initopt_jax.models.mlp import (
+    ACTIVATIONS,
+    compute_dtype,
+    require_choice,
+    require_depth,
+    require_width,
+)
+from initopt_jax.models.sequences import as_sequence, require_rate
 from initopt_jax.types import Array, Model
 
 Activation = Callable[[Array], Array]

@@ -9,9 +9,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_depth, require_width
-from initopt_jax.models.sequences import (
+from initopt_jax.models.mlp import (
+    ACTIVATIONS,
+    compute_dtype,
     require_choice,
+    require_depth,
+    require_width,
+)
+from initopt_jax.models.sequences import (
     require_flag,
     require_number,
     require_rate,

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.errors import ConfigError
 from initopt_jax.models.adapter import from_linen
 from initopt_jax.models.cnn import CONVOLUTIONS, LAYOUT, as_pictures
 from initopt_jax.models.convolution import conv_general_dilated
-from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_width
+from initopt_jax.models.mlp import ACTIVATIONS, compute_dtype, require_choice, require_width
 from initopt_jax.models.normalization import GROUPS, Norm, require_groups, require_norm
 from initopt_jax.models.pooling import max_pool
 from initopt_jax.types import Array, Model
@@ -271,8 +271,7 @@ def resnet(
         ("order", order, ORDERS),
         ("convolution", convolution, CONVOLUTIONS),
     ):
-        if value not in known:
-            raise ConfigError(unknown_name(name, value, known))
+        require_choice(name, value, known)
     require_norm(norm)
     if norm == "group":
         require_groups(groups, width)  # later layers have multiples of it

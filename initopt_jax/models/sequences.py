@@ -1,14 +1,13 @@
 """Inputs as sequences: pictures row by row or patch by patch, positions, and checks of options."""
 
 import math
-from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from initopt_jax.errors import ConfigError, unknown_name
+from initopt_jax.errors import ConfigError
 from initopt_jax.models.cnn import as_pictures
 from initopt_jax.types import Array
 
@@ -118,12 +117,6 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     pairs = np.arange(width) // 2
     angles = places / LONGEST_WAVE ** (2 * pairs / width)[None]
     return np.where(np.arange(width) % 2, np.cos(angles), np.sin(angles))
-
-
-def require_choice(name: str, value: Any, known: Iterable[str]) -> None:
-    """Refuse a name that is not among those known, with a ConfigError that says which are."""
-    if value not in (names := list(known)):
-        raise ConfigError(unknown_name(name, value, names))
 
 
 def require_flag(name: str, value: Any) -> None:

@@ -8,13 +8,12 @@ from flax import linen as nn
 
 from initopt_jax.errors import ConfigError
 from initopt_jax.models.adapter import from_linen
-from initopt_jax.models.mlp import require_width
+from initopt_jax.models.mlp import require_choice, require_width
 from initopt_jax.models.residual import Block, Stream, hidden_width, make_stream
 from initopt_jax.models.sequences import (
     as_patches,
     as_sequence,
     as_tokens,
-    require_choice,
     sinusoids,
 )
 from initopt_jax.types import Array, Model
