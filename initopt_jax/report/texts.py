@@ -111,21 +111,22 @@ def shown_names(names: Iterable[str], most: int = MOST) -> dict[str, str]:
 
 
 def renamed(names: Mapping[str, str]) -> list[tuple[str, str]]:
-    r"""What is shown for a name, and the name, of those that are not shown as they are.
+    r"""What is shown for a name, and the name, of those that are not what they look like.
 
-    A name that looks like another is spelled with the numbers of its letters.
+    They are shown otherwise than they are, or look like another; these are spelled with the numbers
+    of their letters.
 
     Args:
         names: name to what is shown, as `shown_names` gives them.
 
-    >>> renamed(shown_names(["adam", "\u0430dam", "a"]))[0][1]
-    "'\\u0430dam'"
+    >>> [name for _, name in renamed(shown_names(["adam", "\u0430dam", "a"]))]
+    ["'adam'", "'\\u0430dam'"]
     """
     alike = Counter(map(looks_of, names))
     return [
         (shown, ascii(name) if alike[looks_of(name)] > 1 else one_line(name))
         for name, shown in names.items()
-        if shown != one_line(name)
+        if shown != one_line(name) or alike[looks_of(name)] > 1
     ]
 
 
