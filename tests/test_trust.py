@@ -35,6 +35,10 @@ class Kinds:
     def bowl(x, y):
         return x
 
+def unclear(x, y):
+    return x
+
+unclear.__signature__ = 3
 bound = functools.partial(bowl)
 jitted = jax.jit(bowl)
 quick = functools.partial(os.system)
@@ -101,6 +105,7 @@ def test_names_of_ones_own_files_and_of_shipped_modules(own, name):
         ("optax:contrib.muon", "is a module.*'optax.contrib:function'"),
         ("mine:os.system", "'os' is a module"),
         ("mine:rmtree", "a function of 'shutil', which no config may name"),
+        ("mine:unclear", "does not say which arguments it takes"),
         ("mine:quick", "which no config may name"),
         ("mine:__builtins__", "cannot be named"),
         ("mine:bowl.__globals__.get", "'__globals__' cannot be named"),

@@ -159,7 +159,7 @@ def by_outputs(*, outputs, width=3): ...
         (["tests.misused:data_from"], "do not tell its kind; add --kind: transform, model, init"),
         (["adam", "--kind", "optimiser"], "unknown kind 'optimiser'"),
         (["cosine", "--static", "end=1"], "'cosine' is a schedule, and has no static options"),
-        (["builtins:dict"], "does not say which arguments it takes"),
+        (["builtins:dict"], "is of Python's standard library, which no config may name"),
         (["adam", "--set", "rate=1"], "unknown option 'rate'"),
         (["adam", "--set", "b1=[0.1, 0.2]"], "b1 must be one number"),
         (["zeros", "--static", "value=1"], "an initializer, and has no static options"),
