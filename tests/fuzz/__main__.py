@@ -191,13 +191,12 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder for what is found")
     asked = parser.parse_args()
     kinds = [kind for kind in asked.kinds.split(",") if kind]
-    if asked.again:
-        kinds = sorted({read(path).kind for path in asked.again})
     if unknown := sorted(set(kinds) - set(KINDS)):
         parser.error(f"unknown kind {unknown[0]!r}; there are {', '.join(KINDS)}")
     seed = random.SystemRandom().randrange(10**9) if asked.seed is None else asked.seed
     for module in IMPORTS:
         importlib.import_module(module)
+    tried = versions()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         jax.config.update("jax_compilation_cache_dir", f"{folder}/compiled")
@@ -205,12 +204,12 @@ def main() -> int:
         os.environ["INITOPT_CACHE_DIR"] = folder
         os.environ[VARIABLE] = f"{folder}/studies"
         Path(folder, "studies").mkdir()
-        _prepare(kinds)
         if asked.again:
             return _again([read(path) for path in asked.again])
+        _prepare(kinds)
         campaign = Campaign(asked.hours * 3600, kinds, seed, asked.corpus)
         campaign.run(asked.workers)
-    print(f"\r\033[K{versions()}, seed {seed}, {asked.hours:g} h\n{campaign.table()}")
+    print(f"\r\033[K{tried}, seed {seed}, {asked.hours:g} h\n{campaign.table()}")
     for (kind, verdict, where), path in sorted(campaign.findings.items()):
         print(f"{kind}: {verdict}: {where} ({path.name})")
     return int(bool(campaign.findings))
