@@ -1,5 +1,6 @@
 """The command `initopt`. JAX and everything behind it are imported when a command runs."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,13 +67,31 @@ def main() -> None:
     """Run the command line; every error that is the user's to mend is one line and exit code 2."""
     try:
         with watched() as signals:
-            app(obj=signals)
+            try:
+                app(obj=signals)
+            finally:
+                if sys.stdout is not None:  # what is closed from the start
+                    sys.stdout.flush()
+    except BrokenPipeError:
+        _close_output()
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _close_output()
+        _fail(f"the output cannot be written: {error.strerror}", 2)
     except Interrupted as error:
         _fail(str(error), 3)
     except CheckFailed as error:
         _fail(str(error), 1)
     except (ConfigError, StudyError) as error:
         _fail(str(error), 2)
+
+
+def _close_output() -> None:
+    """Let nothing more be written where nothing can be, so that Python does not try at its end."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> None:

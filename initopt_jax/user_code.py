@@ -67,7 +67,8 @@ def users_failures(what: str) -> Iterator[None]:
     except OURS:
         raise
     except BaseException as error:
-        if isinstance(error, Exception) and not place_of(error):
+        # Rich ends the program where its output is closed (`| head -1`): that is nobody's fault.
+        if isinstance(error, Exception | SystemExit) and not place_of(error):
             raise
         raise ConfigError(f"{what}: {_said(error)}{place_of(error)}") from error
 

@@ -14,6 +14,11 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.keys import stable_hash
 from initopt_jax.types import Device
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 # Per platform, what a training program is compiled with; recorded, since it can change bits. XLA
 # limits CPU vectors to 256 bits unless told otherwise: 512 made the digits step 6% faster where
 # the processor has them, and means nothing where it has not.
@@ -43,7 +48,7 @@ def set_up_devices(count: int | None = None) -> list[Device]:
     with contextlib.suppress(RuntimeError):  # JAX is already running
         jax.config.update("jax_num_cpu_devices", count or available_cores())
     keep_compiled()
-    devices = jax.local_devices()
+    devices = _local_devices()
     cpu = devices[0].platform == "cpu"
     if count and count > len(devices):
         raise ConfigError(
@@ -52,6 +57,19 @@ def set_up_devices(count: int | None = None) -> list[Device]:
             else f"devices: {count} were asked for; there are {len(devices)}"
         )
     return devices[: count or (available_cores() if cpu else len(devices))]
+
+
+def _local_devices() -> list[Device]:
+    """The devices that JAX finds. Raises ConfigError where it finds none of the platform asked."""
+    try:
+        return jax.local_devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.values["jax_platforms"]
+        said = (str(error).splitlines() or [""])[0] or "it has no such devices here"
+        raise ConfigError(
+            f"JAX cannot use the platform {asked!r} that JAX_PLATFORMS asks for: {said}; set it to "
+            "cpu, or leave it out"
+        ) from error
 
 
 def host_device(device: Device) -> Device:
@@ -88,11 +106,30 @@ def keep_compiled() -> None:
         kind = f"{platform.machine()}-{stable_hash(repr(processor())):08x}"
         folder = root / "initopt-jax" / "compiled" / kind
         folder.mkdir(parents=True, exist_ok=True)
+        if not _can_lock(folder):
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # The programs are many and small; JAX would keep only those that took a second.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
         jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
+
+
+def _can_lock(folder: Path) -> bool:
+    """Whether files of a folder can be written and locked.
+
+    JAX waits ten seconds for the lock of every program before it does without.
+    """
+    if fcntl is None:
+        return True
+    try:
+        with (folder / ".lock-test").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:  # another process tries it now: there are locks
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def available_cores() -> int:

@@ -1,0 +1,66 @@
+"""An odd environment: one line, or no effect."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from initopt_jax.engine import devices
+from initopt_jax.errors import ConfigError
+
+FULL = Path("/dev/full")
+COMMAND = "from initopt_jax.cli import main; main()"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no backend\nat all"), AssertionError()])
+def test_a_platform_that_is_not_there_is_told_in_one_line(monkeypatch, error):
+    def fails():
+        raise error
+
+    monkeypatch.setattr(jax, "local_devices", fails)
+    with pytest.raises(ConfigError, match=r"JAX_PLATFORMS asks for: .*set it to cpu") as caught:
+        devices.set_up_devices()
+    assert "\n" not in str(caught.value)
+
+
+def test_no_programs_are_kept_where_files_cannot_be_locked(monkeypatch, tmp_path):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(jax.config.values, "jax_compilation_cache_dir", None)
+    changed = []
+    monkeypatch.setattr(jax.config, "update", lambda *given: changed.append(given))
+    monkeypatch.setattr(devices.fcntl, "flock", no_locks)
+    devices.keep_compiled()
+    assert changed == []
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert devices._can_lock(tmp_path)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_an_output_that_is_full_or_closed_is_no_traceback(subprocess_environment):
+    def told(output):
+        return subprocess.run(
+            [sys.executable, "-c", COMMAND, "list", "functions"],
+            check=False,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=subprocess_environment,
+        )
+
+    with FULL.open("w") as full:
+        done = told(full)
+    assert done.returncode == 2
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        done = told(closed)
+    assert (done.returncode, done.stderr) == (1, "")
