@@ -76,8 +76,9 @@ class TextForm:
         if self.header not in (None, True, False):
             raise ConfigError(f"header must be true or false, got {self.header!r}")
         try:
-            codecs.lookup(self.encoding or "utf-8")
-        except (LookupError, TypeError):
+            # Python's `base64`, `zlib` and the like are codecs, but of no text.
+            "".encode(self.encoding or "utf-8")
+        except (LookupError, TypeError, ValueError):
             raise ConfigError(
                 f"encoding {self.encoding!r} is none that Python knows; such as utf-8, latin-1, "
                 "cp1252, utf-16"

@@ -89,6 +89,8 @@ def test_grouped_digits(tmp_path):
         ("# mine\n" + lines(X, LABELS), {}, "than the heading line, which is '# mine'"),
         (lines(X, LABELS)[:-2] + "\u00e9\n", {"encoding": "ascii"}, "no text in ascii .line 41"),
         (lines(X, LABELS), {"encoding": "utf-9"}, "encoding 'utf-9' is none that Python knows"),
+        (lines(X, LABELS), {"encoding": "base64"}, "encoding 'base64' is none that Python knows"),
+        (lines(X, LABELS), {"encoding": "undefined"}, "encoding 'undefined' is none that Python"),
         (lines(X, LABELS), {"decimal": ";"}, "decimal must be '.' or ',', got ';'"),
         (lines(X, LABELS), {"thousands": "."}, "thousands and decimal cannot both be '.'"),
         (lines(X, LABELS), {"header": "no"}, "header must be true or false, got 'no'"),

@@ -12,7 +12,8 @@ def test_signals_stop_a_study_that_goes_on_to_the_same_bytes(
     study, log = tmp_path / "study", tmp_path / "log"
     arguments = ("run", tiny_config, "--out", study, "--devices", 1)
     for signal in ("SIGINT", "SIGTERM") * MOMENTS:
-        kill = {"signal": signal, "event": dice.randint(1, 60), "delay": dice.choice([0, 0.005])}
+        kill = {"signal": signal, "event": dice.randint(1, 60), "times": dice.choice([1, 1, 2, 3])}
+        kill["delay"] = dice.choice([0, 0.005])
         status = zygote.live(study, log, *arguments, kill=kill)
         errors = log.with_suffix(".err").read_text()
         assert status in (0, 3), (kill, errors)
