@@ -77,7 +77,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         if error.filename is not None:
-            raise
+            _fail(f"{error.strerror}: {str(error.filename)!r}", 2)
         _close_output()
         _fail(f"the output cannot be written: {error.strerror}", 2)
     except Interrupted as error:

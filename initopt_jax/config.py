@@ -63,7 +63,7 @@ class Config(Strict):
         audit: check every parameter leaf's distribution before training.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     task: TaskConfig
     model: ModelConfig | None = Field(default=None, validate_default=True)
     initializers: list[InitializerConfig] = Field(min_length=1)

@@ -35,6 +35,8 @@ def modifier(name, **options):
         ({"probes": [{"name": "hessian_top", "k": [2]}]}, r"'hessian_top': k must be .* got \[2\]"),
         ({"probes": [{"name": "hessian_top", "k": True}]}, "k must be a whole number"),
         ({"probes": [{"name": "hessian_density", "draws": {"a": 1}}]}, "draws must be a whole"),
+        ({"probes": [{"name": "hessian_ends", "iterations": "x"}]}, "iterations must be a whole"),
+        ({"probes": [{"name": "hessian_trace", "probes": [2]}]}, "probes must be a whole number"),
         ({"model": {"name": "mlp", "activation": ["relu"]}}, "unknown activation .'relu'."),
         ({"model": {"name": "mlp", "activation": {"a": 1}}}, "unknown activation"),
         ({"model": {"name": "mlp", "dtype": [1]}}, "unknown dtype"),

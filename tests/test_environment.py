@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from initopt_jax import cli
 from initopt_jax.engine import devices
 from initopt_jax.errors import ConfigError
 
@@ -64,3 +65,19 @@ def test_an_output_that_is_full_or_closed_is_no_traceback(subprocess_environment
     with os.fdopen(writer, "w") as closed:
         done = told(closed)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("out", ["x" * 300, "y/" + "x" * 300])
+def test_a_folder_that_no_disk_can_hold_is_one_line(monkeypatch, capsys, working_dir, out):
+    config = working_dir / "c.yaml"
+    config.write_text(
+        "{name: t, task: {name: regression, dataset: diabetes}, model: linear, "
+        "initializers: [zeros], optimizers: [adam]}"
+    )
+    monkeypatch.setattr(sys, "argv", ["initopt", "run", str(config), "--out", out])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "File name too long" in said
+    assert "Traceback" not in said

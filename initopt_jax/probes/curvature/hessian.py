@@ -96,6 +96,7 @@ def hessian_ends(
     """
     product, size = hessian_product(loss, params, batch)
     start = jax.random.normal(key, (size,), flatten(params)[0].dtype)
+    checks.count("iterations", iterations)
     found = eigenvalues(lanczos(product, start, iterations))
     return {"hessian_largest": found[-1], "hessian_smallest": found[0]}
 
@@ -126,6 +127,7 @@ def hessian_trace(
     >>> float(found["hessian_trace"]), float(found["hessian_trace_error"])
     (3.0, 0.0)
     """
+    checks.count("probes", probes)
     if probes < 2:
         raise ValueError(f"probes must be at least 2, not {probes}")
     product, size = hessian_product(loss, params, batch)
