@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import Literal
 
+from initopt_jax.initializers.fans import Fans
 from initopt_jax.initializers.layout import Layout
 from initopt_jax.initializers.usage import (
     DOTS,
@@ -44,6 +45,13 @@ class Kernel:
     layout: Layout
     upstream: frozenset[str]
     looped: bool
+
+    def fans(self, shape: Shape) -> Fans:
+        """Fan-in and fan-out of one kernel of its leaf. Raises ValueError where none are known."""
+        known = self.layout.fans(shape)
+        if known is None:
+            raise ValueError(f"the fans of {self.path!r} {shape} are not known")
+        return known
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def ntk_multipliers(
     scales: dict[str, ArrayLike] = dict.fromkeys(_biases(anatomy), bias_scale)
     leaves = dict(named_leaves(params))
     for kernel in anatomy.kernels:
-        fan_in, _ = kernel.layout.fans(leaves[kernel.path].shape)
+        fan_in, _ = kernel.fans(leaves[kernel.path].shape)
         scales[kernel.path] = weight_scale / fan_in**0.5
     power = 2 if kind == "sgd" else 1
     return {path: scales.get(path, 1.0) ** power for path in leaves}

@@ -60,7 +60,7 @@ def sigmas(params: PyTree, network: Network) -> Sigmas:
     weights, biases = [], []
     for kernel in network.anatomy.kernels:
         leaf = leaves[kernel.path]
-        fan_in, _ = kernel.layout.fans(leaf.shape)
+        fan_in, _ = kernel.fans(leaf.shape)
         weights.append(math.sqrt(fan_in * float(np.mean(np.square(leaf)))))
         bias = network.anatomy.bias_of(kernel.path)
         biases.append(0.0 if bias is None else math.sqrt(float(np.mean(np.square(leaves[bias])))))
