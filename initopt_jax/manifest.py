@@ -36,6 +36,7 @@ SETTINGS = (
     "jax_threefry_partitionable",
 )
 NO_NUMBERS = ("--xla_force_host_platform_device_count", "--xla_dump")  # XLA flags without effect
+TIMES_LOST = ", and what ran before the manifest was lost and made anew"
 # True of manifests that do not say it, and of the configs in them.
 BEFORE = {"compiler_options": {}, "processor": None, "dtypes": asdict(PRECISIONS["float32"])}
 
@@ -219,7 +220,7 @@ def _rows(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ("versions", ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())),
         ("precision", _precision_line(manifest)),
         ("training programs", programs),
-        ("time", f"{manifest['seconds']:.1f} s"),
+        ("time", f"{manifest['seconds']:.1f} s" + TIMES_LOST * ("times_lost" in manifest)),
         *_evaluation_row(manifest),
         *(("about the seeds", note) for note in manifest.get("seed_notes", ())),
     )

@@ -66,10 +66,11 @@ class Study:
 
     @cached_property
     def dataset(self) -> xr.Dataset:
-        """The results, dims `lane`, `eval`, `leaf`; read lazily from disk, unchecked.
+        """The results, dims `lane`, `eval`, `leaf`; read from disk when they are looked at.
 
-        A lane that an unfinished study still lacks is NaN (False in `diverged`), `step` included.
-        Stored states are in `kept`.
+        What is read is verified: a variable's rows that are not as they were written raise
+        StudyError. A lane that an unfinished study still lacks is NaN (False in `diverged`), `step`
+        included. Stored states are in `kept`.
         """
         found = Store(self.dir).dataset()
         kept = [name for name in found.data_vars if is_kept(str(name))]
@@ -79,7 +80,8 @@ class Study:
     def kept(self) -> xr.Dataset:
         """Stored states, where the config has `keep`: weights by leaf, dims `lane`, `kept`, axes.
 
-        Read lazily from disk, unchecked; NaN for a state that a lane has not reached.
+        Read from disk and verified when they are looked at, whole tiles the first time; NaN for a
+        state that a lane has not reached.
         """
         found = Store(self.dir).dataset()
         return found[[name for name in found.data_vars if is_kept(str(name))]]
@@ -89,9 +91,9 @@ class Study:
         """What the entries of the config's `landscapes` found, as arrays; in their order.
 
         Raises:
-            StudyError: the file that holds them is damaged.
+            StudyError: the file that holds them is damaged, or not this study's.
         """
-        content = Store(self.dir).read_file(LANDSCAPES)
+        content = Store(self.dir).read_made(LANDSCAPES)
         return landscape_record.from_bytes(content) if content else []
 
     @property
@@ -104,7 +106,7 @@ class Study:
     def info(self) -> stats.StudyInfo:
         """Names and directions that statistics and reports need."""
         function = self.manifest.get("function")
-        mesh = function and read_mesh(Store(self.dir).read_file(SURFACE), function)
+        mesh = function and read_mesh(Store(self.dir).read_made(SURFACE), function)
         try:
             return study_info(self.manifest, mesh or None)
         except ConfigError as error:
@@ -113,13 +115,28 @@ class Study:
             raise StudyError(f"the manifest of {str(self.dir)!r} is damaged: {error!r}") from None
 
     def check(self) -> None:
-        """Raise StudyError where rows are damaged or missing. The first time, every row is read."""
-        _ = self._checked
+        """Raise StudyError where rows are damaged or missing: every row is read, kept states too.
 
-    @cached_property
-    def _checked(self) -> bool:
+        What was verified before in this process, and was not written since, is not read again.
+        """
         Store(self.dir).refuse_damage()
-        return True
+
+    def load(self, *, unfinished: bool = False) -> xr.Dataset:
+        """The results in memory; the first time they are read, and verified.
+
+        Args:
+            unfinished: whether lanes that are still missing are fine.
+
+        Raises:
+            StudyError: rows are damaged or missing.
+        """
+        store = Store(self.dir)
+        store.refuse_damage(unfinished=unfinished, read=False)
+        try:
+            return self.dataset.load()
+        except StudyError:
+            store.refuse_damage(unfinished=unfinished)  # which tells of all that is damaged
+            raise
 
     def summary(self) -> pd.DataFrame:
         """Per initializer and optimizer, the tuned cell on fresh seeds, with intervals.
@@ -127,8 +144,7 @@ class Study:
         Raises:
             StudyError: rows are damaged or missing, so that the numbers would be wrong.
         """
-        self.check()
-        return stats.best_cells(self.dataset.load(), self.lanes, self.info)
+        return stats.best_cells(self.load(), self.lanes, self.info)
 
     def frame(self) -> pd.DataFrame:
         """A row per lane and evaluation: the lane's columns beside its curves and final values.
@@ -136,8 +152,7 @@ class Study:
         Raises:
             StudyError: rows are damaged. Those that an unfinished study still lacks are left out.
         """
-        Store(self.dir).refuse_damage(unfinished=True)
-        data = self.dataset
+        data = self.load(unfinished=True)
         curves = [name for name in data.data_vars if data[name].dims == ("lane", "eval")]
         finals = [name for name in data.data_vars if data[name].dims == ("lane",)]
         rows = data[curves].to_dataframe().dropna(subset=["step"]).reset_index("eval")
@@ -259,7 +274,7 @@ def run(
     store = Store(Path(out) if out else Path("runs") / known.name)
     if store.exists:
         refuse_strange_files(store.folder)
-    manifest = store.manifest() if store.exists else {}
+    manifest = store.known()
     with in_precision(known.precision):
         first = _first_folders(store, manifest)
         _refuse_other_code(manifest, own_files(config, overrides, first))
@@ -324,12 +339,12 @@ def _carry_out(
         study = Study(store.folder)
         if trained:
             manifest = store.manifest()
-            known = [*manifest.get("seed_notes", []), *curve_notes(study.dataset, study.lanes)]
+            known = [*manifest.get("seed_notes", []), *curve_notes(study.load(), study.lanes)]
             manifest["seed_notes"] = list(dict.fromkeys(known))
             store.write_manifest(manifest)
         drawn = _draw_landscapes(store, study, experiment, anew=trained)
         drawn = _store_surface(store, study, experiment) or drawn
-        study = Study(store.folder)  # whose config may ask for other pictures now
+        study = _reopened(study)  # whose config may ask for other pictures now
         if trained or drawn or not store.has_report:
             _write_report(store, study)
     return study
@@ -338,21 +353,21 @@ def _carry_out(
 def _draw_landscapes(store: Store, study: Study, experiment: Experiment, *, anew: bool) -> bool:
     """Make the pictures that a config asks for, unless they are there. Returns whether it did."""
     entries = experiment.config.to_json()["landscapes"]
-    text, content = json.dumps(entries), store.read_file(LANDSCAPES)
-    if content is None and not entries:
-        return False
-    if content is not None and not anew and landscape_record.entries_of(content) == text:
-        return False
-    study.check()
-    weights = StoredWeights(experiment, study.kept, study.dataset["step"].values)
-    best = stats.best_cells(study.dataset.load(), study.lanes, study.info)
-    made = make_landscapes(experiment, best, weights)
-    store.write_file(LANDSCAPES, landscape_record.to_bytes(made, text))
+    text, content = json.dumps(entries), store.read_made(LANDSCAPES)
+    known = None if content is None else landscape_record.entries_of(content)
+    drawn = (anew and content is not None) or known != (text if entries or content else None)
+    if drawn:
+        data = study.load()
+        weights = StoredWeights(experiment, study.kept, data["step"].values)
+        best = stats.best_cells(data, study.lanes, study.info)
+        made = make_landscapes(experiment, best, weights)
+        store.write_made({LANDSCAPES: landscape_record.to_bytes(made, text)})
     manifest = store.manifest()
-    # The only part of a config that may change afterwards: weights are read, none is changed.
-    manifest["config"]["landscapes"] = entries
-    store.write_manifest(manifest)
-    return True
+    if manifest["config"]["landscapes"] != entries:
+        # The only part of a config that may change afterwards: weights are read, none is changed.
+        manifest["config"]["landscapes"] = entries
+        store.write_manifest(manifest)
+    return drawn
 
 
 def _store_surface(store: Store, study: Study, experiment: Experiment) -> bool:
@@ -365,9 +380,8 @@ def _store_surface(store: Store, study: Study, experiment: Experiment) -> bool:
         return False
     if found is not None and found.mesh is not None:
         return False
-    study.check()
-    mesh = report.mesh_of(landscape, study.dataset.load(), study.lanes, study.info)
-    store.write_file(SURFACE, mesh.to_bytes(landscape.describe()))
+    mesh = report.mesh_of(landscape, study.load(), study.lanes, study.info)
+    store.write_made({SURFACE: mesh.to_bytes(landscape.describe())})
     return True
 
 
@@ -390,7 +404,7 @@ def _refuse_changes(
     store: Store, experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device]
 ) -> None:
     """One study, one config, one platform, one text of the user's files: bits must compare."""
-    manifest = store.manifest()
+    manifest = store.known()
     # Where training data lie changes no numbers, and may have to change to go on; nor do pictures.
     was, now = (
         config.to_json() | {"device_data": None, "landscapes": None}
@@ -419,9 +433,14 @@ def _refuse_changes(
         )
 
 
+def _reopened(study: Study) -> Study:
+    """The study with its manifest read anew; rows that are in memory are not read twice."""
+    again = Study(study.dir)
+    vars(again).update({name: vars(study)[name] for name in ("dataset",) if name in vars(study)})
+    return again
+
+
 def _write_report(store: Store, study: Study) -> list[Path]:
-    study.check()
-    files = report.build(study.dataset.load(), study.lanes, study.info, study.landscapes)
-    for name, content in files.items():
-        store.write_file(name, content)
+    files = report.build(study.load(), study.lanes, study.info, study.landscapes)
+    store.write_report(files)
     return [store.folder / name for name in files]

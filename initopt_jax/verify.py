@@ -107,7 +107,7 @@ def _verify(
     sample: int | None,
     lanes: Sequence[int],
 ) -> Verification:
-    stored = store.dataset()
+    stored = store.unverified()
     _refuse_other(store, manifest, experiment, stored)
     sound = _sound_lanes(store, experiment, stored)
     finished = manifest["status"] == "done"

@@ -73,7 +73,7 @@ def test_a_lane_table_of_an_earlier_version_is_read_and_then_typed(study_dir):
     store.write_file(LANES, b"lane,cell\n0,0\n1,7\n")
     manifest = store.manifest()
     del manifest["lane_columns"]
-    store.write_manifest(manifest | {"lanes_crc": zlib.crc32(store.read_file(LANES))})
+    store.write_manifest(manifest | {"lanes_crc": zlib.crc32((study_dir / LANES).read_bytes())})
     assert store.lanes()["cell"].tolist() == [0, 7]
     store.restore(make_table(), make_layout())
     assert store.manifest()["lane_columns"] == {"lane": "int", "cell": "int"}
@@ -377,11 +377,11 @@ def test_no_flipped_bit_of_the_results_is_read_as_a_number(finished_study):
 def test_arrays_that_are_gone_are_laid_anew(finished_study):
     shutil.rmtree(finished_study / RESULTS / "norm")
     with pytest.raises(StudyError, match=r"lacks norm; run the study again \(initopt run"):
-        Store(finished_study).dataset()
+        Store(finished_study).unverified()
     assert assert_redone(finished_study) == set()
     shutil.rmtree(finished_study / RESULTS)
-    with pytest.raises(StudyError, match="damaged or missing"):
-        Store(finished_study).dataset()
+    with pytest.raises(StudyError, match="lacks diverged, loss, norm"):
+        Store(finished_study).unverified()
     assert assert_redone(finished_study) == set()
 
 
@@ -408,13 +408,13 @@ def test_garbage_in_the_journal_is_passed_over(finished_study):
         b'{"tile": 77, "lanes": [[0, 6]], "crc": 0}',
     ]  # fmt: skip
     path.write_bytes(b"\n".join(lines) + good + b"\n".join(lines))
-    assert Store(finished_study).damage() == Damage(tiles=3, missing=0, damaged=0)
+    assert Store(finished_study).damage() == Damage(3, 0, {}, "")
     assert assert_redone(finished_study) == {0, 1, 2}
-    path.write_bytes(good.replace(b'"crc": ', b'"crc": 1', 1))
-    assert Store(finished_study).damage() == Damage(tiles=3, missing=0, damaged=1)
+    path.write_bytes(good.replace(b'"crcs": {"diverged": ', b'"crcs": {"diverged": 1', 1))
+    assert Store(finished_study).damage() == Damage(3, 1, {}, "")
     assert assert_redone(finished_study) == {1, 2}
     path.unlink()
-    assert Store(finished_study).damage() == Damage(tiles=3, missing=3, damaged=0)
+    assert Store(finished_study).damage() == Damage(3, 3, {}, "")
     assert assert_redone(finished_study) == set()
 
 
@@ -437,8 +437,22 @@ def test_what_is_lacking_is_counted_and_the_way_out_named(finished_study, study_
 
 def test_results_without_their_manifest_are_not_overwritten(finished_study):
     (finished_study / MANIFEST).unlink()
+    path = finished_study / JOURNAL
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join(line for line in lines if b"manifest" not in line))
     with pytest.raises(StudyError, match=r"holds results, but its manifest\.json is gone"):
         Store(finished_study).refuse_foreign()
+
+
+def test_manifest_comes_back_from_its_copy(finished_study):
+    whole = (finished_study / MANIFEST).read_bytes()
+    for how in HARM.values():
+        (finished_study / MANIFEST).write_bytes(whole)
+        harm(finished_study / MANIFEST, how)
+        with pytest.raises(StudyError, match=r"manifest\.json .*its copy in journal"):
+            Store(finished_study).manifest()
+        assert assert_redone(finished_study) == {0, 1, 2}
+        assert Store(finished_study).manifest()["times_lost"], "the copy is from before training"
 
 
 def test_leftovers_of_kills_are_cleared_away(finished_study):
@@ -486,6 +500,22 @@ def test_no_flipped_bit_of_a_checkpoint_is_trained_on(study_dir):
     loaded = store.load_checkpoint(TILES[0])
     assert loaded is not None
     assert loaded.leaves[0].tobytes() == leaves[0].tobytes()
+
+
+def test_checkpoint_of_another_tile_or_study_is_not_trained_on(study_dir, tmp_path, caplog):
+    store, other = make_store(study_dir), make_store(tmp_path / "other")
+    saved = Checkpoint(20, [np.float32([1])], {}, np.float32([0]))
+    for each in (store, other):
+        each.save_checkpoint(TILES[0], saved)
+    own = study_dir / "checkpoints"
+    shutil.copytree(own / "tile-000000", own / "tile-000001")
+    assert store.load_checkpoint(TILES[1]) is None
+    assert store.load_checkpoint(TILES[0]) is not None
+    assert caplog.text.count("is of another study, tile or step") == 1
+    shutil.rmtree(own / "tile-000000")
+    shutil.copytree(tmp_path / "other" / "checkpoints" / "tile-000000", own / "tile-000000")
+    assert store.load_checkpoint(TILES[0]) is None
+    assert store.load_checkpoint(tile(0, 0, 1, 2)) is None, "other lanes"
 
 
 def test_checkpoint_without_its_seal_is_not_whole(study_dir):

@@ -7,6 +7,7 @@ import pytest
 
 import initopt_jax as iox
 from initopt_jax.config import read_config
+from initopt_jax.store import Store
 
 
 @pytest.fixture
@@ -191,14 +192,11 @@ def test_refused_config_creates_nothing(working_dir, small_config):
 
 
 def test_studies_begun_elsewhere_do_not_go_on(working_dir, small_config):
-    import json
-
     study = iox.run(small_config)
-    path = study.dir / "manifest.json"
-    manifest = json.loads(path.read_text())
+    store = Store(study.dir)
+    manifest = store.manifest() | {"status": "stopped"}
     manifest["versions"]["jax"] = "0.0.1"
-    manifest["status"] = "stopped"
-    path.write_text(json.dumps(manifest))
+    store.write_manifest(manifest)
     with pytest.raises(iox.StudyError, match=r"versions\.jax: '0\.0\.1'"):
         iox.run(small_config)
 

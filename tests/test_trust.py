@@ -11,7 +11,7 @@ import pytest
 import initopt_jax as iox
 from initopt_jax import preview, sources, trust
 from initopt_jax.names import import_object, importable_from
-from initopt_jax.store import maker
+from initopt_jax.store import Store, maker
 from initopt_jax.verify import verify
 
 OWN = """
@@ -213,8 +213,9 @@ def project(made, tmp_path, monkeypatch):
 
 
 def change(project, **values):
-    path = project / "runs" / "own" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    """The manifest as a stranger would write it, who can make a seal as well."""
+    store = Store(project / "runs" / "own")
+    store.write_manifest(store.manifest() | values)
 
 
 def test_ones_own_study_is_verified_wherever_it_lies(project):

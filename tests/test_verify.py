@@ -18,6 +18,7 @@ from initopt_jax import manifest as manifests
 from initopt_jax import show, sources
 from initopt_jax.bits import Mismatch, rank, units
 from initopt_jax.preview import initial_weights, prepare
+from initopt_jax.store import Store
 from initopt_jax.verify import Gap, Verification, verify
 
 LANES = 8
@@ -103,10 +104,11 @@ def study(project):
 
 
 def change_manifest(study, change):
-    path = study / "manifest.json"
-    manifest = json.loads(path.read_text())
+    """As another version or machine would have written it: with a seal."""
+    store = Store(study)
+    manifest = store.manifest()
     change(manifest)
-    path.write_text(json.dumps(manifest))
+    store.write_manifest(manifest)
 
 
 def stored(study, name):
@@ -128,7 +130,7 @@ def unfinish(study):
     """Take the last tile out of the journal and its rows out of the results."""
     journal = study / "journal.jsonl"
     entries = [json.loads(line) for line in journal.read_text().split("\n") if line]
-    left = [entry for entry in entries if entry["tile"] != 3]
+    left = [entry for entry in entries if entry.get("tile") != 3]
     assert len(left) == len(entries) - 1
     journal.write_text("".join(json.dumps(entry) + "\n" for entry in left))
     for name in (path.name for path in (study / "results.zarr").iterdir() if path.is_dir()):

@@ -1,4 +1,4 @@
-"""Checkpoints of tiles in mid-run: Orbax folders, sealed with a checksum of every file in them."""
+"""Checkpoints of tiles in mid-run: Orbax folders, sealed with whose they are and checksums."""
 
 import errno
 import json
@@ -16,29 +16,44 @@ import numpy as np
 
 from initopt_jax.engine.events import Checkpoint
 from initopt_jax.store.files import write_whole
+from initopt_jax.store.seals import is_sealed, sealed
 
 SEAL = "checksums.json"  # written last: a checkpoint without it is not whole
 OVERHEAD_BYTES = 2**18  # of a checkpoint's metadata and half-filled blocks
 
+_logger = logging.getLogger(__name__)
 
-def save(place: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint in a tile's folder; the old one goes once the new one is whole."""
+
+def save(place: Path, checkpoint: Checkpoint, owner: Mapping[str, Any]) -> None:
+    """Replace the checkpoint in a tile's folder; the old one goes once the new one is whole.
+
+    Args:
+        place: the tile's folder.
+        checkpoint: what to save.
+        owner: whose it is: study, tile and lanes.
+    """
     import orbax.checkpoint as ocp
 
     _want_space(place, checkpoint)
     new = place / str(checkpoint.step)
     with _quiet(), ocp.StandardCheckpointer() as saver:
         saver.save(new, _padded(checkpoint), force=True)
-    write_whole(new / SEAL, json.dumps(_checksums(new)).encode())
+    seal = sealed({**owner, "step": int(checkpoint.step), "files": _checksums(new)})
+    write_whole(new / SEAL, json.dumps(seal).encode())
     for path in place.iterdir():  # older ones, and what kills left behind
         if path != new:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def load(place: Path) -> Checkpoint | None:
-    """The newest checkpoint in a tile's folder that is whole, as host arrays, or None."""
-    steps = sorted((int(p.name) for p in place.glob("[0-9]*") if p.name.isdigit()), reverse=True)
-    whole = [step for step in steps if _is_sealed(place / str(step))]
+def load(place: Path, owner: Mapping[str, Any]) -> Checkpoint | None:
+    """The newest checkpoint in a tile's folder that is whole and its own, as host arrays, or None.
+
+    Args:
+        place: the tile's folder.
+        owner: whose it must be, as it was saved.
+    """
+    steps = sorted((int(p.name) for p in place.glob("[0-9]*") if p.name.isdecimal()), reverse=True)
+    whole = [step for step in steps if _is_whole(place / str(step), {**owner, "step": step})]
     if not whole:
         return None
     import orbax.checkpoint as ocp
@@ -81,11 +96,20 @@ def _checksums(folder: Path) -> dict[str, int]:
     }
 
 
-def _is_sealed(folder: Path) -> bool:
+def _is_whole(folder: Path, owner: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is as it was saved, and whose it must be. Damage is told, once."""
+    if not (folder / SEAL).is_file():
+        return False  # a kill came between Orbax's last word and ours
     try:
-        return json.loads((folder / SEAL).read_bytes()) == _checksums(folder)
-    except (OSError, ValueError):
-        return False
+        seal = json.loads((folder / SEAL).read_bytes())
+        whole = is_sealed(seal) and seal["files"] == _checksums(folder)
+    except (OSError, ValueError, RecursionError):
+        seal, whole = {}, False
+    if whole and all(seal.get(name) == value for name, value in owner.items()):
+        return True
+    what = "is of another study, tile or step" if whole else "is damaged"
+    _logger.warning("note: checkpoint %s %s; its tile goes on without it", folder, what)
+    return False
 
 
 def _want_space(place: Path, checkpoint: Checkpoint) -> None:

@@ -28,6 +28,15 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def stamp(path: Path) -> tuple[int, ...] | None:
+    """What differs once a file was written again; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @contextmanager
 def clear_errors(folder: Path) -> Iterator[None]:
     """What the file system refuses, in words.

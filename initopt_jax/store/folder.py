@@ -1,7 +1,8 @@
 """One study folder: its lock, its small files, and the way to its results and checkpoints."""
 
-import json
+import logging
 import shutil
+import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,24 +18,31 @@ from initopt_jax.csv_table import column_kinds, from_csv, to_csv
 from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
-from initopt_jax.store import checkpoints
+from initopt_jax.store import checkpoints, old
 from initopt_jax.store.files import PART, clear_errors, write_whole
-from initopt_jax.store.journal import Journal
+from initopt_jax.store.journal import Entry, Journal, runs
+from initopt_jax.store.made import LANDSCAPES, REPORT, SURFACE, MadeFiles
+from initopt_jax.store.manifest_file import OLD, ManifestFile
 from initopt_jax.store.results import Layout, Results
+from initopt_jax.store.rows import Rows, lazy_dataset
 
-FORMAT = 2  # of the study folder; a reader refuses any other
 MANIFEST, LANES, RESULTS = "manifest.json", "lanes.csv", "results.zarr"
-JOURNAL, LOCK, REPORT = "journal.jsonl", ".lock", "report.html"
-LANDSCAPES, SURFACE = "landscapes.npz", "surface.npz"
+JOURNAL, LOCK = "journal.jsonl", ".lock"
 CHECKPOINTS = "checkpoints"
+
+_logger = logging.getLogger(__name__)
 
 
 class Damage(NamedTuple):
-    """Tiles of a study that are `missing`, and those whose rows do not match their checksum."""
+    """Tiles of a study that are `missing`, and those whose rows do not match their checksums.
+
+    damaged: tile to the variables that do not. where: the same in words.
+    """
 
     tiles: int
     missing: int
-    damaged: int
+    damaged: Mapping[int, Sequence[str]]
+    where: str
 
 
 class FinishedTile(NamedTuple):
@@ -56,11 +64,13 @@ class Store:
         self.folder = Path(folder)
         self._results = Results(self.folder / RESULTS)
         self._journal = Journal(self.folder / JOURNAL)
+        self._manifest = ManifestFile(self.folder / MANIFEST, self._journal, self._results)
+        self._id = ""  # of the study, once it is known
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a study."""
-        return (self.folder / MANIFEST).is_file()
+        """Whether the folder holds a study, were its manifest gone."""
+        return (self.folder / MANIFEST).is_file() or self._manifest.copy() is not None
 
     @property
     def has_report(self) -> bool:
@@ -77,8 +87,9 @@ class Store:
         names = sorted(path.name for path in self.folder.iterdir())
         if JOURNAL in names:
             raise StudyError(
-                f"{str(self.folder)!r} holds results, but its {MANIFEST} is gone; "
-                "choose another folder with --out, or remove this one"
+                f"{str(self.folder)!r} holds results, but its {MANIFEST} is gone, and so is the "
+                f"copy in {JOURNAL}: nothing tells what they are of; choose another folder with "
+                "--out"
             )
         strange = [name for name in names if name not in ours and not name.endswith(PART)]
         if strange:
@@ -106,9 +117,26 @@ class Store:
     def create(self, manifest: Mapping[str, Any], lanes: pd.DataFrame, layout: Layout) -> None:
         """Lay down an empty study: lanes, result arrays full of NaN, and last the manifest."""
         with clear_errors(self.folder):
-            table = self._write_lanes(lanes)
-            self._results.lay(layout)
-            self.write_manifest({**manifest, "variables": sorted(layout.variables), **table})
+            table, study = self._write_lanes(lanes), uuid.uuid4().hex
+            self._results.lay(layout, study)
+            self.write_manifest({**manifest, "study": study, **table, **_described(layout)})
+            self._id = study
+
+    def known(self) -> dict[str, Any]:
+        """The manifest, or its copy where it is damaged or gone; empty where there is no study.
+
+        Raises:
+            StudyError: it is damaged, and there is no copy.
+        """
+        if not self.exists:
+            return {}
+        try:
+            return self.manifest()
+        except StudyError:
+            copy = self._manifest.copy()
+            if copy is None:
+                raise
+            return copy
 
     def restore(self, lanes: pd.DataFrame, layout: Layout) -> None:
         """Before a study goes on: clear away what a kill left, lay anew what can be re-made.
@@ -118,16 +146,22 @@ class Store:
             layout: the arrays that it asks for.
         """
         with clear_errors(self.folder):
-            manifest = self.manifest()
+            manifest = self._mended(layout)
             for leftover in (*self.folder.glob(f"*{PART}"), *self.folder.glob(f"*/*{PART}")):
                 leftover.unlink(missing_ok=True)
             for leftover in (self.folder / CHECKPOINTS).glob("*/*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             if manifest["status"] == "done":
                 self.remove_checkpoints()
-            self._results.mend(layout)
-            if "lane_columns" not in manifest or not self._has_lanes():
+            self._results.mend(layout, manifest["study"])
+            whole = self._has_lanes()
+            if not whole:
+                _logger.warning("note: %s was gone or not as written; it was made anew", LANES)
+            if "lane_columns" not in manifest or not whole:
                 self.write_manifest(manifest | self._write_lanes(lanes))
+            if self._manifest.copy() is None:
+                self._journal.copy(self.manifest())
+            self._discard_altered()
 
     def _has_lanes(self) -> bool:
         try:
@@ -143,39 +177,85 @@ class Store:
         self.write_file(LANES, content)
         return {"lanes_crc": zlib.crc32(content), "lane_columns": column_kinds(table)}
 
+    def _discard_altered(self) -> None:
+        """Remove made files that are not as they were written, so that they are made anew."""
+        made = MadeFiles(self.folder, self._study())
+        if altered := made.altered():
+            made.tell(altered)
+            for name in (*altered, REPORT):
+                (self.folder / name).unlink(missing_ok=True)
+            made.forget(altered)
+
+    def _mended(self, layout: Layout) -> dict[str, Any]:
+        """The manifest: made anew where it has to be, and of this format."""
+        try:
+            manifest = self.manifest()
+        except StudyError as error:
+            manifest = self._manifest.made_anew()
+            if manifest is None:
+                raise
+            _logger.warning("note: %s", error)
+            lost = ", but for the times of what was trained before" * ("times_lost" in manifest)
+            _logger.warning("note: %s was made anew%s", MANIFEST, lost)
+        if manifest["format"] == OLD:
+            found = old.entries(self._journal, self._results, self._layout(manifest), manifest)
+            manifest = manifest | {"study": uuid.uuid4().hex} | _described(layout)
+            sound = {tile: entry for tile, entry in found.items() if entry.crcs}
+            self._manifest.bring_up_to_date(manifest, sound)
+        elif manifest["layout"] != layout.to_json():
+            manifest |= _described(layout)
+            self.write_manifest(manifest)
+        self._id = manifest["study"]
+        return manifest
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""
-        text = json.dumps({**manifest, "format": FORMAT}, indent=2) + "\n"
-        self.write_file(MANIFEST, text.encode())
+        with clear_errors(self.folder):
+            self._manifest.write(manifest)
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest. Raises StudyError where the folder is no study or cannot be read."""
-        if not self.exists:
-            raise StudyError(f"{str(self.folder)!r} is not a study folder: it holds no {MANIFEST}")
-        try:
-            manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-            if manifest["format"] != FORMAT:
-                raise StudyError(
-                    f"{str(self.folder)!r} has format {manifest['format']}; "
-                    f"this version reads format {FORMAT}"
-                )
-            _ = [manifest[name] for name in ("status", "variables", "lanes_crc")]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StudyError(
-                f"{MANIFEST} in {str(self.folder)!r} is damaged ({error}); "
-                "remove the folder and run the study again"
-            ) from None
-        return manifest
+        """The manifest. Raises StudyError where the folder is no study or it cannot be trusted."""
+        return self._manifest.read()
 
     def write_file(self, name: str, content: bytes) -> None:
         """Write one file of the study so that it is there whole or not at all."""
         with clear_errors(self.folder):
             write_whole(self.folder / name, content)
 
-    def read_file(self, name: str) -> bytes | None:
-        """The content of one file of the study; None where it is not there."""
+    def write_made(self, files: Mapping[str, bytes]) -> None:
+        """Write files that are made of the rows, with their seals."""
+        with clear_errors(self.folder):
+            if made := self._made():
+                made.write(files)
+            else:
+                for name, content in files.items():
+                    write_whole(self.folder / name, content)
+
+    def write_report(self, files: Mapping[str, bytes]) -> None:
+        """Write all files of a report; those of earlier ones are forgotten."""
+        if made := self._made():
+            made.tell(set(made.altered()) - {LANDSCAPES, SURFACE})
+            made.forget(set(made.names()) - {LANDSCAPES, SURFACE})
+        self.write_made(files)
+
+    def read_made(self, name: str) -> bytes | None:
+        """The content of a file that is made of the rows; None where it was not made.
+
+        Raises:
+            StudyError: it is not as it was written.
+        """
+        if made := self._made():
+            try:
+                return made.read(name)
+            except StudyError as error:
+                raise StudyError(f"{error}; {self._manifest.again}, which makes it anew") from error
         path = self.folder / name
         return path.read_bytes() if path.is_file() else None
+
+    def _made(self) -> MadeFiles | None:
+        """The files with seals; None in a folder of before, which has none."""
+        manifest = self.manifest()
+        return None if manifest["format"] == OLD else MadeFiles(self.folder, manifest["study"])
 
     def lanes(self) -> pd.DataFrame:
         """The lane table, a row per lane. Raises StudyError where it is not as it was written."""
@@ -188,7 +268,7 @@ class Store:
         except ValueError as error:
             why = f"cannot be read ({error})"
         raise StudyError(
-            f"{LANES} in {str(self.folder)!r} {why}; {self._again}, which writes it anew"
+            f"{LANES} in {str(self.folder)!r} {why}; {self._manifest.again}, which writes it anew"
         )
 
     def _lanes_file(self, checksum: int) -> bytes | None:
@@ -196,69 +276,104 @@ class Store:
         content = path.read_bytes() if path.is_file() else b""
         return content if content and zlib.crc32(content) == checksum else None
 
-    @property
-    def _again(self) -> str:
-        return f"run the study again (initopt run CONFIG --out {self.folder})"
-
     def dataset(self) -> xr.Dataset:
-        """The results, opened lazily: what is looked at is what is read, unchecked.
+        """The results; what is looked at is what is read, and verified then.
+
+        Looking raises StudyError where rows are not as they were written.
+        """
+        return lazy_dataset(self._rows(self.manifest()))
+
+    def unverified(self) -> xr.Dataset:
+        """The results as they lie on the disk, for who compares them with others.
 
         Raises:
-            StudyError: an array is damaged or missing.
+            StudyError: an array is missing.
         """
-        try:
-            return self._results.dataset(self.manifest()["variables"])
-        except StudyError as error:
-            raise StudyError(f"{error}; {self._again}, which redoes what is lost") from error
+        manifest = self.manifest()
+        rows = self._rows(manifest)
+        if missing := self._results.missing(rows.layout):
+            raise StudyError(
+                f"{str(self.folder / RESULTS)!r} lacks {', '.join(missing)}; "
+                f"{self._manifest.again}, which redoes what is lost"
+            )
+        return lazy_dataset(rows, verified=False)
 
     def write_tiles(self, finished: Sequence[FinishedTile]) -> None:
         """Write finished tiles' rows, then their lines, with checksums, in the journal."""
         with clear_errors(self.folder):
+            study = self._study()
             rows = [(tile.lanes, record) for tile, record, _ in finished]
             checksums = self._results.write(rows)
-            for (tile, _, seconds), checksum in zip(finished, checksums, strict=True):
-                self._journal.append(tile, checksum, seconds)
+            for (tile, _, seconds), own in zip(finished, checksums, strict=True):
+                self._journal.append(study, tile, own, seconds)
                 shutil.rmtree(self._checkpoint_folder(tile), ignore_errors=True)
 
     def finished(self, tiles: Sequence[Tile], names: Sequence[str]) -> set[int]:
-        """Numbers of the tiles whose rows are there and match their checksum."""
-        lanes = 1 + max((int(tile.lanes.max()) for tile in tiles), default=0)
-        journal = self._journal.entries(lanes)
-        known = {
-            tile.index: tile.lanes
+        """Numbers of the tiles whose rows are there and match their checksums."""
+        manifest = self.known()
+        entries = self._entries(manifest)
+        there = {
+            tile.index
             for tile in tiles
-            if tile.index in journal and np.array_equal(journal[tile.index].lanes, tile.lanes)
+            if tile.index in entries and np.array_equal(entries[tile.index].lanes, tile.lanes)
         }
-        found = self._results.checksums(known, names)
-        return {number for number in known if found[number] == journal[number].crc}
+        return there - set(self._rows(manifest, entries).damaged(names, there))
 
-    def damage(self) -> Damage:
-        """What the study lacks, by its journal; reads every row."""
+    def damage(self, *, read: bool = True) -> Damage:
+        """What the study lacks, by its journal; verifies every row, unless `read` is False."""
         manifest = self.manifest()
         total = manifest["tiles"]
-        journal = {
-            number: entry
-            for number, entry in self._journal.entries(manifest["lanes"]).items()
-            if 0 <= number < total
-        }
-        found = self._results.checksums(
-            {number: entry.lanes for number, entry in journal.items()}, manifest["variables"]
-        )
-        sound = sum(found[number] == entry.crc for number, entry in journal.items())
-        return Damage(total, total - len(journal), len(journal) - sound)
+        found = self._entries(manifest).items()
+        entries = {tile: entry for tile, entry in found if 0 <= tile < total}
+        rows = self._rows(manifest, entries)
+        damaged = rows.damaged(manifest["variables"], entries) if read else {}
+        return Damage(total, total - len(entries), damaged, rows.where(damaged))
 
-    def refuse_damage(self, *, unfinished: bool = False) -> None:
-        """Raise StudyError where rows are damaged, or tiles missing unless `unfinished` is fine."""
-        tiles, missing, damaged = self.damage()
+    def refuse_damage(self, *, unfinished: bool = False, read: bool = True) -> None:
+        """Raise StudyError where rows are damaged, or tiles missing unless `unfinished` is fine.
+
+        Args:
+            unfinished: whether missing tiles are fine, in a study that is not done.
+            read: whether to verify every row; else only missing tiles are found.
+        """
+        tiles, missing, damaged, where = self.damage(read=read)
+        unfinished = unfinished and self.manifest()["status"] != "done"
+        counts = (0 if unfinished else missing, "missing", ""), (len(damaged), "damaged", where)
         lacks = [
             f"{count} of {tiles} tiles {'is' if count == 1 else 'are'} {what}"
-            for count, what in ((0 if unfinished else missing, "missing"), (damaged, "damaged"))
+            + (f" ({where})" if where else "")
+            for count, what, where in counts
             if count
         ]
         if lacks:
             raise StudyError(
-                f"{str(self.folder)!r}: {' and '.join(lacks)}; {self._again} to finish"
+                f"{str(self.folder)!r}: {' and '.join(lacks)}; {self._manifest.again} to finish"
             )
+
+    def _entries(self, manifest: Mapping[str, Any]) -> dict[int, Entry]:
+        """Finished tiles by the journal. Those of an old study are verified here."""
+        if manifest["format"] == OLD:
+            return old.entries(self._journal, self._results, self._layout(manifest), manifest)
+        return self._journal.entries(manifest["study"], manifest["lanes"])
+
+    def _rows(
+        self, manifest: Mapping[str, Any], entries: Mapping[int, Entry] | None = None
+    ) -> Rows:
+        known = self._entries(manifest) if entries is None else entries
+        done = manifest["status"] == "done"
+        return Rows(self._results, self._layout(manifest), known, self._manifest.again, done)
+
+    def _layout(self, manifest: Mapping[str, Any]) -> Layout:
+        """The arrays as they were laid; an old study tells by its arrays alone."""
+        if manifest["format"] != OLD:
+            return Layout.from_json(manifest["layout"])
+        try:
+            return self._results.found(manifest["variables"])
+        except Exception as error:
+            place = str(self.folder / RESULTS)
+            raise StudyError(
+                f"{place!r} is damaged or missing ({error}); {self._manifest.again}"
+            ) from error
 
     def remove_checkpoints(self) -> None:
         """Remove the checkpoints of tiles; a finished study needs none."""
@@ -267,11 +382,24 @@ class Store:
     def save_checkpoint(self, tile: Tile, checkpoint: Checkpoint) -> None:
         """Replace a tile's checkpoint; the old one goes once the new one is whole."""
         with clear_errors(self.folder):
-            checkpoints.save(self._checkpoint_folder(tile), checkpoint)
+            checkpoints.save(self._checkpoint_folder(tile), checkpoint, self._owner(tile))
 
     def load_checkpoint(self, tile: Tile) -> Checkpoint | None:
         """A tile's newest checkpoint that is whole, as host arrays, or None."""
-        return checkpoints.load(self._checkpoint_folder(tile))
+        return checkpoints.load(self._checkpoint_folder(tile), self._owner(tile))
+
+    def _owner(self, tile: Tile) -> dict[str, Any]:
+        lanes = [[run.start, run.stop] for run, _ in runs(tile.lanes)]
+        return {"study": self._study(), "tile": tile.index, "lanes": lanes}
+
+    def _study(self) -> str:
+        self._id = self._id or self.manifest()["study"]
+        return self._id
 
     def _checkpoint_folder(self, tile: Tile) -> Path:
         return self.folder.resolve() / CHECKPOINTS / f"tile-{tile.index:06d}"
+
+
+def _described(layout: Layout) -> dict[str, Any]:
+    """What a manifest says of the arrays."""
+    return {"variables": sorted(layout.variables), "layout": layout.to_json()}

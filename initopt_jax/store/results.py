@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 import zarr
 
 from initopt_jax.engine.records import Variable
-from initopt_jax.errors import StudyError
+from initopt_jax.store.files import stamp
 from initopt_jax.store.journal import runs
 
 CHUNK_LANES = 512  # of a chunk, at most; a tile's rows rewrite the chunks that they lie in
@@ -36,6 +35,20 @@ class Layout:
     sizes: Mapping[str, int]
     coordinates: Mapping[str, Sequence[str]]
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for the manifest."""
+        return {
+            "sizes": dict(self.sizes),
+            "coordinates": {name: list(labels) for name, labels in self.coordinates.items()},
+            "variables": {n: [list(v.dims), v.dtype] for n, v in sorted(self.variables.items())},
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Layout":
+        """What `to_json` gave."""
+        known = {n: Variable(tuple(dims), dtype) for n, (dims, dtype) in plain["variables"].items()}
+        return cls(known, plain["sizes"], plain["coordinates"])
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a variable's array."""
         return tuple(self.sizes[dim] for dim in self.variables[name].dims)
@@ -55,17 +68,17 @@ class Results:
         self.folder = folder
         self._arrays: dict[str, Any] = {}
 
-    def lay(self, layout: Layout) -> None:
-        """Lay empty arrays in place of whatever is there."""
+    def lay(self, layout: Layout, study: str) -> None:
+        """Lay empty arrays of a study, by its id, in place of whatever is there."""
         self._arrays.clear()
         if self.folder.exists():
             shutil.rmtree(self.folder)
-        self._lay_group(layout)
+        self._lay_group(layout, study)
         for name in layout.variables:
             self._lay_array(name, layout)
         self._consolidate()
 
-    def mend(self, layout: Layout) -> None:
+    def mend(self, layout: Layout, study: str) -> None:
         """Lay anew what describes the arrays where it is damaged or gone.
 
         Rows are left as they are: their checksums tell which of them still hold.
@@ -73,18 +86,18 @@ class Results:
         for leftover in self.folder.rglob("*.partial"):
             leftover.unlink(missing_ok=True)
         self._arrays.clear()
-        if self._coordinates() != _labels(layout):
-            self._lay_group(layout)
+        if self._attributes() != {"coordinates": _labels(layout), "study": study}:
+            self._lay_group(layout, study)
         for name in layout.variables:
             if not self._fits(name, layout):
                 self._lay_array(name, layout)
         if not self._consolidated(layout):
             self._consolidate()
 
-    def _lay_group(self, layout: Layout) -> None:
+    def _lay_group(self, layout: Layout, study: str) -> None:
         (self.folder / METADATA).unlink(missing_ok=True)
         group = zarr.create_group(self.folder, zarr_format=3)
-        group.attrs["coordinates"] = _labels(layout)
+        group.attrs.update({"coordinates": _labels(layout), "study": study})
 
     def _lay_array(self, name: str, layout: Layout) -> None:
         variable = layout.variables[name]
@@ -94,7 +107,7 @@ class Results:
             shape=layout.shape(name),
             chunks=layout.chunks(name),
             dtype=variable.dtype,
-            fill_value=_fill(variable),
+            fill_value=fill(variable),
             dimension_names=variable.dims,
             zarr_format=3,
         )
@@ -120,12 +133,16 @@ class Results:
         except Exception:  # noqa: BLE001 - whatever damaged metadata raises
             return False
 
-    def _coordinates(self) -> Any:
-        """The labels that stand in the group, or None where it cannot be read."""
+    def study(self) -> str | None:
+        """The id of the study that the arrays were laid for, as far as they tell."""
+        return self._attributes().get("study")
+
+    def _attributes(self) -> dict[str, Any]:
+        """What stands in the group besides arrays; nothing where it cannot be read."""
         try:
-            return zarr.open_group(self.folder, mode="r").attrs["coordinates"]
+            return dict(zarr.open_group(self.folder, mode="r").attrs)
         except Exception:  # noqa: BLE001 - whatever damaged metadata raises
-            return None
+            return {}
 
     def _fits(self, name: str, layout: Layout) -> bool:
         variable = layout.variables[name]
@@ -135,78 +152,94 @@ class Results:
                 array.shape == layout.shape(name)
                 and array.dtype == np.dtype(variable.dtype)
                 and getattr(array.metadata, "dimension_names", None) == variable.dims
-                and np.array_equal(array.fill_value, _fill(variable), equal_nan=True)
+                and np.array_equal(array.fill_value, fill(variable), equal_nan=True)
             )
         except Exception:  # noqa: BLE001 - whatever damaged metadata raises
             return False
 
-    def write(self, tiles: Sequence[tuple[np.ndarray, Mapping[str, np.ndarray]]]) -> list[int]:
+    def write(
+        self, tiles: Sequence[tuple[np.ndarray, Mapping[str, np.ndarray]]]
+    ) -> list[dict[str, int]]:
         """Write rows of tiles, each of ascending lanes, together: a write costs the same for many.
 
         Returns:
-            Per tile the checksum of its rows, over variables by name.
+            Per tile the checksum of its rows of each variable.
         """
         lanes = np.concatenate([of_tile for of_tile, _ in tiles])
         order = np.argsort(lanes)
-        checksums = [0] * len(tiles)
+        checksums: list[dict[str, int]] = [{} for _ in tiles]
         for name in sorted(tiles[0][1]):
             array = self._array(name)
             parts = [_padded(record[name], array.shape).astype(array.dtype) for _, record in tiles]
-            checksums = [
-                zlib.crc32(part.tobytes(), before)
-                for part, before in zip(parts, checksums, strict=True)
-            ]
+            for part, own in zip(parts, checksums, strict=True):
+                own[name] = zlib.crc32(part.tobytes())
             rows = np.concatenate(parts)[order]
             for place, part in runs(lanes[order]):
                 _put(array, place, rows[part])
         return checksums
 
-    def checksums(
-        self, tiles: Mapping[int, np.ndarray], names: Iterable[str]
-    ) -> dict[int, int | None]:
-        """Checksums of the rows of tiles (number to lanes); None where rows cannot be read.
+    def blocks(
+        self, name: str, lanes: np.ndarray, layout: Layout
+    ) -> Iterator[tuple[int, int, np.ndarray | None]]:
+        """First lane, last one + 1 and rows of blocks of whole chunks that hold some lanes.
 
-        Blocks of lanes are read one after the other, each chunk once, however tiles and chunks lie
-        to each other: a checksum goes on from block to block.
+        No rows where a chunk cannot be read, or the array is not the one that was laid.
+
+        Args:
+            name: of the variable.
+            lanes: ascending.
+            layout: the arrays as they were laid.
         """
-        numbers = list(tiles)
-        found: dict[int, int | None] = dict.fromkeys(numbers, 0)
-        if not tiles:
-            return found
-        lanes = np.concatenate([tiles[number] for number in numbers])
-        owner = np.repeat(numbers, [len(tiles[number]) for number in numbers])
-        order = np.argsort(lanes, kind="stable")
-        lanes, owner = lanes[order], owner[order]
-        for name in sorted(names):
-            for first, last, rows in self._blocks(name):
-                low, high = np.searchsorted(lanes, [first, last])
-                for number, places in _groups(owner[low:high], lanes[low:high] - first):
-                    before = found[number]
-                    if rows is None or before is None:
-                        found[number] = None
-                    else:
-                        found[number] = zlib.crc32(rows[places].tobytes(), before)
-        return found
-
-    def _blocks(self, name: str) -> Iterator[tuple[int, int, np.ndarray | None]]:
-        """First lane, last one + 1 and rows of blocks of whole chunks; no rows if unreadable."""
-        try:
-            array = self._array(name)
-            lanes, chunk = array.shape[0], array.chunks[0]
-            row = max(array.dtype.itemsize * int(np.prod(array.shape[1:])), 1)
-        except Exception:  # noqa: BLE001 - whatever damaged metadata raises
+        if not self._fits(name, layout):
             yield 0, np.iinfo(np.int64).max, None
             return
-        block = chunk * max(BLOCK_BYTES // (row * chunk), 1)
-        for first in range(0, lanes, block):
-            last = min(first + block, lanes)
-            rows = _read(array, first, last)
-            if rows is not None:
-                yield first, last, rows
-                continue
-            for start in range(first, last, chunk):
-                stop = min(start + chunk, last)
-                yield start, stop, _read(array, start, stop)
+        array = self._array(name)
+        chunk, total = array.chunks[0], array.shape[0]
+        row = max(array.dtype.itemsize * int(np.prod(array.shape[1:])), 1)
+        most = max(BLOCK_BYTES // (row * chunk), 1)
+        for run, _ in runs(np.unique(lanes // chunk)):
+            for first in range(run.start, run.stop, most):
+                start, stop = first * chunk, min(min(first + most, run.stop) * chunk, total)
+                rows = _read(array, start, stop)
+                if rows is not None:
+                    yield start, stop, rows
+                    continue
+                for low in range(start, stop, chunk):
+                    high = min(low + chunk, stop)
+                    yield low, high, _read(array, low, high)
+
+    def state(self, name: str, lanes: np.ndarray) -> tuple[Any, ...]:
+        """What tells that the files with these lanes of a variable were not written since."""
+        try:
+            array = self._array(name)
+        except Exception:  # noqa: BLE001 - whatever damaged metadata raises
+            return ()
+        place, rest = self.folder / name, ["0"] * (len(array.shape) - 1)
+        chunks = np.unique(lanes // array.chunks[0]).tolist()
+        files = [place / METADATA, *(place.joinpath("c", str(chunk), *rest) for chunk in chunks)]
+        return tuple(map(stamp, files))
+
+    def missing(self, layout: Layout) -> list[str]:
+        """Variables whose array is not there as it was laid."""
+        return [name for name in layout.variables if not self._fits(name, layout)]
+
+    def found(self, names: Iterable[str]) -> Layout:
+        """The layout that the arrays themselves tell, of a study that did not record it.
+
+        Raises:
+            Exception: whatever damaged metadata raises.
+        """
+        arrays = {name: zarr.open_array(self.folder / name, mode="r") for name in names}
+        dims = {
+            name: tuple(map(str, getattr(array.metadata, "dimension_names", None) or ()))
+            for name, array in arrays.items()
+        }
+        labels = self._attributes()["coordinates"]
+        return Layout(
+            {name: Variable(dims[name], arrays[name].dtype.name) for name in arrays},
+            {d: n for name in arrays for d, n in zip(dims[name], arrays[name].shape, strict=True)},
+            labels,
+        )
 
     def _array(self, name: str) -> Any:
         if name not in self._arrays:
@@ -215,25 +248,13 @@ class Results:
                 self._arrays[name] = zarr.open_array(self.folder / name, mode="r+")
         return self._arrays[name]
 
-    def dataset(self, names: Iterable[str]) -> xr.Dataset:
-        """The arrays, opened lazily. Raises StudyError where one of them is damaged or missing."""
-        try:
-            found = xr.open_zarr(self.folder, consolidated=False, chunks=None)
-            labels = found.attrs.pop("coordinates")
-            found = found.assign_coords(lane=np.arange(found.sizes["lane"]), **labels)
-        except Exception as error:
-            raise StudyError(f"{str(self.folder)!r} is damaged or missing ({error})") from error
-        missing = sorted(set(names) - set(found.data_vars))
-        if missing:
-            raise StudyError(f"{str(self.folder)!r} lacks {', '.join(missing)}")
-        return found
-
 
 def _labels(layout: Layout) -> dict[str, list[str]]:
     return {name: list(labels) for name, labels in layout.coordinates.items()}
 
 
-def _fill(variable: Variable) -> Any:
+def fill(variable: Variable) -> Any:
+    """What stands where a variable has no value yet."""
     return {"bool": False, "uint8": 0}.get(variable.dtype, np.nan)
 
 
@@ -258,15 +279,6 @@ def _read(array: Any, first: int, last: int) -> np.ndarray | None:
         return array[first:last]
     except Exception:  # noqa: BLE001 - whatever a codec or a disk raises on a damaged chunk
         return None
-
-
-def _groups(owner: np.ndarray, places: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Places by their owner, in the order in which they stand."""
-    order = np.argsort(owner, kind="stable")
-    cuts = np.flatnonzero(np.diff(owner[order])) + 1
-    for part in np.split(order, cuts):
-        if len(part):
-            yield int(owner[part[0]]), places[part]
 
 
 def _padded(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
