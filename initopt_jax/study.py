@@ -1,5 +1,6 @@
 """Run, resume and open a study: the only module that knows the whole flow."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -106,9 +107,12 @@ class Study:
     def info(self) -> stats.StudyInfo:
         """Names and directions that statistics and reports need."""
         function = self.manifest.get("function")
-        mesh = function and read_mesh(Store(self.dir).read_made(SURFACE), function)
+        mesh = None
+        if function:
+            with contextlib.suppress(StudyError):  # without it, maps have no contours and say so
+                mesh = read_mesh(Store(self.dir).read_made(SURFACE), function)
         try:
-            return study_info(self.manifest, mesh or None)
+            return study_info(self.manifest, mesh)
         except ConfigError as error:
             raise StudyError(f"the manifest of {str(self.dir)!r} is damaged: {error}") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
