@@ -193,7 +193,7 @@ def test_a_damaged_file_is_told_of_and_made_again(study: iox.Study) -> None:
     file = study.dir / LANDSCAPES
     before = file.read_bytes()
     file.write_bytes(before[: len(before) // 2])
-    with pytest.raises(StudyError, match="landscapes.npz of .* is damaged"):
+    with pytest.raises(StudyError, match=r"landscapes\.npz of .* is damaged"):
         _ = iox.open_study(study.dir).landscapes
     iox.run(CONFIG, study.dir, devices=1)
     assert file.read_bytes() == before
