@@ -180,8 +180,8 @@ def test_what_is_mixed_up_is_told_and_made_again_by_a_run(study, other, run_agai
     status, said, trained = run_again(study)
     assert status == 0
     assert not trained
-    assert "note: landscapes.npz, report.html, summary.csv" not in said or "made anew" in said
-    assert "gone, damaged, edited or of another study; made anew" in said
+    assert "note: figures/learning_curves.png, landscapes.npz, report.html and 1 more: " in said
+    assert "or of another study; made anew" in said
     for name in ("summary.csv", "landscapes.npz"):
         assert (study / name).read_bytes() == whole[name], name
     assert run_again(study)[1].count("note: ") == said.count("note: ") - 1
@@ -273,5 +273,5 @@ def test_folder_of_before_the_seals(study, run_again, caplog):
 def test_damage_in_a_folder_of_before_the_seals(study):
     as_format_2(study)
     flip(study / "results.zarr" / "val_loss" / "c" / "0" / "0")
-    with pytest.raises(StudyError, match="6 of 6 tiles are damaged"):
+    with pytest.raises(StudyError, match="1 of 6 tiles is damaged"):
         open_study(study).report()
