@@ -1,5 +1,6 @@
 """The command `initopt`. JAX and everything behind it are imported when a command runs."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -63,8 +64,18 @@ TrustOption = Annotated[
 ]
 
 
+def _log_plainly() -> None:
+    """Notes of the package are lines of text, also where a library sets logging up its own way."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("initopt_jax")
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
 def main() -> None:
     """Run the command line; every error that is the user's to mend is one line and exit code 2."""
+    _log_plainly()
     try:
         with watched() as signals:
             try:

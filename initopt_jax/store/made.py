@@ -45,7 +45,9 @@ class MadeFiles:
         write_whole(self._folder / SEALS, f"{json.dumps(content, indent=1)}\n".encode())
 
     def tell(self, altered: Iterable[str]) -> None:
-        """Say which files are made anew, if any."""
+        """Say which files are made anew, if any; not those that a kill left without their seals."""
+        if not (self._folder / SEALS).is_file() or self._read():
+            altered = set(altered) & set(self.names())
         if names := sorted(altered):
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             what = "gone, damaged, edited, without a seal or of another study; made anew"

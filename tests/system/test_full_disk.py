@@ -118,6 +118,7 @@ def test_disk_too_full_for_a_checkpoint(run, disk, assert_same_as_undisturbed):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_disk_that_fills_while_orbax_writes(disk, monkeypatch):
     monkeypatch.setattr("initopt_jax.store.checkpoints.OVERHEAD_BYTES", -(2**30))
+    monkeypatch.setattr(Store, "_study", lambda store: "of no study")
     store, tile = Store(disk / "study"), Tile(0, program=0, steps=10, lanes=np.array([0]))
     weights = np.random.default_rng(0).standard_normal(30_000).astype(np.float32)
     old = Checkpoint(10, [weights], {}, np.float32([0]))
