@@ -134,7 +134,7 @@ def test_hundred_thousand_lanes_are_planned_quickly_and_small(small_config):
         ("optimizers", [{"name": "adam", "b1": [0.9, 1.5]}], "b1.*1.5"),
         ("optimizers", [{"name": "optax.adm", "learning_rate": 1}], "did you mean 'optax.adam'"),
         ("optimizers", [{"name": "no_such_module:f", "learning_rate": 1}], "no module"),
-        ("optimizers", [{"name": "math:coss", "learning_rate": 1}], "did you mean 'cos'"),
+        ("optimizers", [{"name": "jax.nn:reluu", "learning_rate": 1}], "did you mean 'relu'"),
         ("optimizers", [{"name": "math:cos", "learning_rate": 1}], "math:cos"),
         ("optimizers", [{"name": "sgd", "learning_rate": 1, "batch_size": 5000}], "1078"),
         ("optimizers", [{"name": "sgd", "learning_rate": 1}] * 2, "listed twice"),
