@@ -70,7 +70,7 @@ def require_room_for_records(
     # A report holds them up to three times; a tile in training twice, its padding included.
     held = curves / len(lanes) * max(3 * len(lanes), 2 * width)
     advice = "raise eval_every, lower seeds, or leave probes out"
-    require_memory(held, f"the records of {shape}", advice)
+    require_memory(held, f"storing the records of {shape}", advice)
     require_memory(
         kept / len(lanes) * width,
         f"the states that a tile of {width} lanes keeps",
