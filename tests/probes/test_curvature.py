@@ -218,11 +218,11 @@ def test_a_diverged_lane_gives_nan_and_its_neighbour_stays():
 @pytest.mark.parametrize(
     ("function", "options", "message"),
     [
-        (hessian_top, {"k": 0}, "k must be between 1 and iterations"),
+        (hessian_top, {"k": 0}, "k must be a whole number above 0, got 0"),
         (hessian_top, {"k": 5, "iterations": 4}, r"iterations \(4\), not 5"),
-        (hessian_ends, {"iterations": 0}, "steps must be at least 1, not 0"),
+        (hessian_ends, {"iterations": 0}, "iterations must be a whole number above 0, got 0"),
         (hessian_trace, {"probes": 1}, "probes must be at least 2, not 1"),
-        (hessian_density, {"draws": 0}, "draws must be at least 1, not 0"),
+        (hessian_density, {"draws": 0}, "draws must be a whole number above 0, got 0"),
     ],
 )
 def test_options_out_of_range_are_refused(function, options, message):
