@@ -19,23 +19,10 @@ from hypothesis import strategies as st
 
 from tests.fuzz.outcome import OK, Outcome
 from tests.fuzz.prepared import FUNCTION, NETWORK, root
+from tests.system.tiny import TINY
 from tests.system.zygote import Life, end_of
 
 SECONDS = 120.0  # for a life, of processor time
-TINY: dict[str, Any] = {  # 6 tiles of 10 segments, after each of which a checkpoint is due
-    "name": "tiny",
-    "task": {"name": "regression", "dataset": "diabetes", "batch_size": 8},
-    "model": {"name": "linear"},
-    "initializers": ["zeros"],
-    "optimizers": [{"name": "adam", "learning_rate": [0.01, 0.1]}],
-    "seeds": 5,
-    "tuning": {"seeds": 1},
-    "steps": 40,
-    "eval_every": 4,
-    "checkpoint_every": 1e-6,
-    "tile_width": 2,
-    "audit": False,
-}
 KILLED = {"tiny": TINY, "network": NETWORK | {"checkpoint_every": 1e-6}, "function": FUNCTION}
 ENDS = {"SIGKILL": (0, -9), "SIGINT": (0, 3), "SIGTERM": (0, 3, -15)}
 

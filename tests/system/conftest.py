@@ -9,29 +9,14 @@ import pytest
 import xarray as xr
 import yaml
 
+from tests.system.tiny import TINY
+
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory):
     """A study as a file: 6 tiles of 10 segments, after each of which a checkpoint is due."""
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "name": "tiny",
-                "task": {"name": "regression", "dataset": "diabetes", "batch_size": 8},
-                "model": {"name": "linear"},
-                "initializers": ["zeros"],
-                "optimizers": [{"name": "adam", "learning_rate": [0.01, 0.1]}],
-                "seeds": 5,
-                "tuning": {"seeds": 1},
-                "steps": 40,
-                "eval_every": 4,
-                "checkpoint_every": 1e-6,
-                "tile_width": 2,
-                "audit": False,
-            }
-        )
-    )
+    path.write_text(yaml.safe_dump(TINY))
     return path
 
 
