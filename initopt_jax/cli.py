@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from initopt_jax.errors import CheckFailed, ConfigError, Interrupted, StudyError, byte_size
-from initopt_jax.interrupts import Signals, unwinding, watched
+from initopt_jax.interrupts import Signals, ignore_afterwards, unwinding, watched
 
 
 class _Commands(typer.core.TyperGroup):
@@ -71,6 +71,12 @@ def _log_plainly() -> None:
     logger = logging.getLogger("initopt_jax")
     logger.addHandler(handler)
     logger.propagate = False
+
+
+def program() -> None:
+    """`initopt`, as a process of its own: see `main`."""
+    ignore_afterwards()
+    main()
 
 
 def main() -> None:

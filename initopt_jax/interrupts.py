@@ -76,6 +76,12 @@ def watched() -> Iterator[Signals]:
         reader.close()
 
 
+def ignore_afterwards() -> None:
+    """Have signals ignored once `watched` is over, while the process ends with its exit code."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def unwinding() -> Iterator[None]:
     """Let a signal end the block as Ctrl-C ends a script: what is half-written is removed first.

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from tests.fuzz.hostile import FILES
 from tests.fuzz.outcome import OK, Outcome, attempt, judge_message
 
 SECONDS = {"plan": 20, "cli": 20, "audit": 40, "run": 120}
+REFUSAL = re.compile(r"^(error|failed|stopped): ", re.MULTILINE)
 FEW_STEPS = ("steps=2", "eval_every=1", "checkpoint_every=30")
 
 
@@ -96,7 +98,8 @@ def judge_command(code: int, out: str, err: str) -> Outcome:
         return OK if out.strip() else Outcome("message", "exit code 0, and nothing was done")
     if err.startswith("Usage:"):  # by the parser of the command line
         return Outcome("refused", text=err)
-    return judge_message(err)
+    refusal = REFUSAL.search(err)  # after notes
+    return judge_message(err[refusal.start() :] if refusal else err)
 
 
 def _source(given: Mapping[str, Any], folder: Path) -> Any:

@@ -37,21 +37,21 @@ class Kind:
 
 
 KINDS = {
-    "config": Kind(configs.tries(), config_tries.try_config, share=0.45, seconds=600),
+    "config": Kind(configs.tries(), config_tries.try_config, share=0.47, seconds=600),
     "damage": Kind(
         *(damage.tries(), damage.try_damage),
-        share=0.15,
+        share=0.13,
         seconds=400,
         prepare=prepared.make_all,
     ),
     "kill": Kind(  # in processes that it forks
         *(kills.tries(), kills.try_kills),
-        share=0.25,
+        share=0.27,
         seconds=900,
         count=kills.count,
         starts_jax=False,
         prepare=kills.prepare,
     ),
-    "data": Kind(data_files.tries(), data_files.try_data, share=0.08, seconds=200),
+    "data": Kind(data_files.tries(), data_files.try_data, share=0.06, seconds=200),
     "label": Kind(labels.tries(), labels.try_labels, share=0.07, seconds=400),
 }

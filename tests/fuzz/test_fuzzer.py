@@ -58,6 +58,8 @@ def test_messages_are_one_paragraph(message, verdict):
         (0, "a plan", "", "ok"),
         (0, "", "", "message"),
         (2, "", "error: steps must be at least 1\n", "refused"),
+        (2, "", "1 of 30 examples is seen twice\nerror: steps must be at least 1\n", "refused"),
+        (2, "", "1 of 30 examples is seen twice\nerror: steps must be\nat least 1\n", "message"),
         (2, "", "", "message"),
         (1, "", "Traceback (most recent call last):\n", "traceback"),
         (99, "", "", "traceback"),

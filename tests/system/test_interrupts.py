@@ -21,13 +21,13 @@ CONFIG = {
     "checkpoint_every": 60,
     "tuning": {"seeds": 0},
 }
-# `main` says when it has begun; then a signal may come at any moment.
+# `program` says when it has begun; then a signal may come at any moment.
 BEGIN = (
-    "import os\nfrom initopt_jax import interrupts\nfrom initopt_jax.cli import main\n"
+    "import os\nfrom initopt_jax import interrupts\nfrom initopt_jax.cli import program\n"
     "start = interrupts.threading.Thread.start\n"
     "def told(thread):\n    start(thread)\n"
     "    if thread.name == 'signals':\n        os.write(1, b'.')\n"
-    "interrupts.threading.Thread.start = told\nmain()"
+    "interrupts.threading.Thread.start = told\nprogram()"
 )
 
 
@@ -74,7 +74,7 @@ def test_a_second_signal_in_training_stops_at_once_and_more_do_no_harm(begin, tm
         assert process.poll() is None
         time.sleep(0.05)
     time.sleep(2)
-    for _ in range(4):
+    while process.poll() is None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.1)
     _, said = process.communicate(timeout=60)
