@@ -1,5 +1,8 @@
 """The command `initopt`. JAX and everything behind it are imported when a command runs."""
 
+import codecs
+import errno
+import io
 import logging
 import os
 import sys
@@ -64,6 +67,26 @@ TrustOption = Annotated[
 ]
 
 
+# What tables hold beyond ASCII, where the terminal's encoding lacks it.
+SPELLED = {"\N{MINUS SIGN}": "-", "±": "+-", "×": "x", "·": "*", "²": "^2", "³": "^3", "…": "..."}
+
+
+def _print_in_any_encoding() -> None:
+    """A letter that the output's encoding lacks is spelled out: no error, and no lost sign."""
+
+    def spell(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        letters = error.object[error.start : error.end]
+        plain = [SPELLED.get(letter, ascii(letter).strip("'")) for letter in letters]
+        return "".join(plain), error.end
+
+    codecs.register_error("spell", spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="spell")
+
+
 def _log_plainly() -> None:
     """Notes of the package are lines of text, also where a library sets logging up its own way."""
     handler = logging.StreamHandler()
@@ -82,6 +105,8 @@ def program() -> None:
 def main() -> None:
     """Run the command line; every error that is the user's to mend is one line and exit code 2."""
     _log_plainly()
+    _print_in_any_encoding()
+    os.environ["MPLBACKEND"] = "agg"  # figures are files, whatever shows them elsewhere
     try:
         with watched() as signals:
             try:
@@ -95,8 +120,12 @@ def main() -> None:
     except OSError as error:
         if error.filename is not None:
             _fail(f"{error.strerror}: {str(error.filename)!r}", 2)
+        if error.errno == errno.ENOENT:
+            _fail("the current folder does not exist any more; change to another", 2)
         _close_output()
         _fail(f"the output cannot be written: {error.strerror}", 2)
+    except MemoryError:
+        _fail("there is not enough memory; choose smaller sizes or fewer samples", 2)
     except Interrupted as error:
         _fail(str(error), 3)
     except CheckFailed as error:

@@ -12,6 +12,7 @@ from initopt_jax.resolve import Experiment
 from initopt_jax.tree import named_leaves
 
 LISTED = 6
+CURVES = (("lane", "eval"), ("lane", "eval", "coordinate"))  # metrics, and points of the plane
 BY_DESIGN = ("constant", "exact")  # laws of initializers that draw nothing
 
 
@@ -54,9 +55,12 @@ def curve_notes(results: xr.Dataset, lanes: pd.DataFrame) -> list[str]:
         results: of a finished study.
         lanes: its lane table.
     """
-    names = [str(n) for n in results.data_vars if results[n].dims == ("lane", "eval")]
-    curves = [name for name in names if name not in ("step", "examples_seen")]
-    values = np.concatenate([results[name].to_numpy() for name in curves], axis=1)
+    curves = [
+        results[name].to_numpy()
+        for name in results.data_vars
+        if results[name].dims in CURVES and name not in ("step", "examples_seen")
+    ]
+    values = np.concatenate([curve.reshape(len(lanes), -1) for curve in curves], axis=1)
     text = pd.Series([row.tobytes() for row in np.ascontiguousarray(values)], lanes.index)
     text = text[~np.isnan(values).all(axis=1)]
     cells = lanes.loc[text.index, ["cell", "initializer", "optimizer"]].assign(text=text)

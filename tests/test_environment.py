@@ -1,19 +1,34 @@
 """An odd environment: one line, or no effect."""
 
 import errno
+import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import pytest
+import yaml
 
+import initopt_jax as iox
 from initopt_jax import cli
 from initopt_jax.engine import devices
 from initopt_jax.errors import ConfigError
+from initopt_jax.store import Store
 
 FULL = Path("/dev/full")
+STUDY = {
+    "name": "odd",
+    "task": {"name": "regression", "dataset": "diabetes"},
+    "model": "linear",
+    "initializers": ["zeros"],
+    "optimizers": [{"name": "sgd", "learning_rate": 0.1}],
+    "seeds": 1,
+    "steps": 2,
+    "tuning": {"seeds": 0},
+}
 COMMAND = "from initopt_jax.cli import main; main()"
 
 
@@ -26,6 +41,61 @@ def test_a_platform_that_is_not_there_is_told_in_one_line(monkeypatch, error):
     with pytest.raises(ConfigError, match=r"JAX_PLATFORMS asks for: .*set it to cpu") as caught:
         devices.set_up_devices()
     assert "\n" not in str(caught.value)
+
+
+def test_jax_that_may_not_compile_is_refused():
+    with (
+        jax.disable_jit(),
+        pytest.raises(ConfigError, match=r"JAX_DISABLE_JIT is set, .* leave it"),
+    ):
+        devices.set_up_devices()
+
+
+def test_an_encoding_without_a_letter_loses_no_sign(monkeypatch):
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", written)
+    cli._print_in_any_encoding()
+    print("\N{MINUS SIGN}0.5 ± 0.1 R² of ã and \udcff")
+    written.flush()
+    assert written.buffer.getvalue() == rb"-0.5 +- 0.1 R^2 of \xe3 and \udcff" + b"\n"
+
+
+def test_a_backend_for_figures_that_is_not_there_has_no_effect(working_dir, subprocess_environment):
+    iox.run(STUDY, working_dir / "study", devices=1)
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "report", "study"],
+        env=subprocess_environment | {"MPLBACKEND": "nonsense", "PYTHONIOENCODING": "ascii"},
+        cwd=working_dir, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "test R^2" in done.stdout
+
+
+@pytest.mark.parametrize("lost", ["current folder", "folder of the study"])
+def test_a_folder_that_is_removed_meanwhile_is_said_to_be(lost, working_dir, monkeypatch, capsys):
+    config = working_dir / "c.yaml"
+    config.write_text(yaml.safe_dump(STUDY))
+    if lost == "current folder":
+        inner = working_dir / "inner"
+        inner.mkdir()
+        monkeypatch.chdir(inner)
+        inner.rmdir()
+        said = "error: the current folder does not exist any more; change to another\n"
+    else:
+        written = Store.write_tiles
+
+        def lose(store, finished):
+            shutil.rmtree(working_dir / "runs")
+            written(store, finished)
+
+        monkeypatch.setattr(Store, "write_tiles", lose)
+        said = "error: 'runs/odd' was removed, moved or replaced while it was written to; nothing"
+    monkeypatch.setattr(sys, "argv", ["initopt", "run", str(config)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (working_dir / "runs").exists()
 
 
 def test_no_programs_are_kept_where_files_cannot_be_locked(monkeypatch, tmp_path):

@@ -144,6 +144,21 @@ def test_equal_seeds_are_told(tiny, study_dir):
     assert ("about the seeds", curves) in study.info.manifest
 
 
+def test_starts_that_a_symmetry_makes_alike_are_not_equal_seeds(study_dir):
+    symmetric = {
+        "name": "symmetric",
+        "task": {"name": "cost_function", "function": {"name": "ravine", "condition": 1.0}},
+        "initializers": ["grid"],
+        "optimizers": [{"name": "gd", "learning_rate": 0.1}],
+        "seeds": 4,
+        "steps": 2,
+        "tuning": {"seeds": 0},
+    }
+    study = iox.run(symmetric, study_dir, devices=1)
+    assert len(np.unique(study.dataset["val_loss"].to_numpy(), axis=0)) == 1
+    assert study.notes == []
+
+
 def test_seeds_that_differ_are_not_spoken_of(tiny, study_dir):
     assert (
         iox.run(tiny | {"initializers": ["zeros", "orthogonal"]}, study_dir, devices=1).notes == []

@@ -36,8 +36,12 @@ def set_up_devices(count: int | None = None) -> list[Device]:
     devices that exist are used. Compiled programs are kept on disk, see `keep_compiled`.
 
     Raises:
-        ConfigError: more devices are asked for than there are.
+        ConfigError: more devices are asked for than there are, or JAX is told not to compile.
     """
+    if jax.config.values["jax_disable_jit"]:
+        raise ConfigError(
+            "JAX_DISABLE_JIT is set, and studies are run by compiled programs; leave it out"
+        )
     if count is not None and count < 1:
         raise ConfigError(f"devices must be at least 1, got {count}")
     if count is not None and count > max(MOST_DEVICES, available_cores()):

@@ -19,7 +19,7 @@ from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
 from initopt_jax.store import checkpoints, old
-from initopt_jax.store.files import PART, clear_errors, write_whole
+from initopt_jax.store.files import PART, clear_errors, stamp, write_whole
 from initopt_jax.store.journal import Entry, Journal, runs
 from initopt_jax.store.made import LANDSCAPES, REPORT, SURFACE, MadeFiles
 from initopt_jax.store.manifest_file import OLD, ManifestFile
@@ -66,6 +66,7 @@ class Store:
         self._journal = Journal(self.folder / JOURNAL)
         self._manifest = ManifestFile(self.folder / MANIFEST, self._journal, self._results)
         self._id = ""  # of the study, once it is known
+        self._lock: int | None = None  # inode of the file that is locked
 
     @property
     def exists(self) -> bool:
@@ -109,14 +110,28 @@ class Store:
             except filelock.Timeout:
                 message = f"another process is writing to {str(self.folder)!r}"
                 raise StudyError(message) from None
+            self._lock = (self.folder / LOCK).stat().st_ino
         try:
             yield
         finally:
+            self._lock = None
             lock.release()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What the file system refuses, in words; nothing is written to a folder that was lost."""
+        if self._lock is not None and (stamp(self.folder / LOCK) or (None,))[0] != self._lock:
+            raise StudyError(
+                f"{str(self.folder)!r} was removed, moved or replaced while it was written to; "
+                "nothing more is written. Run the same command again to begin anew, or with the "
+                "folder at its old place to go on"
+            )
+        with clear_errors(self.folder):
+            yield
 
     def create(self, manifest: Mapping[str, Any], lanes: pd.DataFrame, layout: Layout) -> None:
         """Lay down an empty study: lanes, result arrays full of NaN, and last the manifest."""
-        with clear_errors(self.folder):
+        with self._writing():
             table, study = self._write_lanes(lanes), uuid.uuid4().hex
             self._results.lay(layout, study)
             self.write_manifest({**manifest, "study": study, **table, **_described(layout)})
@@ -145,7 +160,7 @@ class Store:
             lanes: the table that the config asks for.
             layout: the arrays that it asks for.
         """
-        with clear_errors(self.folder):
+        with self._writing():
             manifest = self._mended(layout)
             for leftover in (*self.folder.glob(f"*{PART}"), *self.folder.glob(f"*/*{PART}")):
                 leftover.unlink(missing_ok=True)
@@ -210,7 +225,7 @@ class Store:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""
-        with clear_errors(self.folder):
+        with self._writing():
             self._manifest.write(manifest)
 
     def manifest(self) -> dict[str, Any]:
@@ -219,12 +234,12 @@ class Store:
 
     def write_file(self, name: str, content: bytes) -> None:
         """Write one file of the study so that it is there whole or not at all."""
-        with clear_errors(self.folder):
+        with self._writing():
             write_whole(self.folder / name, content)
 
     def write_made(self, files: Mapping[str, bytes]) -> None:
         """Write files that are made of the rows, with their seals."""
-        with clear_errors(self.folder):
+        with self._writing():
             if made := self._made():
                 made.write(files)
             else:
@@ -300,7 +315,7 @@ class Store:
 
     def write_tiles(self, finished: Sequence[FinishedTile]) -> None:
         """Write finished tiles' rows, then their lines, with checksums, in the journal."""
-        with clear_errors(self.folder):
+        with self._writing():
             study = self._study()
             rows = [(tile.lanes, record) for tile, record, _ in finished]
             checksums = self._results.write(rows)
@@ -381,7 +396,7 @@ class Store:
 
     def save_checkpoint(self, tile: Tile, checkpoint: Checkpoint) -> None:
         """Replace a tile's checkpoint; the old one goes once the new one is whole."""
-        with clear_errors(self.folder):
+        with self._writing():
             checkpoints.save(self._checkpoint_folder(tile), checkpoint, self._owner(tile))
 
     def load_checkpoint(self, tile: Tile) -> Checkpoint | None:

@@ -13,7 +13,7 @@ from tests.fuzz import corpus
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.worker import attempt
 
-FEW = {"config": 30, "data": 60}
+FEW = {"config": 30, "damage": 20, "data": 60}
 
 
 def again(path):
