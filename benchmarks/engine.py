@@ -23,8 +23,8 @@ from initopt_jax.engine.cost import step_operations, tile_bytes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.events import Progress
 from initopt_jax.engine.execute import run_tiles
-from initopt_jax.preview import all_tiles, initial_weights, prepare
-from initopt_jax.training import make_work
+from initopt_jax.studies.preview import all_tiles, initial_weights, prepare
+from initopt_jax.studies.training import make_work
 
 TILES = 4  # of each device in the shortest study: the first warms it up, the others count
 LEAST_SEGMENTS = 4  # of each device in a window

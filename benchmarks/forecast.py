@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from initopt_jax import preview
-from initopt_jax.study import run
+from initopt_jax.studies import preview
+from initopt_jax.studies.run import run
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs/effects_digits.yaml"
 FACTOR = 4.0

@@ -33,7 +33,13 @@ GOAL = 0.15  # of a study's seconds without probes
 def run_study(folder: Path, name: str, overrides: Sequence[str], cache: Path) -> dict[str, Any]:
     """Seconds of a study in a fresh process, and of its probes, as its manifest has them."""
     out = folder / name
-    command = [sys.executable, "-c", "from initopt_jax.cli import main; main()", "run", str(CONFIG)]
+    command = [
+        sys.executable,
+        "-c",
+        "from initopt_jax.cli import main; main()",
+        "run",
+        str(CONFIG),
+    ]
     for override in overrides:
         command += ["--set", override]
     environment = {

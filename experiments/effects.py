@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 import initopt_jax
-from initopt_jax.report import words
-from initopt_jax.report.numbers import score
-from initopt_jax.report.prepare import Results, make_results
-from initopt_jax.report.tables import best_table
+from initopt_jax.reports import words
+from initopt_jax.reports.numbers import score
+from initopt_jax.reports.prepare import Results, make_results
+from initopt_jax.reports.tables import best_table
 from initopt_jax.stats import Interval, compare_cells
 from initopt_jax.stats.cells import RATE
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from initopt_jax import initializers, probes, transforms
     from initopt_jax.errors import ConfigError, Interrupted, StudyError
-    from initopt_jax.study import Study, open_study, run
+    from initopt_jax.studies.run import run
+    from initopt_jax.studies.study import Study, open_study
 
 __all__ = [
     "ConfigError",
@@ -28,9 +29,9 @@ _HOME = {
     "ConfigError": "errors",
     "Interrupted": "errors",
     "StudyError": "errors",
-    "Study": "study",
-    "open_study": "study",
-    "run": "study",
+    "Study": "studies.study",
+    "open_study": "studies.study",
+    "run": "studies.run",
 }
 
 

@@ -12,14 +12,14 @@ import pandas as pd
 import typer
 from PIL import Image
 
-from initopt_jax import cli
+from initopt_jax.cli import commands
 
 FENCE = re.compile(
     r"^(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
     flags=re.MULTILINE | re.DOTALL,
 )
 INLINE = re.compile(r"`(initopt [^`]+)`")
-COMMANDS = typer.main.get_command(cli.app)
+COMMANDS = typer.main.get_command(commands.app)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from initopt_jax import audit, initializers
-from initopt_jax.audit import AuditError, audit_leaf, audit_params, laws
+from initopt_jax import audits, initializers
+from initopt_jax.audits import AuditError, audit_leaf, audit_params, laws
 from initopt_jax.initializers import REGISTRY, default_rules, initialize
 from initopt_jax.types import Law
 
@@ -206,19 +206,19 @@ def test_healthy_network(flax_params):
     assert (kernel.shape, kernel.fan_in, kernel.fan_out) == ((64, 300), 64, 300)
     assert kernel.asked_std == pytest.approx(math.sqrt(2 / 64))
     assert kernel.std == pytest.approx(kernel.asked_std, rel=0.05)
-    audit.check(audits)
+    audits.check(audits)
 
 
 def test_initializer_that_never_reached_the_network(flax_params):
     """Flax's own LeCun draws are still there: every kernel fails, biases and scales agree."""
     for weights in ("he_normal", "lecun_normal", "glorot_uniform", "zeros"):
         audits = audit_params(flax_params, default_rules(weights))
-        assert {leaf.path for leaf in audit.failures(audits)} == {
+        assert {leaf.path for leaf in audits.failures(audits)} == {
             "Dense_0/kernel",
             "Dense_1/kernel",
         }
     with pytest.raises(AuditError, match=r"Dense_0/kernel \(zeros\): weights differ from 0"):
-        audit.check(audits)
+        audits.check(audits)
 
 
 def test_laws_by_option_by_mapping_and_by_attribute(flax_params):
@@ -226,7 +226,7 @@ def test_laws_by_option_by_mapping_and_by_attribute(flax_params):
     kernels = initialize(jax.random.key(2), flax_params, default_rules(draw))
     audits = audit_params(kernels, default_rules(draw))
     assert {leaf.asked_std for leaf in audits} == {0.0, 0.3}
-    assert not audit.failures(audits)
+    assert not audits.failures(audits)
 
     def mine(key, shape, dtype):
         return draw(key, shape, dtype)
@@ -236,7 +236,7 @@ def test_laws_by_option_by_mapping_and_by_attribute(flax_params):
     assert {leaf.initializer for leaf in unknown if leaf.pattern == "*"} == {"mine"}
     wrong = {"*": functools.partial(REGISTRY["normal"].law, stddev=0.2)}
     mapped = audit_params(kernels, default_rules(mine), laws=wrong, label="cell 3")
-    assert len(audit.failures(mapped)) == 2
+    assert len(audits.failures(mapped)) == 2
     assert {leaf.initializer for leaf in mapped} == {"cell 3"}
     mine.law = functools.partial(REGISTRY["normal"].law, stddev=0.3)
     stated = audit_params(kernels, default_rules(mine))
@@ -244,6 +244,6 @@ def test_laws_by_option_by_mapping_and_by_attribute(flax_params):
 
 
 def test_rows_are_plain(flax_params):
-    rows = audit.to_rows(audit_params(flax_params, default_rules("he_normal")))
+    rows = audits.to_rows(audit_params(flax_params, default_rules("he_normal")))
     assert json.loads(json.dumps(rows))[1]["path"] == "Dense_0/kernel"
-    assert set(rows[0]) == {field.name for field in dataclasses.fields(audit.LeafAudit)}
+    assert set(rows[0]) == {field.name for field in dataclasses.fields(audits.LeafAudit)}

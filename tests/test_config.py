@@ -2,15 +2,10 @@
 
 import pytest
 
-from initopt_jax.config import (
-    Config,
-    differences,
-    read_config,
-    validate,
-)
+from initopt_jax.config.overrides import apply_override
+from initopt_jax.config.schema import Config, differences, read_config, validate
+from initopt_jax.config.yaml_text import parse_yaml
 from initopt_jax.errors import ConfigError
-from initopt_jax.overrides import apply_override
-from initopt_jax.yaml_text import parse_yaml
 
 MINIMAL = {
     "name": "tiny",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import initopt_jax as iox
-from initopt_jax import preview
-from initopt_jax.config import read_config
-from initopt_jax.rehearsal import STEPS, rehearsal
+from initopt_jax.config.schema import read_config
+from initopt_jax.planning.fast_form import STEPS, rehearsal
+from initopt_jax.studies import preview
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 SWEPT = {

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 import initopt_jax as iox
-from initopt_jax.config import validate
+from initopt_jax.config.schema import validate
 from initopt_jax.initializers import initialize
 from initopt_jax.keys import stream_key
-from initopt_jax.preview import audit, initial_weights, prepare
-from initopt_jax.resolve import resolve
+from initopt_jax.planning.resolve import resolve
+from initopt_jax.studies.preview import audit, initial_weights, prepare
+from initopt_jax.studies.verify import verify
 from initopt_jax.tasks.functions import REGISTRY
-from initopt_jax.verify import verify
 
 
 def config(**changes):

@@ -5,9 +5,9 @@ import json
 import pytest
 
 import initopt_jax as iox
-from initopt_jax.config import validate
-from initopt_jax.preview import plan
-from initopt_jax.resolve import resolve
+from initopt_jax.config.schema import validate
+from initopt_jax.planning.resolve import resolve
+from initopt_jax.studies.preview import plan
 
 OWN = """
 import jax.numpy as jnp

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from initopt_jax.csv_table import column_kinds, from_csv, to_csv
+from initopt_jax.store.csv_table import column_kinds, from_csv, to_csv
 
 NAMES = [
     "1", "01", "NA", "None", "null", "nan", "True", "inf", "a", "a\r", "a\n", "a\r\nb", "", '""',

@@ -3,7 +3,7 @@
 import pytest
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.preview import prepare
+from initopt_jax.studies.preview import prepare
 
 BASE = {
     "name": "culprits",

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from initopt_jax import cli, study
-from initopt_jax.config import read_config
+from initopt_jax import reports
+from initopt_jax.cli import commands
+from initopt_jax.config.schema import read_config
+from initopt_jax.config.yaml_text import parse_yaml
 from initopt_jax.errors import ConfigError
-from initopt_jax.preview import prepare
-from initopt_jax.rehearsal import rehearsal
-from initopt_jax.yaml_text import parse_yaml
+from initopt_jax.planning.fast_form import rehearsal
+from initopt_jax.studies.preview import prepare
 from tests.doc_blocks import (
     Block,
     blocks_of,
@@ -65,7 +66,7 @@ def folder(working_dir, monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_blocks_of(page, folder, monkeypatch, capsys):
     blocks = [block for block in blocks_of(page) if not block.why]
-    monkeypatch.setattr(study.report, "build", lambda *given, **options: {})
+    monkeypatch.setattr(reports, "build", lambda *given, **options: {})
     base = dict(SMALLEST)
     for block in blocks:
         if block.file:
@@ -149,7 +150,7 @@ def _call(arguments: list[str], monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", ["initopt", *arguments, *dry])
     code = 0
     try:
-        cli.main()
+        commands.main()
     except SystemExit as stopped:
         code = stopped.code
     assert not code, f"initopt {' '.join(arguments)}: exit code {code}"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import initopt_jax as iox
-from initopt_jax import cli
+from initopt_jax.cli import commands
 from initopt_jax.engine import devices
 from initopt_jax.errors import ConfigError
 from initopt_jax.store import Store
@@ -54,7 +54,7 @@ def test_jax_that_may_not_compile_is_refused():
 def test_an_encoding_without_a_letter_loses_no_sign(monkeypatch):
     written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", written)
-    cli._print_in_any_encoding()
+    commands._print_in_any_encoding()
     print("\N{MINUS SIGN}0.5 ± 0.1 R² of ã and \udcff")
     written.flush()
     assert written.buffer.getvalue() == rb"-0.5 +- 0.1 R^2 of \xe3 and \udcff" + b"\n"
@@ -92,7 +92,7 @@ def test_a_folder_that_is_removed_meanwhile_is_said_to_be(lost, working_dir, mon
         said = "error: 'runs/odd' was removed, moved or replaced while it was written to; nothing"
     monkeypatch.setattr(sys, "argv", ["initopt", "run", str(config)])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        commands.main()
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
     assert not (working_dir / "runs").exists()
@@ -146,7 +146,7 @@ def test_a_folder_that_no_disk_can_hold_is_one_line(monkeypatch, capsys, working
     )
     monkeypatch.setattr(sys, "argv", ["initopt", "run", str(config), "--out", out])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        commands.main()
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert "File name too long" in said

@@ -14,8 +14,8 @@ import initopt_jax as iox
 from initopt_jax.engine import worker
 from initopt_jax.errors import ConfigError, Interrupted
 from initopt_jax.models import from_nnx
-from initopt_jax.preview import prepare
-from initopt_jax.verify import verify
+from initopt_jax.studies.preview import prepare
+from initopt_jax.studies.verify import verify
 
 HERE = __name__
 

@@ -4,14 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from initopt_jax import preview, show
+from initopt_jax.cli import show
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import ConfigError
-from initopt_jax.forecast import REACHED, Forecast, duration
-from initopt_jax.manifest import study_info
-from initopt_jax.preview import all_tiles, prepare
-from initopt_jax.study import run
-from initopt_jax.training import Tally
+from initopt_jax.studies import preview
+from initopt_jax.studies.forecast import REACHED, Forecast, duration
+from initopt_jax.studies.manifest import study_info
+from initopt_jax.studies.preview import all_tiles, prepare
+from initopt_jax.studies.run import run
+from initopt_jax.studies.training import Tally
 from initopt_jax.types import Model
 
 

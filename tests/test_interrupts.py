@@ -6,9 +6,9 @@ import threading
 import pytest
 from typer.testing import CliRunner
 
-from initopt_jax import cli
+from initopt_jax.cli import commands
+from initopt_jax.cli.interrupts import Signals, _ignore, unwinding, watched
 from initopt_jax.errors import Interrupted
-from initopt_jax.interrupts import Signals, _ignore, unwinding, watched
 
 
 def test_the_first_signal_in_training_only_asks():
@@ -48,5 +48,5 @@ def test_a_keyboard_interrupt_that_nobody_typed_is_the_users_code(working_dir):
         "initializers: [zeros], optimizers: [adam]}"
     )
     given = ["run", "c.yaml", "--dry-run"]
-    done = CliRunner().invoke(cli.app, given, obj=Signals())
+    done = CliRunner().invoke(commands.app, given, obj=Signals())
     assert "your own code raised KeyboardInterrupt" in str(done.exception)

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 import initopt_jax as iox
-from initopt_jax.csv_table import csv_text
-from initopt_jax.entries import InitializerConfig
-from initopt_jax.sweep import expand_initializers
-from initopt_jax.verify import verify
+from initopt_jax.config.entries import InitializerConfig
+from initopt_jax.planning.sweep import expand_initializers
+from initopt_jax.store.csv_table import csv_text
+from initopt_jax.studies.verify import verify
 
 LABELS = [
     "1", "01", "NA", "None", "null", "nan", "True", "inf", "a", "a\r", " a", "a ", '""', "=SUM(A1)",

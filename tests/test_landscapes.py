@@ -12,20 +12,21 @@ import pytest
 import yaml
 
 import initopt_jax as iox
-from initopt_jax import landscape_record, preview
-from initopt_jax.config import read_config, validate
+from initopt_jax.config.schema import read_config, validate
 from initopt_jax.errors import ConfigError, StudyError
-from initopt_jax.landscapes import StoredWeights, make_landscapes
-from initopt_jax.report.net_landscape_words import (
+from initopt_jax.probes.slices import record
+from initopt_jax.reports.net_landscape_words import (
     lanes_sentence,
     line_sentence,
     paths_sentence,
     slice_sentence,
 )
-from initopt_jax.report.net_landscapes import landscape_figures_of_nets
-from initopt_jax.report.net_map import NetPanel, contour_levels
-from initopt_jax.report.prepare import make_results
+from initopt_jax.reports.net_landscapes import landscape_figures_of_nets
+from initopt_jax.reports.net_map import NetPanel, contour_levels
+from initopt_jax.reports.prepare import make_results
 from initopt_jax.store import LANDSCAPES, RESULTS
+from initopt_jax.studies import preview
+from initopt_jax.studies.loss_landscapes import StoredWeights, make_landscapes
 
 EPS = float(np.finfo(np.float32).eps)
 PICTURES: list[Any] = [
@@ -274,9 +275,9 @@ def test_entries_survive_the_manifest() -> None:
 # --- words and maps ------------------------------------------------------------------------------
 
 
-def picture(kind: str, **arrays: Any) -> landscape_record.NetLandscape:
+def picture(kind: str, **arrays: Any) -> record.NetLandscape:
     names = {"initializer": np.array(["a", "b", "c"]), "optimizer": np.array(["x", "x", "y"])}
-    return landscape_record.NetLandscape(
+    return record.NetLandscape(
         kind, names | {name: np.asarray(array, float) for name, array in arrays.items()}
     )
 

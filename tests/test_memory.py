@@ -4,11 +4,12 @@ import resource
 
 import pytest
 
-from initopt_jax import memory, preview
+from initopt_jax import memory
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.errors import ConfigError
 from initopt_jax.memory import memory_limit, require_memory
-from initopt_jax.sweep import _tenth
+from initopt_jax.planning.sweep import _tenth
+from initopt_jax.studies import preview
 
 BASE = {
     "name": "large",

@@ -2,9 +2,9 @@
 
 import pytest
 
-from initopt_jax.config import validate
+from initopt_jax.config.schema import validate
 from initopt_jax.errors import ConfigError
-from initopt_jax.resolve import resolve
+from initopt_jax.planning.resolve import resolve
 
 VALUES = "it asks for the values of an array .* use jnp.where"
 DRAW = r"it must be \(key, shape, dtype, options\) -> an array"

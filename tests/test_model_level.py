@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import initopt_jax as iox
-from initopt_jax.audit import AuditError
+from initopt_jax.audits import AuditError
 from initopt_jax.conformance import check_initializer
 from initopt_jax.errors import ConfigError
-from initopt_jax.preview import audit, initial_weights, prepare
-from initopt_jax.verify import verify
+from initopt_jax.studies.preview import audit, initial_weights, prepare
+from initopt_jax.studies.verify import verify
 
 
 @pytest.fixture

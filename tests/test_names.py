@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from initopt_jax.config import validate
+from initopt_jax.config.schema import validate
 from initopt_jax.errors import ConfigError
-from initopt_jax.names import importable_from, jax_initializers, optax_optimizers
-from initopt_jax.resolve import resolve
+from initopt_jax.lookup.names import importable_from, jax_initializers, optax_optimizers
+from initopt_jax.planning.resolve import resolve
 
 SGD = {"name": "sgd", "learning_rate": 0.1}
 

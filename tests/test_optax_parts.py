@@ -8,11 +8,17 @@ import optax
 import pytest
 
 from initopt_jax import modifiers, transforms
-from initopt_jax.config import validate
+from initopt_jax.config.schema import validate
 from initopt_jax.errors import ConfigError
-from initopt_jax.names import AS_MODIFIER, WHOLE, find_transform, importable_from, optax_optimizers
-from initopt_jax.resolve import resolve
-from initopt_jax.update_trial import uphill_note
+from initopt_jax.lookup.names import (
+    AS_MODIFIER,
+    WHOLE,
+    find_transform,
+    importable_from,
+    optax_optimizers,
+)
+from initopt_jax.planning.resolve import resolve
+from initopt_jax.planning.update_trial import uphill_note
 
 CONFIG = {
     "name": "f",

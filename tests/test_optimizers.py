@@ -9,8 +9,8 @@ import pytest
 import initopt_jax as iox
 from initopt_jax import modifiers, schedules, transforms
 from initopt_jax.errors import ConfigError
-from initopt_jax.preview import prepare
-from initopt_jax.verify import verify
+from initopt_jax.studies.preview import prepare
+from initopt_jax.studies.verify import verify
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import initopt_jax as iox
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.model_level import mup_multipliers
-from initopt_jax.preview import prepare
-from initopt_jax.verify import verify
+from initopt_jax.studies.preview import prepare
+from initopt_jax.studies.verify import verify
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initopt_jax.config import validate
-from initopt_jax.entries import ScheduleConfig
+from initopt_jax.config.entries import ScheduleConfig
+from initopt_jax.config.overrides import apply_override
+from initopt_jax.config.schema import validate
 from initopt_jax.errors import ConfigError
-from initopt_jax.options import swept_axes
-from initopt_jax.overrides import apply_override
+from initopt_jax.lookup.options import swept_axes
 from initopt_jax.plain_values import plain
+from initopt_jax.planning.resolve import resolve
 from initopt_jax.precision import in_precision
-from initopt_jax.resolve import resolve
 
 FUNCTION = {
     "name": "f",

@@ -12,21 +12,21 @@ from flax import linen as nn
 from flax import nnx
 
 import initopt_jax as iox
-from initopt_jax.config import read_config
+from initopt_jax.config.schema import read_config
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.plan import tile_width
 from initopt_jax.engine.segment import LaneInputs, LaneState, make_lane_step, make_segment
 from initopt_jax.errors import ConfigError, StudyError
-from initopt_jax.model_building import _holds
 from initopt_jax.models import from_linen, from_nnx, with_precision
 from initopt_jax.models.convolution import Geometry, choose_form, conv_general_dilated
 from initopt_jax.models.normalization import Norm
+from initopt_jax.planning.models import _holds
 from initopt_jax.precision import in_precision, wide_dtype
-from initopt_jax.preview import audit, initial_weights, plan, prepare
+from initopt_jax.studies.preview import audit, initial_weights, plan, prepare
+from initopt_jax.studies.verify import rerun, verify
 from initopt_jax.types import Model
-from initopt_jax.verify import rerun, verify
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 MODELS = {

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from initopt_jax import cli, probing
+from initopt_jax.cli import commands
 from initopt_jax.errors import ConfigError
-from initopt_jax.report.probing import Look, Probing, judge
+from initopt_jax.reports.probing import Look, Probing, judge
+from initopt_jax.studies import signal_propagation
 
 KERNELS = ("a/kernel", "b/kernel", "c/kernel")
 
@@ -22,7 +23,7 @@ def deep_config(small_config):
 
 
 def test_the_page_of_three_initializers(deep_config, tmp_path):
-    found, page = probing.probe(deep_config, out=tmp_path)
+    found, page = signal_propagation.probe(deep_config, out=tmp_path)
     assert page == tmp_path / "small-probe.html"
     courses = {look.label: judge(look, found) for look in found.looks}
     assert [(one.signal, one.gradient) for one in courses.values()] == [
@@ -48,7 +49,7 @@ def test_the_page_of_three_initializers(deep_config, tmp_path):
 def test_other_networks(small_config, tmp_path, model):
     small = {"rnn": {"name": "rnn", "hidden": 4}, "cnn": {"name": "cnn", "channels": [2, 2]}}
     config = small_config | {"model": small[model], "initializers": ["glorot_uniform"], "seeds": 1}
-    found, page = probing.probe(config, out=tmp_path / "own.html")
+    found, page = signal_propagation.probe(config, out=tmp_path / "own.html")
     assert page.name == "own.html"
     (look,) = found.looks
     assert look.foretold is None
@@ -68,7 +69,7 @@ def test_a_cost_function_is_refused():
         "steps": 1,
     }
     with pytest.raises(ConfigError, match="is a cost function, which has no layers"):
-        probing.probe(config)
+        signal_propagation.probe(config)
 
 
 def test_the_command(deep_config, working_dir):
@@ -77,7 +78,7 @@ def test_the_command(deep_config, working_dir):
     file = working_dir / "deep.yaml"
     file.write_text(yaml.safe_dump(deep_config), encoding="utf-8")
     settings = ["--set", "initializers=[he_normal]", "--set", "seeds=1"]
-    done = CliRunner().invoke(cli.app, ["probe", str(file), *settings])
+    done = CliRunner().invoke(commands.app, ["probe", str(file), *settings])
     assert done.exit_code == 0, done.output
     assert "Signals pass" in done.output
     assert done.output.rstrip().endswith("runs/small-probe.html")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from initopt_jax import show
+from initopt_jax.cli import show
 from initopt_jax.engine.plan import Tile
-from initopt_jax.training import Tally
+from initopt_jax.studies.training import Tally
 
 
 def test_plain_progress_says_what_is_done_and_left(monkeypatch, capsys):

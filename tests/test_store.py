@@ -15,16 +15,7 @@ from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.records import Variable
 from initopt_jax.errors import Interrupted, StudyError
-from initopt_jax.store import (
-    JOURNAL,
-    LANES,
-    MANIFEST,
-    RESULTS,
-    Damage,
-    FinishedTile,
-    Layout,
-    Store,
-)
+from initopt_jax.store import JOURNAL, LANES, MANIFEST, RESULTS, Damage, FinishedTile, Layout, Store
 from initopt_jax.store.files import clear_errors
 from initopt_jax.store.results import CHUNK_BYTES
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import initopt_jax as iox
-from initopt_jax.config import read_config
+from initopt_jax.config.schema import read_config
 from initopt_jax.store import Store
 
 
@@ -107,7 +107,7 @@ def test_everything_of_ones_own_works_by_name(mine, own_config):
     assert float(study.dataset["test_accuracy"].mean()) > 0.8, "blobs are easy to tell apart"
     leaves = study.dataset["leaf"].to_numpy().tolist()
     assert "BatchNorm_0/scale" in leaves
-    from initopt_jax.verify import verify
+    from initopt_jax.studies.verify import verify
 
     assert verify(study.dir, sample=8).exit_code == 0
 

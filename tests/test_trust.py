@@ -9,10 +9,11 @@ import sys
 import pytest
 
 import initopt_jax as iox
-from initopt_jax import preview, sources, trust
-from initopt_jax.names import import_object, importable_from
+from initopt_jax.lookup import trust, user_files
+from initopt_jax.lookup.names import import_object, importable_from
 from initopt_jax.store import Store, maker
-from initopt_jax.verify import verify
+from initopt_jax.studies import preview
+from initopt_jax.studies.verify import verify
 
 OWN = """
 import functools
@@ -68,9 +69,9 @@ NETWORK = {
 def own(working_dir, monkeypatch):
     (working_dir / "mine.py").write_text(OWN)
     with importable_from(working_dir):
-        sources.forget(["mine"])
+        user_files.forget(["mine"])
         yield working_dir / "mine.py"
-    sources.forget(["mine"])
+    user_files.forget(["mine"])
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def test_every_name_in_a_config_is_held_to_the_rule(working_dir, kind):
     """Where it is looked up, and where a manifest is searched for code before any is run."""
     text = json.dumps({**NETWORK, **ENTRIES[kind]} if kind != "function" else ENTRIES[kind])
     named = preview.read(json.loads(text.replace("NAME", "os:system")))
-    assert sources.own_modules(named.to_json()) == ["os"]
+    assert user_files.own_modules(named.to_json()) == ["os"]
     with pytest.raises(iox.ConfigError, match="'os' is of Python's standard library"):
         preview.prepare(named)
 
@@ -164,7 +165,7 @@ def test_files_beside_a_config_that_names_none_are_not_importable(working_dir):
 def test_module_whose_file_is_gone_is_forgotten(own):
     import_object("function", "mine:bowl")
     own.unlink()
-    assert sources.collect(["mine"]) == {}
+    assert user_files.collect(["mine"]) == {}
     with pytest.raises(iox.ConfigError, match="no module 'mine'"):
         preview.prepare(CONFIG)
 

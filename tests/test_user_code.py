@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from initopt_jax.config import validate
+from initopt_jax.config.schema import validate
 from initopt_jax.errors import ConfigError, StudyError
-from initopt_jax.names import importable_from
-from initopt_jax.resolve import resolve
-from initopt_jax.user_code import user_code, users_failures
+from initopt_jax.lookup.names import importable_from
+from initopt_jax.lookup.user_code import user_code, users_failures
+from initopt_jax.planning.resolve import resolve
 
 MODULE = """
 import sys

@@ -14,12 +14,13 @@ import yaml
 import zarr
 
 import initopt_jax as iox
-from initopt_jax import manifest as manifests
-from initopt_jax import show, sources
-from initopt_jax.bits import Mismatch, rank, units
-from initopt_jax.preview import initial_weights, prepare
+from initopt_jax.cli import show
+from initopt_jax.lookup import user_files
 from initopt_jax.store import Store
-from initopt_jax.verify import Gap, Verification, verify
+from initopt_jax.studies import manifest as manifests
+from initopt_jax.studies.compare_bits import Mismatch, rank, units
+from initopt_jax.studies.preview import initial_weights, prepare
+from initopt_jax.studies.verify import Gap, Verification, verify
 
 LANES = 8
 
@@ -141,7 +142,13 @@ def unfinish(study):
 
 def test_fresh_process_elsewhere_finds_the_users_files(study, tmp_path, subprocess_environment):
     outcome = subprocess.run(
-        [sys.executable, "-c", "from initopt_jax.cli import main; main()", "verify", str(study)],
+        [
+            sys.executable,
+            "-c",
+            "from initopt_jax.cli import main; main()",
+            "verify",
+            str(study),
+        ],
         cwd=tmp_path / "elsewhere",
         env=subprocess_environment,
         capture_output=True,
@@ -162,7 +169,7 @@ def test_manifest_names_every_file_of_the_users_own(study, project):
         "parts.shapes": "../../parts/shapes.py",
     }
     assert all(len(entry["sha256"]) == 64 for entry in recorded.values())
-    assert sources.folders(recorded, study) == [project]
+    assert user_files.folders(recorded, study) == [project]
 
 
 def test_changed_file_is_named_whether_or_not_it_changes_bits(study, project, capsys):
@@ -469,14 +476,14 @@ def test_sources_follow_imports_but_not_into_packages(working_dir, monkeypatch):
     monkeypatch.syspath_prepend(working_dir)
     import lab.one  # noqa: F401
 
-    found = sources.collect(["lab.one", "optax.contrib"])
+    found = user_files.collect(["lab.one", "optax.contrib"])
     assert {name for name, source in found.items() if not source.installed} == {
         "lab", "lab.one", "lab.two", "lab.three", "lone",
     }  # fmt: skip
     assert found["optax.contrib"].installed
     assert set(found) == {"lab", "lab.one", "lab.two", "lab.three", "lone", "optax.contrib"}
-    assert sources.roots(found) == [working_dir.resolve()]
-    sources.forget(["lab.one"])
+    assert user_files.roots(found) == [working_dir.resolve()]
+    user_files.forget(["lab.one"])
     assert "lab.two" not in sys.modules
     assert "json" in sys.modules
 
@@ -488,7 +495,9 @@ def test_file_outside_the_current_folder_is_recorded_as_it_stands(tmp_path, monk
     file.write_text(textwrap.dedent("x = 1\n"))
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.syspath_prepend(tmp_path / "far")
-    recorded = sources.to_json(sources.collect(["distant"]), tmp_path / "here" / "runs" / "own")
+    recorded = user_files.to_json(
+        user_files.collect(["distant"]), tmp_path / "here" / "runs" / "own"
+    )
     assert recorded["distant"]["file"] == file.as_posix()
-    assert sources.unlike(recorded, tmp_path / "here") == []
-    assert sources.folders(recorded, tmp_path) == [tmp_path / "far"]
+    assert user_files.unlike(recorded, tmp_path / "here") == []
+    assert user_files.folders(recorded, tmp_path) == [tmp_path / "far"]

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from initopt_jax.config.yaml_text import parse_yaml, unshared
 from initopt_jax.errors import ConfigError
-from initopt_jax.yaml_text import parse_yaml, unshared
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", ".1e-2", "0.001", "+1e-3", "01e-3"])

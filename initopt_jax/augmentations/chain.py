@@ -11,8 +11,8 @@ import numpy as np
 from initopt_jax.augmentations.registry import REGISTRY
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import named_key
-from initopt_jax.names import import_object, lookup
-from initopt_jax.options import call_with, check_options
+from initopt_jax.lookup.names import import_object, lookup
+from initopt_jax.lookup.options import call_with, check_options
 from initopt_jax.types import Array, option_names
 
 Augment = Callable[[Array, Array], Array]

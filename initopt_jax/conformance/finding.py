@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.user_code import first_line
+from initopt_jax.lookup.user_code import first_line
 
 __all__ = ["Broken", "Finding", "Unchecked", "first_line", "hold_to", "refuse_values", "words"]
 Outcome = Literal["ok", "fails", "not checked"]

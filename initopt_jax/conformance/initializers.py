@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from initopt_jax import models, tasks
-from initopt_jax.audit import audit_leaf
+from initopt_jax.audits import audit_leaf
 from initopt_jax.conformance.finding import (
     Broken,
     Finding,
@@ -29,8 +29,8 @@ from initopt_jax.initializers import (
     initialize,
     standard_layout,
 )
-from initopt_jax.names import find_initializer
-from initopt_jax.options import check_options, required_options
+from initopt_jax.lookup.names import find_initializer
+from initopt_jax.lookup.options import check_options, required_options
 from initopt_jax.types import Initializer, ModelInitializer, Split, option_names
 
 SHAPE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)

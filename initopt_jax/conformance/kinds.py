@@ -12,15 +12,15 @@ from initopt_jax.data import find_source
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers import MODEL_LEVEL
 from initopt_jax.initializers import REGISTRY as INITIALIZERS
+from initopt_jax.lookup.names import import_object, jax_initializers, optax_optimizers
+from initopt_jax.lookup.options import required_options
+from initopt_jax.lookup.user_files import DATA_PREFIXES
 from initopt_jax.models import REGISTRY as MODELS
 from initopt_jax.models import is_model, is_module_class
 from initopt_jax.modifiers import REGISTRY as MODIFIERS
-from initopt_jax.names import import_object, jax_initializers, optax_optimizers
-from initopt_jax.options import required_options
 from initopt_jax.probes import GIVEN
 from initopt_jax.probes import REGISTRY as PROBES
 from initopt_jax.schedules import REGISTRY as SCHEDULES
-from initopt_jax.sources import DATA_PREFIXES
 from initopt_jax.tasks import REGISTRY as TASKS
 from initopt_jax.tasks.functions import REGISTRY as FUNCTIONS
 from initopt_jax.transforms import REGISTRY as TRANSFORMS

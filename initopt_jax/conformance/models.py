@@ -30,9 +30,9 @@ from initopt_jax.conformance.model_subject import (
 from initopt_jax.conformance.trial import GATES, Trial
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import default_rules, initialize
+from initopt_jax.lookup.options import check_options, takes
 from initopt_jax.models import brings_weights, find_model, network_of, refuse_flags
 from initopt_jax.models.fit import forms_of, require_steady
-from initopt_jax.options import check_options, takes
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Model, PyTree, option_names
 

@@ -37,9 +37,9 @@ from initopt_jax.conformance.subject import (
     start,
 )
 from initopt_jax.errors import ConfigError
+from initopt_jax.lookup.names import find_transform
+from initopt_jax.lookup.options import check_options, required_options
 from initopt_jax.models import is_model
-from initopt_jax.names import find_transform
-from initopt_jax.options import check_options, required_options
 from initopt_jax.transforms import REGISTRY
 from initopt_jax.types import EvaluatedTransform, PyTree, option_names
 

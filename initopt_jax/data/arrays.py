@@ -7,13 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from initopt_jax.data.notes import (
-    About,
-    class_notes,
-    column_notes,
-    copy_notes,
-    counting_notes,
-)
+from initopt_jax.data.notes import About, class_notes, column_notes, copy_notes, counting_notes
 from initopt_jax.data.scaling import ROWS, normalized
 from initopt_jax.data.source import Kind
 from initopt_jax.data.split import SplitSpec, require_integer, split_indices

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from initopt_jax.metrics import SPLITS
+from initopt_jax.tasks.metrics import SPLITS
 from initopt_jax.types import Array, PyTree
 
 LOSSES = tuple(f"{split}_loss" for split in SPLITS)

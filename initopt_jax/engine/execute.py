@@ -17,9 +17,9 @@ from initopt_jax.engine.programs import Programs, Work
 from initopt_jax.engine.schedule import Schedule
 from initopt_jax.engine.streaming import seeds_at_once
 from initopt_jax.engine.worker import Worker
+from initopt_jax.lookup.user_code import silent_ends
 from initopt_jax.precision import MATMUL_PRECISION
 from initopt_jax.types import Device
-from initopt_jax.user_code import silent_ends
 
 WAITING = 64  # events that may wait for the consumer
 

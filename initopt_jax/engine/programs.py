@@ -30,8 +30,8 @@ from initopt_jax.engine.segment import (
 from initopt_jax.errors import OutOfMemory, byte_size
 from initopt_jax.initializers import Network
 from initopt_jax.keys import stream_key
-from initopt_jax.metrics import Target
 from initopt_jax.precision import wide_dtype
+from initopt_jax.tasks.metrics import Target
 from initopt_jax.types import Dataset, Device, Model, PyTree, Split, Task
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initopt_jax.metrics import Target
+from initopt_jax.tasks.metrics import Target
 
 LANE = ("lane",)
 CURVE = ("lane", "eval")

@@ -11,13 +11,11 @@ from initopt_jax.initializers.constant import (
     zeros,
 )
 from initopt_jax.initializers.delta_orthogonal import delta_orthogonal
-from initopt_jax.initializers.fans import fans
 from initopt_jax.initializers.gains import gain
 from initopt_jax.initializers.glorot import glorot_normal, glorot_uniform
 from initopt_jax.initializers.hadamard import hadamard
 from initopt_jax.initializers.he import he_normal, he_uniform
 from initopt_jax.initializers.identity import identity
-from initopt_jax.initializers.layout import Layout, standard_layout, stated_layout, unknown_notes
 from initopt_jax.initializers.lecun import lecun_normal, lecun_uniform
 from initopt_jax.initializers.looks_linear import looks_linear
 from initopt_jax.initializers.mean_field_critical import mean_field_bias, mean_field_critical
@@ -55,9 +53,11 @@ from initopt_jax.initializers.signed_constant import signed_constant
 from initopt_jax.initializers.siren import siren
 from initopt_jax.initializers.sparse import sparse
 from initopt_jax.initializers.uniform import uniform
-from initopt_jax.initializers.usage import layouts
 from initopt_jax.initializers.variance_scaling import variance_scaling
 from initopt_jax.initializers.zero_hadamard import zero_hadamard
+from initopt_jax.networks.fans import fans
+from initopt_jax.networks.layout import Layout, standard_layout, stated_layout, unknown_notes
+from initopt_jax.networks.usage import layouts
 
 __all__ = [
     "DEFAULT_PATTERNS",

@@ -7,7 +7,7 @@ Flax, that is the tap over the output's own position, for even `k` too.
 import jax.numpy as jnp
 import numpy as np
 
-from initopt_jax.initializers.fans import require_kernel
+from initopt_jax.networks.fans import require_kernel
 from initopt_jax.types import Array, Shape
 
 

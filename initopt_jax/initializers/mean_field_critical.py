@@ -11,7 +11,6 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.activations import HOMOGENEOUS
 from initopt_jax.initializers.base import scaled_normal, working_dtype
-from initopt_jax.initializers.fans import weight_fans
 from initopt_jax.initializers.gains import gain
 from initopt_jax.initializers.mean_field import (
     critical_sigma_w,
@@ -19,6 +18,7 @@ from initopt_jax.initializers.mean_field import (
     require_critical,
 )
 from initopt_jax.initializers.normal import normal_law
+from initopt_jax.networks.fans import weight_fans
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 SIGMA_B = math.sqrt(0.05)

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import as_number, working_dtype
-from initopt_jax.initializers.fans import require_kernel
+from initopt_jax.networks.fans import require_kernel
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 # Reflections multiplied at a time: the more, the fewer passes over the matrix.

@@ -9,8 +9,8 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.errors import unknown_name
 from initopt_jax.initializers.base import scaled_normal
-from initopt_jax.initializers.fans import weight_fans
 from initopt_jax.initializers.normal import normal_law
+from initopt_jax.networks.fans import weight_fans
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 ACTIVATIONS = ("linear", "relu")

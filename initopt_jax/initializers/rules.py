@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from initopt_jax.errors import unknown_name
-from initopt_jax.initializers.layout import Layout, standard_layout, stated_layout
 from initopt_jax.initializers.registry import REGISTRY
 from initopt_jax.keys import named_key
+from initopt_jax.networks.layout import Layout, standard_layout, stated_layout
 from initopt_jax.tree import last_name, matches, named_leaves
 from initopt_jax.types import Array, PyTree, Shape
 

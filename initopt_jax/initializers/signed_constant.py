@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
-from initopt_jax.initializers.fans import weight_fans
+from initopt_jax.networks.fans import weight_fans
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 # bfloat16, the coarsest dtype of a leaf, rounds by at most this.

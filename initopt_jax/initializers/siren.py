@@ -8,8 +8,8 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import scaled_uniform
-from initopt_jax.initializers.fans import weight_fans
 from initopt_jax.initializers.uniform import uniform_law
+from initopt_jax.networks.fans import weight_fans
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
 from initopt_jax.initializers.centre import matrix_shape
-from initopt_jax.initializers.fans import fans
+from initopt_jax.networks.fans import fans
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 

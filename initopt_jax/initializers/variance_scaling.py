@@ -20,10 +20,10 @@ from initopt_jax.initializers.base import (
     scaled_truncated_normal,
     scaled_uniform,
 )
-from initopt_jax.initializers.fans import weight_fans
 from initopt_jax.initializers.gains import squared_gain
 from initopt_jax.initializers.normal import normal_law, truncated_normal_law
 from initopt_jax.initializers.uniform import uniform_law
+from initopt_jax.networks.fans import weight_fans
 from initopt_jax.types import Array, Initializer, Law, Shape
 
 MODES = ("fan_in", "fan_out", "fan_avg")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from initopt_jax.lookup.names import import_object, lookup
 from initopt_jax.models import cnn as _cnn
 from initopt_jax.models import dense_stacks as _stacks
 from initopt_jax.models import lenet as _lenet
@@ -26,7 +27,6 @@ from initopt_jax.models.layers import network_in, network_of
 from initopt_jax.models.modes import refuse_flags
 from initopt_jax.models.nnx_adapter import from_nnx
 from initopt_jax.models.precision import computes_in, floats_as, held_in, with_precision
-from initopt_jax.names import import_object, lookup
 from initopt_jax.types import Model
 
 __all__ = [

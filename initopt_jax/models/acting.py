@@ -14,11 +14,11 @@ import numpy as np
 from flax import linen as nn
 from flax import nnx
 
-from initopt_jax.dependence import depends, random_operations
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import stable_hash
 from initopt_jax.models.fit import Forms, batch_of
 from initopt_jax.models.modes import UNDERSTOOD
+from initopt_jax.networks.dependence import depends, random_operations
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Model, PyTree, Shape
 

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import InvalidRngError, ModifyScopeVariableError
 
-from initopt_jax.dependence import follows
 from initopt_jax.errors import ConfigError
+from initopt_jax.lookup.user_code import VALUES_ASKED, user_code
 from initopt_jax.models.modes import UNDERSTOOD
+from initopt_jax.networks.dependence import follows
 from initopt_jax.precision import wide_dtype
 from initopt_jax.tree import named_leaves, require_real
 from initopt_jax.types import Model, PyTree, Shape, Split, Task
-from initopt_jax.user_code import VALUES_ASKED, user_code
 
 
 class Forms(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from initopt_jax.dependence import dtypes_in
 from initopt_jax.models.fit import Forms, batch_of
+from initopt_jax.networks.dependence import dtypes_in
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, Model, PyTree, Shape
 

@@ -1,6 +1,5 @@
 """Spread over seeds, tuned cells, paired comparisons and time to a target. Pure: no files."""
 
-from initopt_jax.metrics import Target, readable
 from initopt_jax.stats.cells import (
     best_cells,
     cell_columns,
@@ -29,6 +28,7 @@ from initopt_jax.stats.profiles import (
     places,
     solved_share,
 )
+from initopt_jax.tasks.metrics import Target, readable
 
 __all__ = [
     "Interval",

@@ -5,9 +5,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from initopt_jax.metrics import bounds_of
 from initopt_jax.stats.info import STEPS, StudyInfo, metric_variables
 from initopt_jax.stats.intervals import mean_intervals, reach_medians, wilson_interval
+from initopt_jax.tasks.metrics import bounds_of
 
 PARTS = ("mean", "sd", "low", "high", "min", "max")  # of a metric over seeds
 TIMES = (STEPS, "examples_to_target", "flops_to_target")

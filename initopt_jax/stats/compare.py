@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from initopt_jax.metrics import bounds_of
 from initopt_jax.stats.cells import PARTS
 from initopt_jax.stats.info import StudyInfo
 from initopt_jax.stats.intervals import FEW, Interval, mean_intervals
+from initopt_jax.tasks.metrics import bounds_of
 
 SEEDS = ["init_seed", "data_seed", "noise_seed"]
 

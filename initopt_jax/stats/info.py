@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import xarray as xr
 
-from initopt_jax.metrics import SPLITS, Target, bare, readable
-from initopt_jax.task_keys import COST_FUNCTION
+from initopt_jax.config.task_keys import COST_FUNCTION
 from initopt_jax.tasks.cost_function import Landscape
+from initopt_jax.tasks.metrics import SPLITS, Target, bare, readable
 from initopt_jax.types import Direction
 
 STEPS = "steps_to_target"

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from initopt_jax.csv_table import column_kinds, from_csv, to_csv
 from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import StudyError
 from initopt_jax.store import checkpoints, old
+from initopt_jax.store.csv_table import column_kinds, from_csv, to_csv
 from initopt_jax.store.files import PART, clear_errors, stamp, write_whole
 from initopt_jax.store.journal import Entry, Journal, runs
 from initopt_jax.store.made import LANDSCAPES, REPORT, SURFACE, MadeFiles

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from initopt_jax.config import differences
+from initopt_jax.config.schema import differences
 from initopt_jax.errors import StudyError
 from initopt_jax.store.files import write_whole
 from initopt_jax.store.journal import Entry, Journal

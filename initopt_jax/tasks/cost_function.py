@@ -13,22 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from initopt_jax.config.task_keys import COST_FUNCTION
 from initopt_jax.errors import ConfigError
-from initopt_jax.landscape_record import Mesh
-from initopt_jax.names import import_object, lookup
-from initopt_jax.options import call_with, check_options
-from initopt_jax.task_keys import COST_FUNCTION
+from initopt_jax.lookup.names import import_object, lookup
+from initopt_jax.lookup.options import call_with, check_options
+from initopt_jax.probes.slices.record import Mesh
 from initopt_jax.tasks.functions import REGISTRY, CostFunction, Domain, Point, from_function
-from initopt_jax.types import (
-    Array,
-    Dataset,
-    Direction,
-    Model,
-    PyTree,
-    Split,
-    Task,
-    option_names,
-)
+from initopt_jax.types import Array, Dataset, Direction, Model, PyTree, Split, Task, option_names
 
 NAME = COST_FUNCTION
 LEAF = "point"

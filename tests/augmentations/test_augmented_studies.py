@@ -11,18 +11,17 @@ import optax
 import pytest
 
 import initopt_jax as iox
-from initopt_jax import show
 from initopt_jax.augmentations import REGISTRY, make_augment
-from initopt_jax.cli import main
-from initopt_jax.config import validate
+from initopt_jax.cli import main, show
+from initopt_jax.config.schema import validate
 from initopt_jax.engine.cost import step_operations
 from initopt_jax.engine.segment import Chunks, LaneInputs, LaneState, make_evaluate, make_lane_step
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import named_key, stream_key
-from initopt_jax.preview import prepare
+from initopt_jax.studies.preview import prepare
+from initopt_jax.studies.verify import verify
 from initopt_jax.tasks import REGISTRY as TASKS
 from initopt_jax.types import Model
-from initopt_jax.verify import verify
 
 MINE = '''
 import numpy as np

@@ -22,7 +22,7 @@ from benchmarks.peers_jax import make_jax_loop
 from benchmarks.record import Contender, measure, outcome, show, write_record
 from benchmarks.scaling_figure import draw, network, plain
 from benchmarks.workloads import HELD_OUT, Workload, digits_mlp, mnist_mlp, stand_in
-from initopt_jax.config import read_config
+from initopt_jax.config.schema import read_config
 
 JAX_LOOP, TORCH_LOOP = scaling.JAX_LOOP, scaling.TORCH_LOOP
 

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from initopt_jax import cli, conformance
+from initopt_jax import conformance
+from initopt_jax.cli import commands
 from initopt_jax.conformance import check, transforms
 from initopt_jax.conformance.finding import hold_to, words
 from initopt_jax.conformance.subject import Subject
@@ -187,7 +188,7 @@ def by_outputs(*, outputs, width=3): ...
 def test_what_is_wrong_with_a_name_is_one_line(arguments, said, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["initopt", "check", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        commands.main()
     assert stopped.value.code == 2
     message = capsys.readouterr().err
     assert said in message
@@ -257,7 +258,7 @@ def test_kinds_are_told_apart(name, kind):
 def test_every_kind_can_be_tried(arguments, said, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["initopt", "check", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        commands.main()
     out = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
     assert (stopped.value.code, "fails" in out) == (int(bool(said)), bool(said)), out
     assert said in out
@@ -280,7 +281,7 @@ def test_what_acts_at_a_large_rate_alone_is_felt():
 def test_the_exit_code_says_whether_promises_are_kept(arguments, code, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["initopt", "check", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        commands.main()
     assert stopped.value.code == code
     assert ("fails" in capsys.readouterr().out) == bool(code)
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from initopt_jax import initializers, models, modifiers, schedules, transforms
-from initopt_jax.config import validate
+from initopt_jax.config.schema import validate
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.segment import make_lane_step
-from initopt_jax.manifest import settings
 from initopt_jax.models import with_precision
 from initopt_jax.models.sequences import sinusoids
+from initopt_jax.planning.resolve import find_task, refiner, resolve
 from initopt_jax.precision import in_precision
-from initopt_jax.resolve import find_task, refiner, resolve
+from initopt_jax.studies.manifest import settings
 
 PRODUCTS = {"conv_general_dilated", "dot_general"}
 HIGHEST = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)

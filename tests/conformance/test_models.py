@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from initopt_jax import cli
+from initopt_jax.cli import commands
 from initopt_jax.conformance import check_model, models
 from initopt_jax.conformance.examples import COUNT, made_up, of_dataset
 from initopt_jax.conformance.finding import words
@@ -13,7 +13,7 @@ from initopt_jax.conformance.model_subject import same_trace, traced
 from initopt_jax.conformance.trial import GATES
 from initopt_jax.errors import ConfigError
 from initopt_jax.models import REGISTRY
-from initopt_jax.preview import prepare
+from initopt_jax.studies.preview import prepare
 from initopt_jax.tasks import REGISTRY as TASKS
 from initopt_jax.types import Dataset, Split
 
@@ -212,7 +212,7 @@ def test_the_command_says_what_was_learnt_and_what_fails(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["initopt", "check", *arguments])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            commands.main()
         return stopped.value.code, capsys.readouterr()
 
     code, said = run("mlp", "--set", "hidden=[3]", "--input", "5", "--task", "regression")

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import initopt_jax as iox
-from initopt_jax import sources
-from initopt_jax.config import parse_yaml, read_config
+from initopt_jax.config.schema import parse_yaml, read_config
 from initopt_jax.data import REGISTRY, SplitSpec, as_dataset, data_root, find_source, load
 from initopt_jax.errors import ConfigError
-from initopt_jax.preview import prepare
-from initopt_jax.verify import verify
+from initopt_jax.lookup import user_files
+from initopt_jax.studies.preview import prepare
+from initopt_jax.studies.verify import verify
 
 
 def digits(**options):
@@ -103,12 +103,12 @@ def test_wrong_specs_are_refused(spec, kind, message):
 def test_prefixes_of_data_are_no_modules():
     """`sources` stands below `data` and holds the list a second time."""
     prefixes = {entry.prefix for entry in REGISTRY.values() if entry.prefix}
-    assert set(sources.DATA_PREFIXES) == prefixes
+    assert set(user_files.DATA_PREFIXES) == prefixes
     for prefix in prefixes:
         assert find_source(prefix + "x").prefix == prefix
         config = {"model": {"name": "mine:net"}, "task": {"dataset": {"name": prefix + "x"}}}
-        assert sources.own_modules(config) == ["mine"]
-    assert sources.own_modules({"model": {"name": "folder:net"}}) == ["folder"]
+        assert user_files.own_modules(config) == ["mine"]
+    assert user_files.own_modules({"model": {"name": "folder:net"}}) == ["folder"]
 
 
 def test_paths_are_looked_for_in_order(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from initopt_jax import cli
+from initopt_jax.cli import commands
 from initopt_jax.data import SplitSpec, load, prepared
 from initopt_jax.data import prepare as preparing
 from initopt_jax.data.idx import read_idx
@@ -281,7 +281,7 @@ def test_a_folder_that_is_no_prepared_set_is_left_alone(files, tmp_path):
 def command(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["initopt", "data", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        commands.main()
     out, err = capsys.readouterr()
     return ended.value.code, out, err
 

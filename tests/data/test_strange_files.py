@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from initopt_jax.config import read_config
+from initopt_jax.config.schema import read_config
 from initopt_jax.data import SplitSpec, load, pixels, prepared
 from initopt_jax.data.idx import read_idx
 from initopt_jax.errors import ConfigError

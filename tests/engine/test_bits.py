@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from initopt_jax.engine.events import Finished, Saved
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.plan import cut_tiles
-from initopt_jax.preview import initial_weights, prepare
-from initopt_jax.training import Recorder, make_work
+from initopt_jax.studies.preview import initial_weights, prepare
+from initopt_jax.studies.training import Recorder, make_work
 
 EXAMPLES = 20
 WILD = 1e30  # no loss stays finite under such a learning rate

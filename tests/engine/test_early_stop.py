@@ -9,8 +9,8 @@ import pytest
 from initopt_jax.engine.events import Finished, Progress, Saved
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.plan import cut_tiles
-from initopt_jax.preview import all_tiles, initial_weights, prepare
-from initopt_jax.training import Recorder, make_work
+from initopt_jax.studies.preview import all_tiles, initial_weights, prepare
+from initopt_jax.studies.training import Recorder, make_work
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from initopt_jax.engine.events import Compiled, Finished, Saved
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.plan import cut_tiles
 from initopt_jax.keys import stream_key
-from initopt_jax.preview import all_tiles, initial_weights, prepare
-from initopt_jax.training import Recorder, make_work
+from initopt_jax.studies.preview import all_tiles, initial_weights, prepare
+from initopt_jax.studies.training import Recorder, make_work
 
 
 def train(config, *, chosen=None, devices=2, order=1, stop=None, checkpoints=None):

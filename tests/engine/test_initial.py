@@ -11,7 +11,7 @@ from initopt_jax.engine.devices import compiler_options, host_device, keep_compi
 from initopt_jax.engine.initial import InitialWeights
 from initopt_jax.initializers import initialize
 from initopt_jax.keys import stream_key
-from initopt_jax.preview import prepare
+from initopt_jax.studies.preview import prepare
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from initopt_jax.engine import programs
 from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.programs import memory_limit, memory_needed, out_of_memory
 from initopt_jax.errors import ConfigError, OutOfMemory
-from initopt_jax.preview import all_tiles, initial_weights, prepare
-from initopt_jax.training import make_work
+from initopt_jax.studies.preview import all_tiles, initial_weights, prepare
+from initopt_jax.studies.training import make_work
 
 
 def train(config):

@@ -11,7 +11,7 @@ from jax import lax
 from initopt_jax import transforms
 from initopt_jax.engine.cost import step_operations
 from initopt_jax.engine.operations import Operations, operations
-from initopt_jax.preview import prepare
+from initopt_jax.studies.preview import prepare
 
 DATA = """
 import numpy as np

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from initopt_jax.config import validate
+from initopt_jax.config.schema import validate
 from initopt_jax.engine.model_cost import ModelCost
 from initopt_jax.engine.plan import (
     CPU_ACTIVATION_BYTES,
@@ -15,7 +15,7 @@ from initopt_jax.engine.plan import (
     tile_width,
 )
 from initopt_jax.errors import ConfigError
-from initopt_jax.preview import all_tiles, prepare
+from initopt_jax.studies.preview import all_tiles, prepare
 
 
 @pytest.mark.parametrize("batch", [1, 64, 1000, 60_000])

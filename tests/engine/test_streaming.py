@@ -15,10 +15,10 @@ from initopt_jax.engine.execute import run_tiles
 from initopt_jax.engine.streaming import BUFFERS, Streamed, piece_lengths
 from initopt_jax.errors import ConfigError, OutOfMemory, StudyError
 from initopt_jax.initializers import OnHost
-from initopt_jax.preview import all_tiles, initial_weights, plan, prepare
-from initopt_jax.training import make_work
+from initopt_jax.studies.preview import all_tiles, initial_weights, plan, prepare
+from initopt_jax.studies.training import make_work
+from initopt_jax.studies.verify import verify
 from initopt_jax.types import Dataset, Split
-from initopt_jax.verify import verify
 
 STEP = 2 * 32 * 260 + 32 * 4 * 6  # two seeds, 32 examples of 65 numbers, six lanes' batches
 LIMIT = f"{BUFFERS * 3 * STEP / 1024 + 1:.0f}KiB"  # three steps to a piece

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from initopt_jax import cli, preview, study, verify
+from initopt_jax.cli import commands
+from initopt_jax.studies import preview, run, study, verify
 from tests.fuzz.configs import as_text
 from tests.fuzz.hostile import FILES
 from tests.fuzz.outcome import OK, Outcome, attempt, judge_message
@@ -62,7 +63,7 @@ def _do(via: str, source: Any, given: Mapping[str, Any]) -> Outcome | None:
 
 def _run(source: Any, settings: Sequence[str]) -> Outcome:
     """A finished study can be summarized and verified."""
-    done = study.run(source, "study", overrides=[*settings, *FEW_STEPS], devices=1)
+    done = run.run(source, "study", overrides=[*settings, *FEW_STEPS], devices=1)
     opened = study.open_study(done.dir)
     opened.summary()
     opened.frame()
@@ -80,7 +81,7 @@ def command(*arguments: Any) -> tuple[int, str, str]:
     code: Any = 0
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            cli.main()
+            commands.main()
     except SystemExit as end:
         code = 0 if end.code is None else end.code
     finally:

@@ -14,8 +14,8 @@ import pandas as pd
 import xarray as xr
 from hypothesis import strategies as st
 
-from initopt_jax import study, verify
-from initopt_jax.config import Config
+from initopt_jax.config.schema import Config
+from initopt_jax.studies import run, study, verify
 from tests.fuzz.outcome import OK, Outcome, attempt
 from tests.fuzz.prepared import STUDIES, study_folder
 
@@ -111,7 +111,7 @@ READS: dict[str, Callable[[study.Study], Any]] = {
 
 def _deep(asked: str | None, name: str) -> dict[str, Callable[[study.Study], Any]]:
     def again(opened: study.Study) -> Any:
-        done = study.run(STUDIES[name], opened.dir, devices=1)
+        done = run.run(STUDIES[name], opened.dir, devices=1)
         return [read(study.Study(done.dir)) for read in map(READS.get, AFTERWARDS) if read]
 
     known: dict[str, Callable[[study.Study], Any]] = {

@@ -17,7 +17,7 @@ import pandas as pd
 from hypothesis import strategies as st
 from PIL import Image
 
-from initopt_jax import preview
+from initopt_jax.studies import preview
 from tests.fuzz.hostile import NAMES
 from tests.fuzz.outcome import Outcome, attempt
 

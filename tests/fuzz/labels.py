@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from hypothesis import strategies as st
 
-from initopt_jax import study
+from initopt_jax.studies import run
 from tests.fuzz.config_tries import command
 from tests.fuzz.hostile import NAMES
 from tests.fuzz.outcome import OK, Outcome, attempt
@@ -62,7 +62,7 @@ def try_labels(given: Mapping[str, Any], folder: Path) -> Outcome:
 
 
 def _check(given: Mapping[str, Any], folder: Path) -> Outcome:
-    done = study.run(_config(given), folder / "study", devices=1)
+    done = run.run(_config(given), folder / "study", devices=1)
     lanes, summary = done.lanes, done.summary()
     wanted = _plain_summary()
     for column in (f"{kind[:-1]}" for kind in ("initializers", "optimizers")):
@@ -101,4 +101,4 @@ def _printed(given: Mapping[str, Any], folder: Path) -> Outcome:
 def _plain_summary() -> pd.DataFrame:
     plain = {"initializers": list(PLAIN), "optimizers": list(PLAIN)}
     with tempfile.TemporaryDirectory() as folder:
-        return study.run(_config(plain), Path(folder) / "study", devices=1).summary()
+        return run.run(_config(plain), Path(folder) / "study", devices=1).summary()

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from initopt_jax import study
+from initopt_jax.studies import run
 
 VARIABLE = "INITOPT_FUZZ_STUDIES"  # where they are, if another process has made them
 NETWORK: dict[str, Any] = {
@@ -57,7 +57,7 @@ def study_folder(name: str) -> Path:
     """The folder of a finished study, which is only to be copied."""
     folder = root() / name
     if not folder.exists():
-        study.run(STUDIES[name], folder, devices=1)
+        run.run(STUDIES[name], folder, devices=1)
     return folder
 
 

@@ -74,7 +74,7 @@ def test_a_folder_that_a_refused_config_leaves_is_a_finding(tmp_path, monkeypatc
         (tmp_path / "runs").mkdir()
         raise ConfigError("wrong")
 
-    monkeypatch.setattr("initopt_jax.preview.plan", leave)
+    monkeypatch.setattr("initopt_jax.studies.preview.plan", leave)
     assert try_config({"config": {}, "via": "plan"}, tmp_path).verdict == "left behind"
 
 

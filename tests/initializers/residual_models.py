@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from initopt_jax.initializers.anatomy import anatomy
 from initopt_jax.initializers.model_level import leaves_of, make_network
+from initopt_jax.networks.anatomy import anatomy
 
 End = Literal["plain", "scalar", "channels", "norm", "norm_channels"]
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from initopt_jax.initializers.anatomy import kernel_sums
+from initopt_jax.networks.anatomy import kernel_sums
 from tests.initializers.residual_models import Plain, ResNet, Stack, Transformer, survey
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from initopt_jax.audit import audit_params, check
+from initopt_jax.audits import audit_params, check
 from initopt_jax.initializers import REGISTRY, chrono, forget_gate, initialize, prior_log_odds
 
 

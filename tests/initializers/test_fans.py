@@ -2,8 +2,9 @@
 
 import pytest
 
-from initopt_jax.initializers import fans, he_normal
-from initopt_jax.initializers.fans import weight_fans
+from initopt_jax.initializers import he_normal
+from initopt_jax.networks import fans
+from initopt_jax.networks.fans import weight_fans
 
 
 @pytest.mark.parametrize(

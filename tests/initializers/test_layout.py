@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from initopt_jax.audit import audit_params
+from initopt_jax.audits import audit_params
 from initopt_jax.initializers import Layout, default_rules, initialize, layouts, standard_layout
-from initopt_jax.initializers.layout import EMBEDDING
+from initopt_jax.networks.layout import EMBEDDING
 from initopt_jax.tree import named_leaves
 
 GROUPED = Layout("convolution", window=(0, 1), inputs=(2,), outputs=(3,), groups=3)

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from initopt_jax.audit import audit_leaf, audit_params
-from initopt_jax.entries import InitializerConfig
+from initopt_jax.audits import audit_leaf, audit_params
+from initopt_jax.config.entries import InitializerConfig
 from initopt_jax.initializers import (
     REGISTRY,
     default_rules,
-    fans,
     flax_default,
     initialize,
     torch_default_bias,
 )
-from initopt_jax.sweep import expand_initializers
+from initopt_jax.networks import fans
+from initopt_jax.planning.sweep import expand_initializers
 
 # A layer of each kind: inputs 400, units 250; a 3x3 convolution from 4 to 8 channels.
 DENSE, CONVOLUTION = (400, 250), (3, 3, 4, 8)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from initopt_jax.audit import audit_leaf
-from initopt_jax.initializers import fans, random_walk, siren
+from initopt_jax.audits import audit_leaf
+from initopt_jax.initializers import random_walk, siren
 from initopt_jax.initializers.activations import find_activation
 from initopt_jax.initializers.random_walk import random_walk_law
 from initopt_jax.initializers.siren import siren_law
+from initopt_jax.networks import fans
 
 SHAPE, SQUARE = (400, 250), (400, 400)
 

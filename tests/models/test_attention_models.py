@@ -12,7 +12,7 @@ from initopt_jax.initializers import MODEL_LEVEL
 from initopt_jax.initializers.model_level import mup_multipliers
 from initopt_jax.models import REGISTRY, network_of, param_shapes
 from initopt_jax.models.sequences import as_patches, as_tokens, sinusoids
-from initopt_jax.preview import audit_experiment, initial_weights, prepare
+from initopt_jax.studies.preview import audit_experiment, initial_weights, prepare
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Split
 

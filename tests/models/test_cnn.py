@@ -9,9 +9,9 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.models import param_shapes
 from initopt_jax.models.cnn import MONOTONE, POOLINGS, as_pictures, cnn
 from initopt_jax.models.mlp import ACTIVATIONS
-from initopt_jax.preview import audit
+from initopt_jax.studies.preview import audit
+from initopt_jax.studies.verify import verify
 from initopt_jax.tree import named_leaves
-from initopt_jax.verify import verify
 
 TINY = {"channels": (3, 4), "hidden": (5,), "outputs": 3}
 

@@ -9,13 +9,13 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from initopt_jax.initializers.fans import fans
 from initopt_jax.models.convolution import (
     LARGEST_PATCHES,
     Geometry,
     choose_form,
     conv_general_dilated,
 )
+from initopt_jax.networks.fans import fans
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 PLAIN = Geometry((1, 1), ((1, 1), (1, 1)))

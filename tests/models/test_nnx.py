@@ -11,8 +11,8 @@ from flax import nnx
 import initopt_jax as iox
 from initopt_jax.errors import ConfigError
 from initopt_jax.models import as_model, from_nnx
+from initopt_jax.studies.verify import verify
 from initopt_jax.tree import named_leaves
-from initopt_jax.verify import verify
 
 MINE = textwrap.dedent(
     """

@@ -7,7 +7,7 @@ import initopt_jax as iox
 from initopt_jax.errors import ConfigError
 from initopt_jax.models.cnn import cnn
 from initopt_jax.models.normalization import Norm
-from initopt_jax.verify import verify
+from initopt_jax.studies.verify import verify
 
 PICTURES = np.random.default_rng(1).normal(3.0, 2.0, (6, 4, 5, 7)).astype(np.float32)  # C, H, W, B
 

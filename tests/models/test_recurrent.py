@@ -8,11 +8,11 @@ from flax import linen as nn
 
 from initopt_jax import tasks
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers.anatomy import anatomy
 from initopt_jax.initializers.model_level import mup_multipliers
 from initopt_jax.models import REGISTRY, network_of, param_shapes
 from initopt_jax.models.sequences import as_sequence
-from initopt_jax.preview import audit, initial_weights, prepare
+from initopt_jax.networks.anatomy import anatomy
+from initopt_jax.studies.preview import audit, initial_weights, prepare
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Split
 

@@ -10,7 +10,7 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.model_level import fixup, leaves_of, lsuv, zero_gamma
 from initopt_jax.models import network_of, param_shapes
 from initopt_jax.models.resnet import resnet
-from initopt_jax.preview import audit
+from initopt_jax.studies.preview import audit
 from initopt_jax.tasks import REGISTRY as TASKS
 from initopt_jax.types import Split
 

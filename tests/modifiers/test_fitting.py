@@ -4,13 +4,13 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from initopt_jax.config import read_config
-from initopt_jax.entries import OptimizerConfig
+from initopt_jax.config.entries import OptimizerConfig
+from initopt_jax.config.schema import read_config
 from initopt_jax.errors import ConfigError
-from initopt_jax.fitting import leftovers
 from initopt_jax.modifiers import REGISTRY, accumulate, lookahead, swa
-from initopt_jax.preview import prepare
-from initopt_jax.rehearsal import rehearsal
+from initopt_jax.planning.fast_form import rehearsal
+from initopt_jax.planning.fitting import leftovers
+from initopt_jax.studies.preview import prepare
 
 
 def optimizer(*modifiers, **options):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from initopt_jax import models, probes, tasks
-from initopt_jax.initializers.anatomy import anatomy
 from initopt_jax.models import network_of, param_shapes
+from initopt_jax.networks.anatomy import anatomy
 from initopt_jax.probes.slices import hidden_layers, permuted
 from initopt_jax.types import Split
 

@@ -9,7 +9,7 @@ from initopt_jax import models
 from initopt_jax.initializers.activations import ACTIVATIONS
 from initopt_jax.models.convolution import as_stock
 from initopt_jax.models.mlp import ACTIVATIONS as LAYERS
-from initopt_jax.probes.signals.recorder import TAP, record
+from initopt_jax.networks.recorder import TAP, record
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
 

@@ -9,8 +9,8 @@ import zarr
 import initopt_jax as iox
 from initopt_jax.engine import plan
 from initopt_jax.errors import ConfigError, StudyError
-from initopt_jax.preview import prepare
-from initopt_jax.verify import verify
+from initopt_jax.studies.preview import prepare
+from initopt_jax.studies.verify import verify
 
 MINE = '''
 import jax

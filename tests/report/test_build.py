@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from initopt_jax import report
-from initopt_jax.report.assemble import figures
-from initopt_jax.report.prepare import make_results
+from initopt_jax import reports
+from initopt_jax.reports.assemble import figures
+from initopt_jax.reports.prepare import make_results
 
 ALL = {
     "heatmap",
@@ -72,7 +72,7 @@ def visible(html: str) -> str:
 
 @pytest.fixture(scope="module")
 def full(make_study):
-    return report.build(*make_study(seeds=4, tuning=2, evals=5))
+    return reports.build(*make_study(seeds=4, tuning=2, evals=5))
 
 
 def test_full_report_has_every_figure_in_both_formats(full):
@@ -119,7 +119,7 @@ def test_summary_csv_has_a_row_per_cell(full, make_study):
 @pytest.mark.parametrize("case", ODD, ids=list(ODD))
 def test_odd_studies(make_study, case):
     options, expected = ODD[case]
-    files = report.build(*make_study(**options))
+    files = reports.build(*make_study(**options))
     assert {path[8:-4] for path in files if path.endswith(".png")} == expected
     text = visible(files["report.html"].decode())
     assert not re.search(r"\bnan\b|\binf\b", text)
@@ -128,7 +128,7 @@ def test_odd_studies(make_study, case):
 def test_equal_studies_give_equal_bytes_and_leave_matplotlib_alone(make_study):
     study = make_study(2, 2, 2, 3, 1, evals=4)
     before = dict(mpl.rcParams)
-    first, second = report.build(*study), report.build(*study)
+    first, second = reports.build(*study), reports.build(*study)
     assert first == second
     assert dict(mpl.rcParams) == before
 
@@ -153,6 +153,6 @@ def test_many_labels_wrap_into_new_styles_without_failing(make_study):
 def test_labels_are_escaped(make_study):
     dataset, lanes, info = make_study(1, 1, 1, 2, 0, evals=3)
     hostile = "<script>alert(1)</script>"
-    html = report.build(dataset, lanes.assign(initializer=hostile), info)["report.html"].decode()
+    html = reports.build(dataset, lanes.assign(initializer=hostile), info)["report.html"].decode()
     assert hostile not in html
     assert "&lt;script&gt;alert(1)" in html

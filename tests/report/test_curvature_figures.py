@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from initopt_jax.report.curvature import curvature_figures
-from initopt_jax.report.figures import draw
-from initopt_jax.report.interactive import figure
-from initopt_jax.report.prepare import make_results
+from initopt_jax.reports.curvature import curvature_figures
+from initopt_jax.reports.figures import draw
+from initopt_jax.reports.interactive import figure
+from initopt_jax.reports.prepare import make_results
 
 NAMES = ["glorot_uniform", "he_normal"]
 OPTIMIZERS = ["momentum", "adam"]

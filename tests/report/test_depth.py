@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from initopt_jax.report.depth_figures import depth_figures
-from initopt_jax.report.interactive import figure
-from initopt_jax.report.prepare import make_results
+from initopt_jax.reports.depth_figures import depth_figures
+from initopt_jax.reports.interactive import figure
+from initopt_jax.reports.prepare import make_results
 
 KERNELS = ["dense_0/kernel", "dense_1/kernel", "head/kernel"]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from initopt_jax.report.charts import LineChart, Panel, Series
-from initopt_jax.report.interactive import figure
-from initopt_jax.report.palette import Style
+from initopt_jax.reports.charts import LineChart, Panel, Series
+from initopt_jax.reports.interactive import figure
+from initopt_jax.reports.palette import Style
 
 X = np.arange(1.0, 4.0)
 

@@ -10,19 +10,19 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from initopt_jax import report
-from initopt_jax.metrics import Target
-from initopt_jax.report import surface as told
-from initopt_jax.report.canvas import apart
-from initopt_jax.report.ground import contour_levels
-from initopt_jax.report.journeys import Journeys, spread_starts
-from initopt_jax.report.landscape import basin_chart, motion_chart, shares_text
-from initopt_jax.report.landscape_words import basin_sentence, common_starts, speed_sentences
-from initopt_jax.report.palette import Style
-from initopt_jax.report.profile import profile_chart, solved_chart, stairs
-from initopt_jax.report.surface import Surface, outcomes
+from initopt_jax import reports
+from initopt_jax.reports import surface as told
+from initopt_jax.reports.canvas import apart
+from initopt_jax.reports.ground import contour_levels
+from initopt_jax.reports.journeys import Journeys, spread_starts
+from initopt_jax.reports.landscape import basin_chart, motion_chart, shares_text
+from initopt_jax.reports.landscape_words import basin_sentence, common_starts, speed_sentences
+from initopt_jax.reports.palette import Style
+from initopt_jax.reports.profile import profile_chart, solved_chart, stairs
+from initopt_jax.reports.surface import Surface, outcomes
 from initopt_jax.stats import StudyInfo
 from initopt_jax.tasks.cost_function import find_landscape
+from initopt_jax.tasks.metrics import Target
 
 STYLE = Style("#0072B2", "solid", 0)
 AXIS = np.linspace(0.0, 10.0, 11)
@@ -213,7 +213,7 @@ ODD = {
 @pytest.mark.parametrize("case", ODD, ids=list(ODD))
 def test_reports_of_odd_studies(case):
     options, solved = ODD[case]
-    files = report.build(*study(**options))
+    files = reports.build(*study(**options))
     drawn = {path.removeprefix("figures/") for path in files if path.startswith("figures/")}
     assert drawn >= MAPS
     assert ("solved.png" in drawn) == solved
@@ -229,5 +229,5 @@ def test_reports_of_odd_studies(case):
 
 
 def test_equal_maps_give_equal_bytes():
-    first, second = (report.build(*study(side=2))["figures/motion.gif"] for _ in range(2))
+    first, second = (reports.build(*study(side=2))["figures/motion.gif"] for _ in range(2))
     assert first == second

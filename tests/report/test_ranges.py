@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from initopt_jax.report.charts import LineChart, Panel, Series, beyond, point_ends, y_ends
-from initopt_jax.report.depth import gradient_chart, missing_words
-from initopt_jax.report.figures import draw
-from initopt_jax.report.interactive import figure
-from initopt_jax.report.numbers import count, score, tick
-from initopt_jax.report.palette import Style
-from initopt_jax.report.prepare import curve_chart, heat_chart, make_results, rate_chart
-from initopt_jax.report.probing import Look, Probing
-from initopt_jax.report.scales import clear_range, from_shortfall
-from initopt_jax.report.tradeoff import tradeoff_chart
+from initopt_jax.reports.charts import LineChart, Panel, Series, beyond, point_ends, y_ends
+from initopt_jax.reports.depth import gradient_chart, missing_words
+from initopt_jax.reports.figures import draw
+from initopt_jax.reports.interactive import figure
+from initopt_jax.reports.numbers import count, score, tick
+from initopt_jax.reports.palette import Style
+from initopt_jax.reports.prepare import curve_chart, heat_chart, make_results, rate_chart
+from initopt_jax.reports.probing import Look, Probing
+from initopt_jax.reports.scales import clear_range, from_shortfall
+from initopt_jax.reports.tradeoff import tradeoff_chart
 
 X = np.arange(3.0)
 EMPTY = np.full(3, np.nan)

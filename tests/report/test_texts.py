@@ -17,10 +17,10 @@ from markdown_it import MarkdownIt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from initopt_jax import report, show
-from initopt_jax.csv_table import csv_text
-from initopt_jax.report.tables import Entry, Table, crossed
-from initopt_jax.report.texts import (
+from initopt_jax import reports
+from initopt_jax.cli import show
+from initopt_jax.reports.tables import Entry, Table, crossed
+from initopt_jax.reports.texts import (
     looks_of,
     markdown_text,
     matplotlib_text,
@@ -30,6 +30,7 @@ from initopt_jax.report.texts import (
     renamed,
     shown_names,
 )
+from initopt_jax.store.csv_table import csv_text
 
 HOSTILE = [
     "$", "$$", "a $x$ b", r"\frac{", r"$\frac{$", r"\$", "<script>alert(1)</script>", "<b>bold</b>",
@@ -171,7 +172,7 @@ def hostile_report(make_study):
     info = type(info)(**{**vars(info), "name": "$x$ <b>", "dataset": "a\n$b$", "model": "m:<i>"})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return report.build(dataset, lanes, info), lanes
+        return reports.build(dataset, lanes, info), lanes
 
 
 def test_hostile_names_reach_every_figure_and_the_page(hostile_report):
@@ -203,7 +204,7 @@ def test_a_figure_keeps_its_size_whatever_a_leaf_a_model_or_a_data_set_is_called
     leaves = [f"{long}{i}/kernel" for i in range(dataset.sizes["leaf"])]
     dataset = dataset.assign_coords(leaf=leaves)
     named = {"name": long, "dataset": f"folder:{long}", "model": f"mine:{long} 5-5", "task": long}
-    files = report.build(dataset, lanes, type(info)(**{**vars(info), **named}))
+    files = reports.build(dataset, lanes, type(info)(**{**vars(info), **named}))
     for name, content in files.items():
         if name.endswith(".png"):
             assert int.from_bytes(content[16:20]) < 4000, name
@@ -217,7 +218,7 @@ def test_a_figure_keeps_its_size_whatever_a_label(make_study, label):
     dataset, lanes, info = make_study(2, 2, 1, 2, 0, evals=3, probe=False)
     first = lanes["optimizer"].iloc[0]
     lanes["optimizer"] = lanes["optimizer"].replace(first, label)
-    files = report.build(dataset, lanes, info)
+    files = reports.build(dataset, lanes, info)
     width = int.from_bytes(files["figures/heatmap.png"][16:20])
     assert width < 4000
     if len(label) > 1000:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.preview import audit
-from initopt_jax.report.weights import Drawn, histograms
+from initopt_jax.reports.weights import Drawn, histograms
+from initopt_jax.studies.preview import audit
 
 
 def networks(count=2, leaves=2):

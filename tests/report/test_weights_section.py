@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from initopt_jax import report
-from initopt_jax.report.prepare import make_results
-from initopt_jax.report.ridges import draw_ridges, ridge_panel, shown_evaluations
-from initopt_jax.report.weights_section import shown_optimizer, weights_figures
+from initopt_jax import reports
+from initopt_jax.reports.prepare import make_results
+from initopt_jax.reports.ridges import draw_ridges, ridge_panel, shown_evaluations
+from initopt_jax.reports.weights_section import shown_optimizer, weights_figures
 
 KERNELS = [f"dense_{i}/kernel" for i in range(3)]
 NAMES = ["zeros", "normal(stddev=0.01)", "he_normal"]
@@ -211,7 +211,7 @@ def test_studies_that_diverged_have_their_figures(make_study):
 
 
 def test_the_report_holds_them(study):
-    files = report.build(*study)
+    files = reports.build(*study)
     assert {f"figures/{name}.png" for name in FIGURES} <= set(files)
     html = files["report.html"].decode()
     assert 'id="weight_histograms" src="data:image/png' in html

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from initopt_jax.report import words
-from initopt_jax.report.charts import heat_colors
-from initopt_jax.report.interactive import figure
-from initopt_jax.report.prepare import curve_chart, heat_chart, make_results, rate_chart
-from initopt_jax.report.scales import from_shortfall, log_ticks, shortfall, shortfall_ticks
-from initopt_jax.report.tables import best_table, crossed
-from initopt_jax.report.tradeoff import tradeoff_chart
+from initopt_jax.reports import words
+from initopt_jax.reports.charts import heat_colors
+from initopt_jax.reports.interactive import figure
+from initopt_jax.reports.prepare import curve_chart, heat_chart, make_results, rate_chart
+from initopt_jax.reports.scales import from_shortfall, log_ticks, shortfall, shortfall_ticks
+from initopt_jax.reports.tables import best_table, crossed
+from initopt_jax.reports.tradeoff import tradeoff_chart
 
 
 @pytest.fixture(scope="module")

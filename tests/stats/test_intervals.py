@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from initopt_jax.metrics import bounds_of
 from initopt_jax.stats import (
     mean_interval,
     mean_intervals,
@@ -13,6 +12,7 @@ from initopt_jax.stats import (
     wilson_interval,
 )
 from initopt_jax.stats.intervals import within_bounds
+from initopt_jax.tasks.metrics import bounds_of
 
 
 def test_mean_intervals_match_scipy_group_by_group():

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import xarray as xr
 
-from initopt_jax.study import open_study
+from initopt_jax.studies.study import open_study
 
 
 def cut(path):

@@ -17,7 +17,7 @@ from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.errors import Interrupted
 from initopt_jax.store import Store
-from initopt_jax.study import open_study
+from initopt_jax.studies.study import open_study
 
 BLOCK = 4096
 ENOUGH = 16 * 2**20

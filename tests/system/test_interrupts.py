@@ -23,7 +23,7 @@ CONFIG = {
 }
 # `program` says when it has begun; then a signal may come at any moment.
 BEGIN = (
-    "import os\nfrom initopt_jax import interrupts\nfrom initopt_jax.cli import program\n"
+    "import os\nfrom initopt_jax.cli import interrupts\nfrom initopt_jax.cli import program\n"
     "start = interrupts.threading.Thread.start\n"
     "def told(thread):\n    start(thread)\n"
     "    if thread.name == 'signals':\n        os.write(1, b'.')\n"

@@ -10,7 +10,7 @@ import zarr
 
 from initopt_jax.errors import StudyError
 from initopt_jax.store import Store, results
-from initopt_jax.study import open_study
+from initopt_jax.studies.study import open_study
 
 KERNEL = "kept_params.dense_0.kernel"
 PICTURE = "landscapes=[{name: slice, points: 3}]"

@@ -26,13 +26,13 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-from initopt_jax import cli
+from initopt_jax.cli import commands
 from initopt_jax.store import Store
 
 # What a study imports on its way.
 IMPORTS = (
     "matplotlib.backends.backend_agg", "matplotlib.figure", "orbax.checkpoint", "plotly.io",
-    "sklearn.datasets", "initopt_jax.models", "initopt_jax.report.html", "initopt_jax.show",
+    "sklearn.datasets", "initopt_jax.models", "initopt_jax.reports.html", "initopt_jax.cli.show",
 )  # fmt: skip
 ACCESSES = {
     "open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate",
@@ -119,7 +119,7 @@ class Life:
         if "start" in self.kill:
             die_after(max(0.02, self.kill["start"]), self.kill)  # not before the command begins
         sys.argv = ["initopt", *self.arguments]
-        cli.main()
+        commands.main()
 
 
 def end_of(life):

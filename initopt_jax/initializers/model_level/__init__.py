@@ -8,7 +8,6 @@ way as scalars.
 import itertools
 from collections.abc import Callable
 
-from initopt_jax.initializers.anatomy import Anatomy
 from initopt_jax.initializers.model_level.data_dependent import ENTRIES as DATA_DEPENDENT
 from initopt_jax.initializers.model_level.data_dependent import data_dependent
 from initopt_jax.initializers.model_level.deep_norm import ENTRIES as DEEP_NORM
@@ -30,14 +29,6 @@ from initopt_jax.initializers.model_level.mimetic import mimetic
 from initopt_jax.initializers.model_level.multipliers import Kind, Multipliers
 from initopt_jax.initializers.model_level.mup import ENTRIES as MUP
 from initopt_jax.initializers.model_level.mup import mup, mup_multipliers
-from initopt_jax.initializers.model_level.network import (
-    Network,
-    OnHost,
-    leaves_of,
-    make_network,
-    require_branches,
-    with_leaves,
-)
 from initopt_jax.initializers.model_level.ntk import ENTRIES as NTK
 from initopt_jax.initializers.model_level.ntk import ntk, ntk_multipliers
 from initopt_jax.initializers.model_level.rewind import make_rewind
@@ -51,6 +42,15 @@ from initopt_jax.initializers.model_level.t_fixup import ENTRIES as T_FIXUP
 from initopt_jax.initializers.model_level.t_fixup import t_fixup
 from initopt_jax.initializers.model_level.zero_gamma import ENTRIES as ZERO_GAMMA
 from initopt_jax.initializers.model_level.zero_gamma import zero_gamma
+from initopt_jax.networks.anatomy import Anatomy
+from initopt_jax.networks.network import (
+    Network,
+    OnHost,
+    leaves_of,
+    make_network,
+    require_branches,
+    with_leaves,
+)
 from initopt_jax.types import ModelInitializer, PyTree
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers.model_level.network import Network
+from initopt_jax.networks.network import Network
 
 PARTS = ("query", "key", "value", "out")
 

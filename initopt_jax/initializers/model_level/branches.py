@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers.anatomy import Branch
-from initopt_jax.initializers.model_level.network import Network
+from initopt_jax.networks.anatomy import Branch
+from initopt_jax.networks.network import Network
 from initopt_jax.types import Array
 
 

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers.anatomy import Kernel
-from initopt_jax.initializers.layout import Layout
-from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
+from initopt_jax.networks.anatomy import Kernel
+from initopt_jax.networks.layout import Layout
+from initopt_jax.networks.network import Network, leaves_of, with_leaves
 from initopt_jax.norms import standard_deviation
 from initopt_jax.types import Array, ModelInitializer, PyTree, Shape
 

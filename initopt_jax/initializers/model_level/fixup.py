@@ -3,12 +3,7 @@
 import jax.numpy as jnp
 
 from initopt_jax.initializers.model_level.branches import closing, heads, is_added
-from initopt_jax.initializers.model_level.network import (
-    Network,
-    leaves_of,
-    require_branches,
-    with_leaves,
-)
+from initopt_jax.networks.network import Network, leaves_of, require_branches, with_leaves
 from initopt_jax.types import Array, ModelInitializer, PyTree
 
 

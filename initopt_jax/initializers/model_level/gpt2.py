@@ -7,13 +7,8 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import scaled_normal
-from initopt_jax.initializers.model_level.network import (
-    Network,
-    leaves_of,
-    require_branches,
-    with_leaves,
-)
 from initopt_jax.keys import named_key
+from initopt_jax.networks.network import Network, leaves_of, require_branches, with_leaves
 from initopt_jax.types import Array, ModelInitializer, PyTree
 
 

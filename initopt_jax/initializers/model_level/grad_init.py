@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.errors import unknown_name
-from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
+from initopt_jax.networks.network import Network, leaves_of, with_leaves
 from initopt_jax.norms import norm as two_norm
 from initopt_jax.types import Array, ModelInitializer, PyTree
 

@@ -6,12 +6,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.model_level.attention import attention_layers
 from initopt_jax.initializers.model_level.branches import closing_scales, require_scale
-from initopt_jax.initializers.model_level.network import (
-    Network,
-    leaves_of,
-    require_branches,
-    with_leaves,
-)
+from initopt_jax.networks.network import Network, leaves_of, require_branches, with_leaves
 from initopt_jax.types import Array, ModelInitializer, PyTree
 
 

@@ -10,8 +10,8 @@ from initopt_jax import checks
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.base import working_dtype
 from initopt_jax.initializers.model_level.attention import Attention, require_attention
-from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
 from initopt_jax.keys import named_key
+from initopt_jax.networks.network import Network, leaves_of, with_leaves
 from initopt_jax.types import Array, ModelInitializer, PyTree
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from jax.typing import ArrayLike
 
 from initopt_jax.errors import ConfigError, unknown_name
-from initopt_jax.initializers.layout import Layout
+from initopt_jax.networks.layout import Layout
 from initopt_jax.types import Shape
 
 # How an update changes when its gradients are multiplied by c: by c (gradient descent, momentum,
@@ -39,7 +39,7 @@ def sides(layout: Layout, shape: Shape) -> tuple[int, int]:
     Raises:
         ConfigError: what the network does with the leaf is not known.
 
-    >>> from initopt_jax.initializers.layout import standard_layout
+    >>> from initopt_jax.networks.layout import standard_layout
     >>> [sides(standard_layout(shape), shape) for shape in ((3, 3, 16, 32), (32,), ())]
     [(144, 32), (1, 32), (1, 1)]
     """

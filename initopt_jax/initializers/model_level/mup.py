@@ -6,14 +6,14 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers.anatomy import Anatomy
 from initopt_jax.initializers.model_level.multipliers import (
     Kind,
     Multipliers,
     require_kind,
     sides,
 )
-from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
+from initopt_jax.networks.anatomy import Anatomy
+from initopt_jax.networks.network import Network, leaves_of, with_leaves
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, ModelInitializer, PyTree
 
@@ -107,7 +107,7 @@ def mup_multipliers(
         that grows, which is wrong for one that meets the inputs themselves; a tree has no such
         doubt.
 
-    >>> from initopt_jax.initializers.anatomy import anatomy
+    >>> from initopt_jax.networks.anatomy import anatomy
     >>> def shapes(width):
     ...     sizes = {"in": (8, width), "mid": (width, width), "out": (width, 3)}
     ...     return {name: jax.ShapeDtypeStruct(size, "float32") for name, size in sizes.items()}

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 import jax.numpy as jnp
 
 from initopt_jax.errors import ConfigError, nearest
-from initopt_jax.initializers.model_level.network import Network, Refine, with_leaves
+from initopt_jax.networks.network import Network, Refine, with_leaves
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, PyTree
 

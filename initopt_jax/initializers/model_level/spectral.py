@@ -8,14 +8,14 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers.anatomy import Anatomy
 from initopt_jax.initializers.model_level.multipliers import (
     Kind,
     Multipliers,
     require_kind,
     sides,
 )
-from initopt_jax.initializers.model_level.network import Network, leaves_of, with_leaves
+from initopt_jax.networks.anatomy import Anatomy
+from initopt_jax.networks.network import Network, leaves_of, with_leaves
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, ModelInitializer, PyTree
 

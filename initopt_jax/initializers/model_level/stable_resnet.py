@@ -7,12 +7,7 @@ import jax.numpy as jnp
 from initopt_jax import checks
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.model_level.branches import end_of
-from initopt_jax.initializers.model_level.network import (
-    Network,
-    leaves_of,
-    require_branches,
-    with_leaves,
-)
+from initopt_jax.networks.network import Network, leaves_of, require_branches, with_leaves
 from initopt_jax.types import Array, ModelInitializer, PyTree
 
 

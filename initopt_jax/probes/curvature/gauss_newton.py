@@ -44,7 +44,7 @@ def gauss_newton_top(
         gradient method, section 8.
 
     >>> import jax
-    >>> from initopt_jax.initializers.model_level.network import make_network
+    >>> from initopt_jax.networks.network import make_network
     >>> x, y = jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1))
     >>> squares = lambda out, y: jnp.sum((out - y) ** 2, axis=-1) / 2
     >>> net = make_network(lambda w, x: x * w["w"], squares, {"w": jnp.ones((1,))}, x, y)

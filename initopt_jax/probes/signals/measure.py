@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from initopt_jax.initializers import Network
+from initopt_jax.networks.recorder import TAP, Record, record
+from initopt_jax.networks.tap import root_of_mean
 from initopt_jax.norms import norm_in, rescaled, scale_of
 from initopt_jax.probes.probe import Batch
-from initopt_jax.probes.signals.recorder import TAP, Record, record
-from initopt_jax.probes.signals.tap import root_of_mean
 from initopt_jax.types import Array, PyTree
 
 SATURATED = 0.05  # of the layer's steepest slope

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from initopt_jax.initializers import Network
+from initopt_jax.networks.recorder import TAP, record
+from initopt_jax.networks.tap import root_of_mean
 from initopt_jax.probes.probe import Batch
-from initopt_jax.probes.signals.recorder import TAP, record
-from initopt_jax.probes.signals.tap import root_of_mean
 from initopt_jax.types import Array, PyTree
 
 OUTPUTS = ("step_preactivation_variance", "step_backward_norm")

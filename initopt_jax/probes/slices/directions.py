@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from initopt_jax.errors import nearest
 from initopt_jax.initializers import Layout
-from initopt_jax.initializers.layout import standard_layout
+from initopt_jax.networks.layout import standard_layout
 from initopt_jax.norms import norm, norm_in, scale_of
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, PyTree

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from initopt_jax.initializers.anatomy import Anatomy, Kernel, anatomy
-from initopt_jax.initializers.layout import Layout
+from initopt_jax.networks.anatomy import Anatomy, Kernel, anatomy
+from initopt_jax.networks.layout import Layout
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import PyTree
 

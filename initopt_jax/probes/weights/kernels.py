@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from initopt_jax.initializers import Network
-from initopt_jax.initializers.model_level.network import leaves_of
+from initopt_jax.networks.network import leaves_of
 from initopt_jax.types import Array, PyTree
 
 

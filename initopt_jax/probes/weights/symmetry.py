@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from initopt_jax import checks
 from initopt_jax.initializers import Network
-from initopt_jax.initializers.model_level.network import leaves_of
+from initopt_jax.networks.network import leaves_of
 from initopt_jax.probes.leaves import together
 from initopt_jax.probes.weights.kernels import kernel_matrices
 from initopt_jax.types import Array, PyTree

@@ -1,0 +1,23 @@
+"""The audit of first weights: each leaf against the law that its initializer states."""
+
+from initopt_jax.audits.leaves import (
+    AuditError,
+    LeafAudit,
+    audit_leaf,
+    audit_params,
+    audit_refined,
+    check,
+    failures,
+    to_rows,
+)
+
+__all__ = [
+    "AuditError",
+    "LeafAudit",
+    "audit_leaf",
+    "audit_params",
+    "audit_refined",
+    "check",
+    "failures",
+    "to_rows",
+]

@@ -1,0 +1,1 @@
+"""The config of a study: its schema, entries and overrides, and the YAML that it is written in."""

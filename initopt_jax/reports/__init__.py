@@ -1,0 +1,53 @@
+"""Tables, figures and the HTML report of a study, as file contents; writing them is the store's."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import xarray as xr
+
+from initopt_jax.probes.slices.record import Mesh, NetLandscape
+from initopt_jax.stats import StudyInfo
+from initopt_jax.tasks.cost_function import Landscape
+
+
+def build(
+    dataset: xr.Dataset,
+    lanes: pd.DataFrame,
+    info: StudyInfo,
+    landscapes: Sequence[NetLandscape] = (),
+) -> dict[str, bytes]:
+    """Make every file of a study's report.
+
+    Plotting libraries are imported here rather than with the package: they are slow to load, and
+    training needs none of them.
+
+    Args:
+        dataset: the results, dims `lane`, `eval` and (for weight norms) `leaf`.
+        lanes: the lane table, index lane id.
+        info: the study in words.
+        landscapes: pictures of the networks' cost.
+
+    Returns:
+        Relative path to contents: `summary.csv`, `figures/<name>.png` and `.pdf`, `report.html`.
+        Equal inputs give equal bytes.
+    """
+    from initopt_jax.reports import assemble
+
+    return assemble.files(dataset, lanes, info, landscapes)
+
+
+def mesh_of(
+    landscape: Landscape, dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo
+) -> Mesh:
+    """The values of a cost function where the maps of a study show it, to be stored with it.
+
+    Args:
+        landscape: the function.
+        dataset: the results.
+        lanes: the lane table, index lane id.
+        info: the study in words.
+    """
+    from initopt_jax.reports import journeys, prepare, surface
+
+    ways = journeys.make_journeys(prepare.make_results(dataset, lanes, info))
+    return surface.make_mesh(landscape, journeys.all_starts(ways))

@@ -1,0 +1,1 @@
+"""Studies: run, resumed, opened, verified, looked at again."""
