@@ -62,7 +62,11 @@ def _do(via: str, source: Any, given: Mapping[str, Any]) -> Outcome | None:
 
 def _run(source: Any, settings: Sequence[str]) -> Outcome:
     """A finished study can be summarized and verified."""
-    done = study.run(source, "study", overrides=[*settings, *FEW_STEPS], devices=1)
+    few = [*settings, *FEW_STEPS]
+    for number, optimizer in enumerate(preview.read(source, settings).optimizers):
+        if optimizer.steps or optimizer.eval_every:  # of its own
+            few += [f"optimizers.{number}.{setting}" for setting in FEW_STEPS[:2]]
+    done = study.run(source, "study", overrides=few, devices=1)
     opened = study.open_study(done.dir)
     opened.summary()
     opened.frame()
