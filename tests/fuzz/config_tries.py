@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from initopt_jax.cli import commands
+from initopt_jax.cli import commands as cli
 from initopt_jax.studies import preview, run, study, verify
 from tests.fuzz.configs import as_text
 from tests.fuzz.hostile import FILES
@@ -63,7 +63,11 @@ def _do(via: str, source: Any, given: Mapping[str, Any]) -> Outcome | None:
 
 def _run(source: Any, settings: Sequence[str]) -> Outcome:
     """A finished study can be summarized and verified."""
-    done = run.run(source, "study", overrides=[*settings, *FEW_STEPS], devices=1)
+    few = [*settings, *FEW_STEPS]
+    for number, optimizer in enumerate(preview.read(source, settings).optimizers):
+        if optimizer.steps or optimizer.eval_every:  # of its own
+            few += [f"optimizers.{number}.{setting}" for setting in FEW_STEPS[:2]]
+    done = run.run(source, "study", overrides=few, devices=1)
     opened = study.open_study(done.dir)
     opened.summary()
     opened.frame()
@@ -81,7 +85,7 @@ def command(*arguments: Any) -> tuple[int, str, str]:
     code: Any = 0
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            commands.main()
+            cli.main()
     except SystemExit as end:
         code = 0 if end.code is None else end.code
     finally:

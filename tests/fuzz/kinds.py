@@ -37,10 +37,10 @@ class Kind:
 
 
 KINDS = {
-    "config": Kind(configs.tries(), config_tries.try_config, share=0.47, seconds=600),
+    "config": Kind(configs.tries(), config_tries.try_config, share=0.51, seconds=600),
     "damage": Kind(
         *(damage.tries(), damage.try_damage),
-        share=0.13,
+        share=0.12,
         seconds=400,
         prepare=prepared.make_all,
     ),
@@ -52,6 +52,6 @@ KINDS = {
         starts_jax=False,
         prepare=kills.prepare,
     ),
-    "data": Kind(data_files.tries(), data_files.try_data, share=0.06, seconds=200),
-    "label": Kind(labels.tries(), labels.try_labels, share=0.07, seconds=400),
+    "data": Kind(data_files.tries(), data_files.try_data, share=0.04, seconds=200),
+    "label": Kind(labels.tries(), labels.try_labels, share=0.06, seconds=400),
 }
