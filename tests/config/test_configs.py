@@ -10,7 +10,7 @@ from initopt_jax.config.schema import read_config
 from initopt_jax.planning.fast_form import STEPS, rehearsal
 from initopt_jax.studies import preview
 
-CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 SWEPT = {
     "name": "swept",
     "task": {"name": "classification", "dataset": "digits"},
