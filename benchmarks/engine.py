@@ -18,7 +18,7 @@ import numpy as np
 
 import initopt_jax
 from benchmarks.pace import Timed
-from benchmarks.workloads import HELD_OUT, Workload
+from benchmarks.workloads import HELD_OUT, Case
 from initopt_jax.engine.cost import step_operations, tile_bytes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.events import Progress
@@ -31,7 +31,7 @@ LEAST_SEGMENTS = 4  # of each device in a window
 PATIENCE = 120.0  # seconds within which every device must have begun
 
 
-def study_config(workload: Workload, lanes: int, steps: int, **keys: Any) -> dict[str, Any]:
+def study_config(workload: Case, lanes: int, steps: int, **keys: Any) -> dict[str, Any]:
     """A workload as anyone would write it down, `lanes` times; `keys` are further ones."""
     return {
         "name": "benchmark",
@@ -53,28 +53,26 @@ def study_config(workload: Workload, lanes: int, steps: int, **keys: Any) -> dic
 
 
 @cache
-def _known(workload: Workload) -> tuple[float, int]:
+def _known(workload: Case) -> tuple[float, int]:
     """Operations of a step, and the tile width by rule."""
     known = prepare(study_config(workload, 1, 1))
     program = known.programs[0]
-    counted = step_operations(
-        program, known.model, known.task, known.dataset, known.params, known.model_state
-    )
+    counted = step_operations(program, known.workload)
     return float(counted.count), program.width
 
 
-def step_flops(workload: Workload) -> float:
+def step_flops(workload: Case) -> float:
     """Floating-point operations of one network's step, as a study counts them."""
     return _known(workload)[0]
 
 
-def rule_width(workload: Workload) -> int:
+def rule_width(workload: Case) -> int:
     """The tile width that the engine takes when none is given."""
     return _known(workload)[1]
 
 
 def whole_run(
-    workload: Workload, lanes: int, steps: int, devices: int | None = None, **keys: Any
+    workload: Case, lanes: int, steps: int, devices: int | None = None, **keys: Any
 ) -> dict[str, Any]:
     """`initopt_jax.run` on a new folder, and what of its time was spent on what.
 
@@ -125,9 +123,7 @@ def finished_rate(tiles_done: Sequence[tuple[float, int]], steps: int, warm_lane
     return (after - before) * steps / (ended - began)
 
 
-def make_engine(
-    workload: Workload, details: list[dict[str, Any]], devices: int | None = None
-) -> Timed:
+def make_engine(workload: Case, details: list[dict[str, Any]], devices: int | None = None) -> Timed:
     """A study of the workload, long enough for the time asked for; the clock starts once warm.
 
     Its first call runs the shortest study beforehand, to learn how many lanes the time is worth.
@@ -165,7 +161,7 @@ def segment_length(flops: float, at_once: int, rate: float) -> int:
 
 
 def steady_rate(
-    workload: Workload,
+    workload: Case,
     seconds: float,
     *,
     width: int | None = None,
@@ -237,7 +233,7 @@ def window_rate(tiles: Any, opened: float, lane_steps: int) -> float:
     return total
 
 
-def state_bytes(workload: Workload, width: int) -> int:
+def state_bytes(workload: Case, width: int) -> int:
     """What a tile's weights and accumulators take."""
     known = prepare(study_config(workload, 1, 1, tile_width=width))
-    return tile_bytes(known.programs[0], known.params, known.model_state)
+    return tile_bytes(known.programs[0], known.workload)

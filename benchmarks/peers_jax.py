@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from benchmarks.pace import Timed, index_batches, paced
-from benchmarks.workloads import Workload
+from benchmarks.workloads import Case
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 Layers = list[tuple[jax.Array, jax.Array]]
@@ -23,7 +23,7 @@ def mlp_params(widths: list[int], seed: int) -> Layers:
     ]
 
 
-def make_cost(workload: Workload) -> Any:
+def make_cost(workload: Case) -> Any:
     """Mean cross-entropy of an MLP; parameters are float32, the computation is as asked for."""
     activation = ACTIVATIONS[workload.model["activation"]]
     dtype = jnp.dtype(workload.dtype)
@@ -41,14 +41,14 @@ def make_cost(workload: Workload) -> Any:
     return cost
 
 
-def make_optimizer(workload: Workload) -> optax.GradientTransformation:
+def make_optimizer(workload: Case) -> optax.GradientTransformation:
     options = dict(workload.optimizer)
     if options.pop("name") == "adam":
         return optax.adam(**options)
     return optax.sgd(options["learning_rate"], momentum=options["decay"])
 
 
-def make_jax_loop(workload: Workload, *, on_device: bool) -> Timed:
+def make_jax_loop(workload: Case, *, on_device: bool) -> Timed:
     """A loop over an MLP's batches.
 
     The batch is cut on the host, or, with `on_device`, inside the step from data that lie there.

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.pace import LEAST_WARM, WARM_UP, WARM_UP_SECONDS, Timed, index_batches, paced
-from benchmarks.workloads import Workload
+from benchmarks.workloads import Case
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
@@ -33,7 +33,7 @@ def compiler_at_hand() -> bool:
     return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 
 
-def make_network(workload: Workload, inputs: torch.Tensor) -> torch.nn.Module:
+def make_network(workload: Case, inputs: torch.Tensor) -> torch.nn.Module:
     """The workload's network for inputs [N, D] or [N, C, H, W]."""
     model = workload.model
     if model["name"] == "resnet":
@@ -88,7 +88,7 @@ class ResNet9(torch.nn.Module):
         return self.head(values.amax((2, 3)))
 
 
-def make_optimizer(workload: Workload, params: Any, *, fused: bool) -> torch.optim.Optimizer:
+def make_optimizer(workload: Case, params: Any, *, fused: bool) -> torch.optim.Optimizer:
     options = dict(workload.optimizer)
     rate = options.pop("learning_rate")
     if options.pop("name") == "adam":
@@ -96,7 +96,7 @@ def make_optimizer(workload: Workload, params: Any, *, fused: bool) -> torch.opt
     return torch.optim.SGD(params, lr=rate, momentum=options["decay"], fused=fused)
 
 
-def tensors(workload: Workload, *, channels_last: bool = False) -> tuple[torch.Tensor, ...]:
+def tensors(workload: Case, *, channels_last: bool = False) -> tuple[torch.Tensor, ...]:
     """The training split where training runs; pictures as [N, C, H, W]."""
     inputs, targets = (torch.from_numpy(array) for array in workload.arrays())
     if not workload.is_mlp:
@@ -105,7 +105,7 @@ def tensors(workload: Workload, *, channels_last: bool = False) -> tuple[torch.T
     return inputs.to(DEVICE), targets.long().to(DEVICE)
 
 
-def precision(workload: Workload) -> Any:
+def precision(workload: Case) -> Any:
     """Where asked for, bfloat16 the PyTorch way."""
     if workload.dtype == "float32":
         return contextlib.nullcontext()
@@ -129,7 +129,7 @@ def with_threads(threads: int, build: Callable[[], Callable[[], None]], each: in
 
 
 def make_torch_loop(
-    workload: Workload,
+    workload: Case,
     threads: int,
     *,
     fused: bool = False,
@@ -166,7 +166,7 @@ def make_torch_loop(
 
 
 def make_torch_vmap(
-    workload: Workload, networks: int, threads: int, *, compiled: bool = False
+    workload: Case, networks: int, threads: int, *, compiled: bool = False
 ) -> Timed:
     """Several networks at once: `vmap` of `grad` over stacked parameters, each on its own batch.
 
@@ -209,7 +209,7 @@ def make_torch_vmap(
 class LitNetwork(lightning.LightningModule):
     """The same network the Lightning way."""
 
-    def __init__(self, workload: Workload, inputs: torch.Tensor) -> None:
+    def __init__(self, workload: Case, inputs: torch.Tensor) -> None:
         super().__init__()
         self.workload = workload
         self.model = make_network(workload, inputs)
@@ -240,7 +240,7 @@ class Pace(lightning.Callback):
             self.warm_at = now
 
 
-def make_lightning(workload: Workload, threads: int) -> Timed:
+def make_lightning(workload: Case, threads: int) -> Timed:
     """`Trainer.fit` with all that is optional switched off."""
 
     def timed(seconds: float) -> float:

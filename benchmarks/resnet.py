@@ -29,7 +29,7 @@ from benchmarks.record import (
     run_rounds,
     write_record,
 )
-from benchmarks.workloads import Workload, small_resnet
+from benchmarks.workloads import Case, small_resnet
 from initopt_jax.engine.devices import set_up_devices
 
 # Operations per second, of which XLA counts those of a loop once: for ten steps or so between
@@ -37,7 +37,7 @@ from initopt_jax.engine.devices import set_up_devices
 GUESS = 2.5e11
 
 
-def contenders(workload: Workload, widths: Sequence[int]) -> list[Contender]:
+def contenders(workload: Case, widths: Sequence[int]) -> list[Contender]:
     """PyTorch's loop in its settings, then the engine by tile width, the first width last."""
     # Not at the top: without PyTorch, the rest of the benchmarks must still import.
     from benchmarks import peers_torch as peers
@@ -56,12 +56,12 @@ def contenders(workload: Workload, widths: Sequence[int]) -> list[Contender]:
     return found
 
 
-def own(workload: Workload, width: int) -> Timed:
+def own(workload: Case, width: int) -> Timed:
     """The engine with so many lanes to a tile, one tile on each device."""
     return partial(steady_rate, workload, width=width, rate=GUESS)
 
 
-def run(workload: Workload, widths: Sequence[int], rounds: int, seconds: float) -> dict[str, Any]:
+def run(workload: Case, widths: Sequence[int], rounds: int, seconds: float) -> dict[str, Any]:
     """The record of all rounds; the table is printed."""
     # What a convolution is rewritten to may count differently: the stock one counts for everyone.
     return run_rounds(

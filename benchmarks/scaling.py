@@ -26,7 +26,7 @@ from benchmarks.pace import Timed
 from benchmarks.peers_jax import make_jax_loop
 from benchmarks.record import RESULTS, say_other_load, write_record
 from benchmarks.scaling_figure import draw
-from benchmarks.workloads import DTYPES, Workload, digits_mlp, mnist_mlp
+from benchmarks.workloads import DTYPES, Case, digits_mlp, mnist_mlp
 from initopt_jax.engine.devices import set_up_devices
 
 FIGURE = Path(__file__).parents[1] / "docs" / "scaling.png"
@@ -42,7 +42,7 @@ TILE_BYTES_ELSEWHERE = 2**33
 JAX_LOOP, TORCH_LOOP = "JAX, one jitted step per call", "PyTorch loop"
 
 
-def peers(workload: Workload) -> dict[str, dict[str, Callable[[], Timed]]]:
+def peers(workload: Case) -> dict[str, dict[str, Callable[[], Timed]]]:
     """Makers of fresh loops: name, then setting. PyTorch's are left out where it is missing."""
     found: dict[str, dict[str, Callable[[], Timed]]] = {
         JAX_LOOP: {
@@ -60,7 +60,7 @@ def peers(workload: Workload) -> dict[str, dict[str, Callable[[], Timed]]]:
     return found
 
 
-def time_peers(workload: Workload, seconds: float) -> dict[str, dict[str, Any]]:
+def time_peers(workload: Case, seconds: float) -> dict[str, dict[str, Any]]:
     """Per peer: the best setting's steps per second, and seconds before its first step."""
     found = {}
     for name, settings in peers(workload).items():
@@ -76,7 +76,7 @@ def time_peers(workload: Workload, seconds: float) -> dict[str, dict[str, Any]]:
 
 
 def lanes_curve(
-    workload: Workload, lanes: Sequence[int], seconds: float, say: Callable[[str], None]
+    workload: Case, lanes: Sequence[int], seconds: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Whole studies of more and more networks, and the loops beside them, before and after.
 
@@ -123,7 +123,7 @@ def lanes_curve(
 
 
 def tile_curve(
-    label: str, workload: Workload, seconds: float, most: int, say: Callable[[str], None]
+    label: str, workload: Case, seconds: float, most: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Steady rates at tile widths 1, 2, 4, ... while a tile fits and its segments stay short."""
     devices = set_up_devices()

@@ -25,7 +25,7 @@ from benchmarks.record import (
     run_rounds,
     write_record,
 )
-from benchmarks.workloads import Workload, mnist_cnn, mnist_mlp
+from benchmarks.workloads import Case, mnist_cnn, mnist_mlp
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.feed import split_bytes
 from initopt_jax.errors import byte_size
@@ -35,7 +35,7 @@ GOAL = 0.8  # of the speed with the split on the device
 LIMIT = "64MiB"  # of MNIST's 180
 
 
-def contenders(workload: Workload, limit: str) -> list[Contender]:
+def contenders(workload: Case, limit: str) -> list[Contender]:
     """The split on the device, and streamed."""
     resident = partial(steady_rate, workload, device_data="1TiB")
     streamed = partial(steady_rate, workload, device_data=limit)
@@ -45,7 +45,7 @@ def contenders(workload: Workload, limit: str) -> list[Contender]:
     ]
 
 
-def run(workload: Workload, limit: str, rounds: int, seconds: float) -> dict[str, Any]:
+def run(workload: Case, limit: str, rounds: int, seconds: float) -> dict[str, Any]:
     """The record of all rounds; the ratio is printed."""
     console = Console(width=max(140, Console().width))
     record = run_rounds(

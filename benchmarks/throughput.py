@@ -27,13 +27,13 @@ from benchmarks.record import (
     run_rounds,
     write_record,
 )
-from benchmarks.workloads import DTYPES, WORKLOADS, Workload
+from benchmarks.workloads import DTYPES, WORKLOADS, Case
 from initopt_jax.engine.devices import set_up_devices
 
 VMAP_NETWORKS = 16
 
 
-def torch_contenders(workload: Workload) -> list[Contender]:
+def torch_contenders(workload: Case) -> list[Contender]:
     """PyTorch's ways to train this network, strongest settings tried."""
     # Not at the top: without PyTorch, the rest of the benchmarks must still import.
     from benchmarks import peers_torch as peers
@@ -83,7 +83,7 @@ def torch_contenders(workload: Workload) -> list[Contender]:
     return found
 
 
-def own_contenders(workload: Workload, details: list[dict[str, Any]]) -> list[Contender]:
+def own_contenders(workload: Case, details: list[dict[str, Any]]) -> list[Contender]:
     """JAX's ways, the engine last."""
     found = []
     if workload.name == "digits":
@@ -113,9 +113,7 @@ def own_contenders(workload: Workload, details: list[dict[str, Any]]) -> list[Co
     return found
 
 
-def run_workload(
-    workload: Workload, rounds: int, seconds: float, console: Console
-) -> dict[str, Any]:
+def run_workload(workload: Case, rounds: int, seconds: float, console: Console) -> dict[str, Any]:
     """One workload's record."""
     details: list[dict[str, Any]] = []
     contenders = torch_contenders(workload) + own_contenders(workload, details)

@@ -17,7 +17,7 @@ DTYPES = ("float32", "bfloat16")  # of the computation
 
 
 @dataclass(frozen=True, eq=False)  # by identity: dictionaries have no hash
-class Workload:
+class Case:
     """A network, its data and its optimizer.
 
     Attributes:
@@ -64,7 +64,7 @@ class Workload:
         """Whether the network is a plain MLP."""
         return self.model["name"] == "mlp"
 
-    def with_model(self, **options: Any) -> "Workload":
+    def with_model(self, **options: Any) -> "Case":
         """The same with other options of the model."""
         return replace(self, model=self.model | options)
 
@@ -113,9 +113,9 @@ def _noise(name: str, shape: tuple[int, ...], train: int) -> Dataset:
     return from_splits(name, *parts, kind="classification", outputs=10, normalize=False)
 
 
-def digits_mlp(hidden: int = 64, **options: Any) -> Workload:
+def digits_mlp(hidden: int = 64, **options: Any) -> Case:
     """The MLP 64-h-h-10 on the digits that come with scikit-learn."""
-    return Workload(
+    return Case(
         name="digits",
         title=f"digits MLP 64-{hidden}-{hidden}-10, tanh, batch 64, Adam",
         dataset={"name": "digits"},
@@ -133,10 +133,10 @@ def digits_mlp(hidden: int = 64, **options: Any) -> Workload:
     )
 
 
-def mnist_mlp(*, generated: bool = False, **options: Any) -> Workload:
+def mnist_mlp(*, generated: bool = False, **options: Any) -> Case:
     """The MLP 784-300-100-10; with `generated`, on the stand-in whether or not MNIST is there."""
     source = "stand_in" if generated else "mnist"
-    return Workload(
+    return Case(
         name="mnist",
         title="MNIST MLP 784-300-100-10, relu, batch 128, momentum",
         dataset={"name": f"{__name__}:{source}"},
@@ -149,9 +149,9 @@ def mnist_mlp(*, generated: bool = False, **options: Any) -> Workload:
     )
 
 
-def mnist_cnn(**options: Any) -> Workload:
+def mnist_cnn(**options: Any) -> Case:
     """Two convolutions of 3 x 3 with pooling, then 64 hidden units."""
-    return Workload(
+    return Case(
         name="cnn",
         title="MNIST CNN 16-32-64-10, relu, batch 64, momentum",
         dataset={"name": f"{__name__}:mnist"},
@@ -172,9 +172,9 @@ def mnist_cnn(**options: Any) -> Workload:
     )
 
 
-def small_resnet(width: int = 16, **options: Any) -> Workload:
+def small_resnet(width: int = 16, **options: Any) -> Case:
     """ResNet-9 with a quarter of the usual channels: its steps fit a benchmark's patience."""
-    return Workload(
+    return Case(
         name="resnet",
         title=f"ResNet-9 of width {width} on 32 x 32 x 3, batch norm, batch 64, momentum",
         dataset={"name": f"{__name__}:small_pictures"},

@@ -19,7 +19,7 @@ from initopt_jax.cli import commands
 from initopt_jax.config.schema import read_config
 from initopt_jax.config.yaml_text import parse_yaml
 from initopt_jax.errors import ConfigError
-from initopt_jax.planning.fast_form import rehearsal
+from initopt_jax.planning.fast_form import fast_form
 from initopt_jax.studies.preview import prepare
 from tests.doc_blocks import (
     Block,
@@ -127,11 +127,10 @@ def _resolve(raw, base: dict) -> None:
 
 
 def _shorten_configs(block: Block, folder: Path) -> None:
-    """The configs that a block runs, rehearsed, with two initializers and two optimizers."""
+    """The configs that a block runs: their fast form, of two initializers and two optimizers."""
     for name in set(re.findall(r"configs/\w+\.yaml", block.text)):
         file = folder / name
-        whole = read_config(file)
-        config = read_config(file, rehearsal(whole)).to_json()
+        config = fast_form(read_config(file)).to_json()
         config["initializers"] = [
             entry for entry in config["initializers"] if entry["name"] in ("zeros", "he_normal")
         ]

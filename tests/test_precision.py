@@ -77,20 +77,23 @@ def lowered(experiment):
     """The text of a study's first segment program, and the dtypes of the state that it gives."""
     program = experiment.programs[0]
     segment = make_segment(
-        experiment.model, experiment.task, program.make_transform, full_batch=not program.batch_size
+        experiment.workload.model,
+        experiment.workload.task,
+        program.make_transform,
+        full_batch=not program.batch_size,
     )
-    lanes = tile_shapes(program, experiment.params, experiment.model_state, program.width)
+    lanes = tile_shapes(program, experiment.workload, program.width)
     loss = jax.ShapeDtypeStruct((program.width,), wide_dtype())
     shape = (1, program.width, program.batch_size) if program.batch_size else (1,)
     batches = jax.ShapeDtypeStruct(shape, np.int32)
-    traced = jax.jit(segment).trace(*lanes, loss, experiment.dataset.train, batches)
+    traced = jax.jit(segment).trace(*lanes, loss, experiment.workload.dataset.train, batches)
     kinds = {leaf.dtype.name for leaf in jax.tree.leaves(traced.out_info)}
     return traced.lower().as_text(), kinds
 
 
 def step_losses(experiment, steps=STEPS):
     """The losses of one lane's first steps, and its state after them."""
-    program, train = experiment.programs[0], experiment.dataset.train
+    program, train = experiment.programs[0], experiment.workload.dataset.train
     batch = program.batch_size or len(train.inputs)
     hyper = {
         name: experiment.lanes[f"optimizer.{name}"].to_numpy(np.float64)[0].astype(wide_dtype())
@@ -99,8 +102,10 @@ def step_losses(experiment, steps=STEPS):
     inputs = LaneInputs(hyper, jax.random.key(0))
     params = initial_weights(experiment)(0, 0)
     opt_state = program.make_transform(hyper).init(params)
-    state = LaneState(params, experiment.model_state, opt_state, np.int32(0), np.int32(-1))
-    step = jax.jit(make_lane_step(experiment.model, experiment.task, program.make_transform))
+    state = LaneState(params, experiment.workload.model_state, opt_state, np.int32(0), np.int32(-1))
+    step = jax.jit(
+        make_lane_step(experiment.workload.model, experiment.workload.task, program.make_transform)
+    )
     losses = []
     for number in range(steps):
         rows = np.arange(number * batch, (number + 1) * batch) % len(train.inputs)
@@ -366,7 +371,7 @@ def test_float64_agrees_with_numpy_to_rounding(three):
     with in_precision("float64"):
         experiment = prepare(exact(precision="float64"))
         weights = initial_weights(experiment)(0, 0)["dense_0"]
-    train, val = experiment.dataset.train, experiment.dataset.val
+    train, val = experiment.workload.dataset.train, experiment.workload.dataset.val
     kernel, bias = weights["kernel"].copy(), weights["bias"].copy()
     assert kernel.dtype == bias.dtype == train.inputs.dtype == train.targets.dtype == np.float64
 
@@ -478,7 +483,10 @@ def test_weights_of_another_dtype_are_held_in_that_of_the_study(small_config, st
     bias = study.params(0)["Dense_0"]["bias"]
     assert bias.dtype == np.float32
     assert 0 < np.abs(bias).max() < 1e-4
-    model, inputs = prepare(config | {"model": f"{__name__}:narrow"}).model, np.ones((2, 64))
+    model, inputs = (
+        prepare(config | {"model": f"{__name__}:narrow"}).workload.model,
+        np.ones((2, 64)),
+    )
     params, state = model.init(jax.random.key(0), inputs.astype(np.float32))
     moved = jax.tree.map(lambda leaf: leaf + 1e-6, params)  # lost in the forward pass, as it says
     for weights in (params, moved):

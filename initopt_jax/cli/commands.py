@@ -155,22 +155,22 @@ def run(
     devices: DevicesOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     fast: Annotated[
-        bool, typer.Option("--fast", help="A rehearsal of ten steps, in runs/<name>-fast.")
+        bool, typer.Option("--fast", help="Only ten steps of one seed, in runs/<name>-fast.")
     ] = False,
     trust: TrustOption = False,
 ) -> None:
     """Run a study; again on the same folder: resume it."""
     from initopt_jax.cli import show
-    from initopt_jax.config import schema as configs
-    from initopt_jax.planning import fast_form
+    from initopt_jax.config.schema import read_config
+    from initopt_jax.planning.fast_form import fast_form
     from initopt_jax.studies import preview, training
     from initopt_jax.studies.run import run as run_study
 
-    settings = set_ or []
+    study = read_config(config, set_ or [])
     if fast:
-        settings = [*settings, *fast_form.rehearsal(configs.read_config(config, settings))]
+        study = fast_form(study)
     if dry_run:
-        show.plan(preview.plan(config, settings, devices=devices, trust=trust))
+        show.plan(preview.plan(study, devices=devices, trust=trust))
         return
     signals = _of_command(context)
     with show.progress() as shown:
@@ -180,8 +180,7 @@ def run(
             shown(tally)
 
         finished = run_study(
-            *(config, out),
-            overrides=settings,
+            *(study, out),
             devices=devices,
             progress=progress,
             stop=signals.stop,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from initopt_jax.config.entries import (
     Count,
@@ -83,6 +83,7 @@ class Config(Strict):
     device_data: Size = "2GiB"
     early_stop: bool = False
     audit: bool = True
+    _folder: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -96,6 +97,17 @@ class Config(Strict):
     ) -> ModelConfig | None:
         task = info.data.get("task")
         return value if task is None or task.name == COST_FUNCTION else there(value)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the file lies that it was read from; None where it was no file."""
+        return self._folder
+
+    def as_of(self, folder: Path | None) -> "Config":
+        """The config as one that was read from a file in a folder."""
+        config = self.model_copy()
+        config._folder = folder
+        return config
 
     @property
     def is_function(self) -> bool:
@@ -132,23 +144,37 @@ class Config(Strict):
         return self.model_dump(mode="json")
 
 
-def read_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """A validated config from a YAML file or a mapping, with `key=value` overrides applied.
+Source = str | Path | Mapping[str, Any] | Config
+
+
+def read_config(source: Source, overrides: Sequence[str] = ()) -> Config:
+    """A validated config, with `key=value` overrides applied.
+
+    Args:
+        source: path of a YAML file, which is read once; a mapping; or a config.
+        overrides: changes to it, as `--set` takes them.
 
     Raises:
         ConfigError: the file cannot be read, is no YAML, or breaks the schema.
     """
-    if isinstance(source, Mapping):
-        raw: Any = unshared(source)
+    folder = None
+    if isinstance(source, Config):
+        if not overrides:
+            return source
+        raw: Any = source.to_json()
+        folder = source.folder
+    elif isinstance(source, Mapping):
+        raw = unshared(source)
     else:
         raw = parse_yaml(_text_of(source), str(source))
+        folder = Path(source).resolve().parent
     if not isinstance(raw, dict):
         raise ConfigError(
             "a config is a mapping with the keys name, task, model, initializers, ..."
         )
     for override in overrides:
         apply_override(raw, override)
-    return validate(raw)
+    return validate(raw).as_of(folder)
 
 
 def _text_of(source: str | Path) -> str:

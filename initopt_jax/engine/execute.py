@@ -74,7 +74,7 @@ def run_tiles(
         Whatever a worker raised, after all workers have stopped.
     """
     outbox, halt = _Outbox(), _Halt(stop)
-    examples = len(work.dataset.train.inputs)
+    examples = work.workload.examples
     schedule = Schedule(work.programs, tiles, examples=examples, devices=len(devices))
     programs = Programs(work, devices)
     seeds = seeds_at_once(tiles, work.lanes)

@@ -12,6 +12,7 @@ from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.plan import Program
 from initopt_jax.engine.records import Variable
 from initopt_jax.engine.segment import LaneState
+from initopt_jax.engine.workload import Workload
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import PyTree
 
@@ -97,18 +98,18 @@ def make_keep(
     at: Literal["final", "every"] | Sequence[int] | None,
     evals: int,
     programs: Sequence[Program],
-    params: PyTree,
-    model_state: PyTree,
+    workload: Workload,
 ) -> Keep:
-    """What a study stores; arguments as of `Keep`, shapes of one network."""
+    """What a study stores; arguments as of `Keep`."""
     if at is None:
         return Keep()
+    params = workload.params
     shapes = {kept_name(path): tuple(leaf.shape) for path, leaf in named_leaves(params)}
     variables = {
         kept_name(path): _variable(kept_name(path), leaf.shape, np.dtype(leaf.dtype).name)
         for path, leaf in named_leaves(params)
     }
-    sizes = [_rest_bytes(program, params, model_state) for program in programs]
+    sizes = [_rest_bytes(program, workload) for program in programs]
     shapes[REST] = (max(sizes),)
     variables[REST] = _variable(REST, shapes[REST], "uint8")
     return Keep(at if isinstance(at, str) else tuple(at), evals, variables, shapes)
@@ -131,8 +132,8 @@ def _variable(name: str, shape: Sequence[int], dtype: str) -> Variable:
     return Variable(("lane", KEPT, *(f"{name}_{axis}" for axis in range(len(shape)))), dtype)
 
 
-def _rest_bytes(program: Program, params: PyTree, model_state: PyTree) -> int:
-    lane, _ = tile_shapes(program, params, model_state, width=1)
+def _rest_bytes(program: Program, workload: Workload) -> int:
+    lane, _ = tile_shapes(program, workload, width=1)
     leaves = jax.tree.leaves((lane.model_state, lane.opt_state))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 

@@ -14,11 +14,12 @@ import optax
 
 from initopt_jax.engine.plan import Program
 from initopt_jax.engine.segment import over_lanes
+from initopt_jax.engine.workload import Workload
 from initopt_jax.initializers import Network
 from initopt_jax.keys import NOISE_KEY, named_key
 from initopt_jax.models import network_in
 from initopt_jax.probes import OF_OPTIMIZER, Batch, LaneOptimizer
-from initopt_jax.types import Array, Model, PyTree, Task
+from initopt_jax.types import Array, PyTree
 
 LIGHT = 128  # examples that a light probe looks at, at most
 When = Literal["every", "ends"] | int
@@ -91,51 +92,42 @@ class OptimizerView(NamedTuple):
     hyperparameters: dict[str, Array]
 
 
-class Setting(NamedTuple):
-    """What all lanes of a study have in common. network: of the model, in its first state."""
-
-    model: Model
-    task: Task
-    network: Network
-    examples: int
-
-
 def make_measure(
-    measurement: Measurement, setting: Setting, program: Program | None, width: int
+    measurement: Measurement, workload: Workload, program: Program | None, width: int
 ) -> Callable[..., Mapping[str, Array]]:
     """`measure(view, optimizer, batch) -> arrays [W, ...] by variable` of a tile.
 
     Args:
         measurement: the probe.
-        setting: of the study.
+        workload: of the study.
         program: whose optimizer it asks for; None where it asks for none, and gets None.
         width: W.
     """
 
     def of_lane(view: LaneView, optimizer: OptimizerView | None, batch: Batch) -> Any:
-        given = _given(measurement, setting, program, view, optimizer, batch)
+        given = _given(measurement, workload, program, view, optimizer, batch)
         return measurement.function(**{name: given[name]() for name in measurement.asks})
 
     return over_lanes(of_lane, width, in_axes=(0, None if program is None else 0, None))
 
 
-def make_grads(setting: Setting, width: int) -> Callable[..., tuple[Array, PyTree]]:
+def make_grads(workload: Workload, width: int) -> Callable[..., tuple[Array, PyTree]]:
     """`grads(view, batch) -> (costs [W], grads)` of a tile: once for all probes that ask for it."""
 
     def of_lane(view: LaneView, batch: Batch) -> tuple[Array, PyTree]:
-        return jax.value_and_grad(_loss(setting, view))(view.weights, batch)
+        return jax.value_and_grad(_loss(workload, view))(view.weights, batch)
 
     return over_lanes(of_lane, width, in_axes=(0, None))
 
 
-def make_updates(setting: Setting, program: Program, width: int) -> Callable[..., PyTree]:
+def make_updates(workload: Workload, program: Program, width: int) -> Callable[..., PyTree]:
     """`updates(view, optimizer, costs, batch) -> updates` of a tile, as a training step has them.
 
     The view holds the gradients.
     """
 
     def of_lane(view: LaneView, optimizer: OptimizerView, cost: Array, batch: Batch) -> PyTree:
-        loss = _loss(setting, view)
+        loss = _loss(workload, view)
         held = _optimizer(program, view, optimizer)
         updates, _ = held.transform.update(
             view.grads,
@@ -153,7 +145,7 @@ def make_updates(setting: Setting, program: Program, width: int) -> Callable[...
 
 def _given(
     measurement: Measurement,
-    setting: Setting,
+    workload: Workload,
     program: Program | None,
     view: LaneView,
     optimizer: OptimizerView | None,
@@ -166,28 +158,28 @@ def _given(
         "state": lambda: view.model_state,
         "batch": lambda: batch,
         "key": lambda: _key(view, f"probe {measurement.name}"),
-        "loss": lambda: _loss(setting, view),
+        "loss": lambda: _loss(workload, view),
         "start": lambda: view.start,
         "grads": lambda: view.grads,
         "updates": lambda: view.updates,
-        "network": lambda: _network(setting, view, batch),
+        "network": lambda: _network(workload, view, batch),
         "optimizer": lambda: _optimizer(program, view, optimizer),
-        "batch_size": lambda: (program and program.batch_size) or setting.examples,
+        "batch_size": lambda: (program and program.batch_size) or workload.examples,
         "method": lambda: program.method if program else "",
         "hyperparameters": lambda: optimizer.hyperparameters if optimizer else {},
     }
 
 
-def _network(setting: Setting, view: LaneView, batch: Batch) -> Network:
-    return network_in(setting.network, setting.model, view.model_state, *batch)
+def _network(workload: Workload, view: LaneView, batch: Batch) -> Network:
+    return network_in(workload.network, workload.model, view.model_state, *batch)
 
 
-def _loss(setting: Setting, view: LaneView) -> Callable[[PyTree, Batch], Array]:
+def _loss(workload: Workload, view: LaneView) -> Callable[[PyTree, Batch], Array]:
     """The mean cost of a batch as in training, where the model's state is that of the lane."""
 
     def loss(params: PyTree, batch: Batch) -> Array:
-        outputs = _network(setting, view, batch).apply(params, batch.inputs)
-        return jnp.mean(setting.task.loss(outputs, batch.targets))
+        outputs = _network(workload, view, batch).apply(params, batch.inputs)
+        return jnp.mean(workload.task.loss(outputs, batch.targets))
 
     return loss
 

@@ -57,7 +57,7 @@ class Prober:
         # Shared by all that look at as many examples; nothing where none are asked for.
         counts = {probe.examples for probe in work.measurements if looks_at_data(probe)}
         self._batches = {
-            count: jax.device_put(probe_batch(work.dataset.train, count), device)
+            count: jax.device_put(probe_batch(work.workload.dataset.train, count), device)
             for count in counts
         }
 

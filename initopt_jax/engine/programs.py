@@ -14,9 +14,9 @@ from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
 from initopt_jax.engine.divergence import make_finite, sound
 from initopt_jax.engine.feed import Piece, split_bytes
-from initopt_jax.engine.initial import FirstWeights, InitialStates
+from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.keep import Keep
-from initopt_jax.engine.measure import Measurement, Setting, make_grads, make_measure, make_updates
+from initopt_jax.engine.measure import Measurement, make_grads, make_measure, make_updates
 from initopt_jax.engine.plan import LaneTable, Program
 from initopt_jax.engine.segment import (
     EVALUATION_CHUNK,
@@ -27,12 +27,12 @@ from initopt_jax.engine.segment import (
     make_segment,
     make_start,
 )
+from initopt_jax.engine.workload import Workload
 from initopt_jax.errors import OutOfMemory, byte_size
-from initopt_jax.initializers import Network
 from initopt_jax.keys import stream_key
 from initopt_jax.precision import wide_dtype
 from initopt_jax.tasks.metrics import Target
-from initopt_jax.types import Dataset, Device, Model, PyTree, Split, Task
+from initopt_jax.types import Device, Split
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,8 @@ class Work:
     """Everything that lanes need to train, resolved.
 
     Attributes:
-        shapes: of one network's parameters.
+        workload: model, task, data.
         initial: `stacked(weights [W], init_seeds [W], device) -> params [W, ...]` on the host.
-        model_state: the model's first mutable state, that of the first seed.
-        states: `stacked(init_seeds [W]) -> model state [W, ...]` on the host.
-        network: the model in its first state, as probes see it.
         measurements: the probes. keep: which states are stored.
         eval_train: at most so many training examples measure `train_*`.
         checkpoint_every: seconds between checkpoints of a tile.
@@ -53,16 +50,10 @@ class Work:
         early_stop: whether lanes end before their last step.
     """
 
-    model: Model
-    task: Task
-    dataset: Dataset
+    workload: Workload
     programs: Sequence[Program]
     lanes: LaneTable
-    shapes: PyTree
     initial: FirstWeights
-    model_state: PyTree
-    states: InitialStates
-    network: Network
     eval_train: int
     checkpoint_every: float
     measurements: Sequence[Measurement] = ()
@@ -83,12 +74,11 @@ class Programs:
     def __init__(self, work: Work, devices: Sequence[Device]):
         options = compiler_options(devices[0].platform)
         self._work, self.sharing = work, len(devices)
+        model, task = work.workload.model, work.workload.task
         self.start = {p.index: jax.jit(make_start(p.make_transform)) for p in work.programs}
         self.segment = {
             p.index: jax.jit(
-                make_segment(
-                    work.model, work.task, p.make_transform, full_batch=p.batch_size is None
-                ),
+                make_segment(model, task, p.make_transform, full_batch=p.batch_size is None),
                 donate_argnums=0,
                 compiler_options=options,
             )
@@ -97,10 +87,9 @@ class Programs:
         self.offered = {
             p.index: jax.jit(make_offered(p.make_transform)) for p in work.programs if p.evaluated
         }
-        self.evaluate = jax.jit(make_evaluate(work.model, work.task), compiler_options=options)
-        self.finite = jax.jit(make_finite(work.model_state))
+        self.evaluate = jax.jit(make_evaluate(model, task), compiler_options=options)
+        self.finite = jax.jit(make_finite(work.workload.model_state))
         self.sound = jax.jit(sound)
-        self._setting = Setting(work.model, work.task, work.network, len(work.dataset.train.inputs))
         self._options = options
         self._probes: dict[Any, Any] = {}
         self._lock = threading.Lock()
@@ -130,8 +119,7 @@ class Programs:
         Raises:
             OutOfMemory: XLA says that it takes more memory than the device has.
         """
-        work = self._work
-        state, inputs = tile_shapes(program, work.shapes, work.model_state, program.width)
+        state, inputs = tile_shapes(program, self._work.workload, program.width)
         shapes = (state, inputs, jax.ShapeDtypeStruct((program.width,), wide_dtype()), *piece)
         placed = jax.sharding.SingleDeviceSharding(device)
         on_device = jax.tree.map(
@@ -150,16 +138,16 @@ class Programs:
         """
         of = program if measurement.of_optimizer else None
         place = (measurement.name, of and of.index, width)
-        return self._jitted(place, make_measure, measurement, self._setting, of, width)
+        return self._jitted(place, make_measure, measurement, self._work.workload, of, width)
 
     def grads(self, width: int) -> Any:
         """What gives the gradients that probes ask for, jitted."""
-        return self._jitted(("grads", width), make_grads, self._setting, width)
+        return self._jitted(("grads", width), make_grads, self._work.workload, width)
 
     def updates(self, program: Program, width: int) -> Any:
         """What gives the updates that probes ask for, jitted."""
         place = ("updates", program.index, width)
-        return self._jitted(place, make_updates, self._setting, program, width)
+        return self._jitted(place, make_updates, self._work.workload, program, width)
 
     def _jitted(self, place: Any, make: Callable[..., Any], *given: Any) -> Any:
         with self._lock:

@@ -100,7 +100,7 @@ class Worker:
         self.prober = Prober(work, programs, device)
         self._written = threading.Event()  # whether the last finished tile was written down
         self._written.set()
-        data = work.dataset
+        data = work.workload.dataset
         self.feed: Feed = (
             Streamed(data.train, work.lanes, seeds, work.device_data, device)
             if is_streamed(data, work.device_data)
@@ -225,7 +225,7 @@ class Worker:
             record[name][:, 0] = value
         record |= {
             f"test_{metric}": np.full_like(first[f"val_{metric}"], np.nan)
-            for metric in self.work.task.metrics
+            for metric in self.work.workload.task.metrics
         }
         if album := self.prober.album(program, inputs, start):
             run.album = album
@@ -293,7 +293,7 @@ class Worker:
         table = self.work.lanes
         initial = self.work.initial
         params = initial.stacked(table.weights[lanes], table.init_seed[lanes], self.device)
-        state = self.work.states.stacked(table.init_seed[lanes])
+        state = self.work.workload.states.stacked(table.init_seed[lanes])
         stacked = jax.device_put((params, state), self.device)
         inputs = self.programs.inputs(program, lanes, self.device)
         # Placed anew: the state, with the weights in it, is given away to the first segment.

@@ -1,7 +1,7 @@
 """From a config's probes to what the engine measures: names, options, shapes, all held to rules."""
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,26 +10,28 @@ import jax.numpy as jnp
 
 from initopt_jax import probes
 from initopt_jax.config.entries import ProbeConfig
+from initopt_jax.config.task_keys import COST_FUNCTION
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.keep import KEPT
 from initopt_jax.engine.measure import (
     LaneView,
     Measurement,
     OptimizerView,
-    Setting,
     make_measure,
 )
 from initopt_jax.engine.model_cost import largest
 from initopt_jax.engine.plan import Program
+from initopt_jax.engine.records import variables
+from initopt_jax.engine.workload import Workload
 from initopt_jax.errors import ConfigError
-from initopt_jax.initializers import Network
 from initopt_jax.lookup.names import OWN, import_object, lookup
 from initopt_jax.lookup.options import call_with, check_options, required_options
 from initopt_jax.memory import require_memory
 from initopt_jax.precision import wide_dtype
 from initopt_jax.probes import GIVEN, Batch, Probe
+from initopt_jax.tasks.metrics import Target
 from initopt_jax.tree import named_leaves
-from initopt_jax.types import PyTree, Split, option_names
+from initopt_jax.types import option_names
 
 
 @dataclass(frozen=True)
@@ -47,35 +49,13 @@ class Probing:
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """The networks that are measured.
-
-    Attributes:
-        setting: what all lanes have in common.
-        programs: the optimizers that a probe may ask for.
-        params: shapes of the parameters. model_state: the model's first mutable state.
-        train: the training split.
-        labels: of the dimensions that a study knows: `leaf`, `kernel`, `coordinate`.
-        taken: names of variables that no probe may give.
-    """
-
-    setting: Setting
-    programs: Sequence[Program]
-    params: PyTree
-    model_state: PyTree
-    train: Split
-    labels: Mapping[str, Sequence[str]]
-    taken: Collection[str]
-
-
-def dimension_labels(params: PyTree, network: Network, *, plane: bool) -> dict[str, list[str]]:
-    """Labels of the dimensions that a study knows; of a cost function in the `plane`, also x, y."""
+def dimension_labels(workload: Workload) -> dict[str, list[str]]:
+    """Labels of the dimensions that a study knows: `leaf`, `kernel`; of a plane, `coordinate`."""
     known = {
-        "leaf": [name for name, _ in named_leaves(params)],
-        "kernel": [kernel.path for kernel in network.anatomy.kernels],
+        "leaf": [name for name, _ in named_leaves(workload.params)],
+        "kernel": [kernel.path for kernel in workload.network.anatomy.kernels],
     }
-    return known | ({"coordinate": ["x", "y"]} if plane else {})
+    return known | ({"coordinate": ["x", "y"]} if workload.task.kind == COST_FUNCTION else {})
 
 
 def find_probe(name: str) -> Probe:
@@ -97,8 +77,19 @@ def find_probe(name: str) -> Probe:
     return Probe(name, function, given, "", name)
 
 
-def bind(entries: Sequence[ProbeConfig], subject: Subject) -> Probing:
+def bind(
+    entries: Sequence[ProbeConfig],
+    workload: Workload,
+    programs: Sequence[Program],
+    target: Target | None,
+) -> Probing:
     """The probes of a config, tried on the shapes of a study; nothing is computed.
+
+    Args:
+        entries: of the config.
+        workload: what is measured.
+        programs: the optimizers that a probe may ask for.
+        target: of the study, whose variables no probe may give either.
 
     Raises:
         ConfigError: an unknown name or option, a probe that does not work on this model, arrays
@@ -107,10 +98,11 @@ def bind(entries: Sequence[ProbeConfig], subject: Subject) -> Probing:
     measurements: list[Measurement] = []
     dims: dict[str, tuple[str, ...]] = {}
     sizes: dict[str, int] = {}
-    owners = dict.fromkeys(subject.taken, "the study")
+    owners = dict.fromkeys(variables(list(workload.task.metrics), {}, target), "the study")
+    labels = dimension_labels(workload)
     for entry in entries:
         probe = find_probe(entry.name)
-        measurement = measurement_of(probe, entry, subject)
+        measurement = measurement_of(probe, entry, workload, programs)
         measurements.append(measurement)
         if unknown := sorted(probe.dims.keys() - measurement.shapes.keys()):
             given = ", ".join(measurement.shapes)
@@ -122,13 +114,15 @@ def bind(entries: Sequence[ProbeConfig], subject: Subject) -> Probing:
             axes = probe.dims.get(variable)
             axes = axes or tuple(f"{variable}_{axis}" for axis in range(len(shape)))
             dims[variable] = axes
-            _measure_up(what, variable, dict(zip(axes, shape, strict=False)), subject, sizes)
+            _measure_up(what, variable, dict(zip(axes, shape, strict=False)), labels, sizes)
             if len(axes) != len(shape):
                 raise ConfigError(f"{what}: {variable!r} has shape {shape}, its dims are {axes}")
     return Probing(tuple(measurements), dims, sizes)
 
 
-def measurement_of(probe: Probe, entry: ProbeConfig, subject: Subject) -> Measurement:
+def measurement_of(
+    probe: Probe, entry: ProbeConfig, workload: Workload, programs: Sequence[Program]
+) -> Measurement:
     """A probe with its options, and the shapes of what it gives."""
     what = f"probe {entry.name!r}"
     asked = frozenset(name for name in option_names(probe.measure) if name in GIVEN)
@@ -141,17 +135,16 @@ def measurement_of(probe: Probe, entry: ProbeConfig, subject: Subject) -> Measur
     check_options(what, probe.measure, entry.options, given=GIVEN)
     call = functools.partial(probe.measure, **entry.options)
     alone = entry.name.rpartition(":")[2]
-    held = len(subject.train.inputs)
     measurement = Measurement(
         name=entry.name,
         function=lambda **given: _by_variable(what, alone, call(**given)),
         asks=asked,
         shapes={},
-        examples=min(entry.examples or probe.examples, held),
+        examples=min(entry.examples or probe.examples, workload.examples),
         at=entry.at or probe.at,
     )
-    programs = subject.programs if measurement.of_optimizer else subject.programs[:1]
-    found = [_shapes(what, measurement, subject, program) for program in programs]
+    asked = programs if measurement.of_optimizer else programs[:1]
+    found = [_shapes(what, measurement, workload, program) for program in asked]
     if any(shapes != found[0] for shapes in found):
         raise ConfigError(f"{what} must give arrays of the same shapes for every optimizer")
     return Measurement(**{**vars(measurement), "shapes": found[0]})
@@ -180,11 +173,11 @@ def _by_variable(what: str, alone: str, given: Any) -> dict[str, jax.Array]:
 
 
 def _shapes(
-    what: str, measurement: Measurement, subject: Subject, program: Program
+    what: str, measurement: Measurement, workload: Workload, program: Program
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of what a probe gives of one lane of a program."""
     width = program.width
-    state, inputs = tile_shapes(program, subject.params, subject.model_state, width)
+    state, inputs = tile_shapes(program, workload, width)
     weights = state.params
     view = LaneView(
         *(weights, weights, state.model_state, inputs.noise_key, state.step),
@@ -194,11 +187,13 @@ def _shapes(
     if measurement.of_optimizer:
         optimizer = OptimizerView(state.opt_state, inputs.hyperparameters)
     examples = measurement.examples
-    arrays = (subject.train.inputs, subject.train.targets)
-    shaped: Any = [jax.ShapeDtypeStruct((examples, *a.shape[1:]), a.dtype) for a in arrays]
+    shaped: Any = [
+        jax.ShapeDtypeStruct((examples, *array.shape[1:]), array.dtype)
+        for array in workload.dataset.train
+    ]
     batch = Batch(*shaped)
     of = program if measurement.of_optimizer else None
-    measure = make_measure(measurement, subject.setting, of, width)
+    measure = make_measure(measurement, workload, of, width)
     trial = jax.make_jaxpr(measure, return_shape=True)
     traced, made = call_with(what, lambda: trial(view, optimizer, batch), {})
     if jax.default_backend() == "cpu":
@@ -219,16 +214,20 @@ def _check_name(what: str, variable: str, owners: Mapping[str, str]) -> None:
 
 
 def _measure_up(
-    what: str, variable: str, axes: Mapping[str, int], subject: Subject, sizes: dict[str, int]
+    what: str,
+    variable: str,
+    axes: Mapping[str, int],
+    labels: Mapping[str, Sequence[str]],
+    sizes: dict[str, int],
 ) -> None:
     """Hold axes to the dimensions that they are said to be; `sizes` gains those that are new."""
     for name, size in axes.items():
         if name in ("lane", "eval", KEPT):
             raise ConfigError(f"{what}: {variable!r} cannot have a dimension called {name!r}")
-        known = len(subject.labels[name]) if name in subject.labels else sizes.get(name, size)
+        known = len(labels[name]) if name in labels else sizes.get(name, size)
         if size != known:
             raise ConfigError(
                 f"{what}: {variable!r} has {size} along {name!r}, which has {known} in this study"
             )
-        if name not in subject.labels:
+        if name not in labels:
             sizes[name] = size

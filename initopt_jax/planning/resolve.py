@@ -5,7 +5,6 @@ is found here, before a study folder exists.
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,11 +22,11 @@ from initopt_jax.config.landscapes import check_chosen
 from initopt_jax.config.schema import Config
 from initopt_jax.engine.initial import InitialStates
 from initopt_jax.engine.keep import Keep, make_keep
-from initopt_jax.engine.measure import Setting
 from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.engine.plan import LaneTable, Program, cut_tiles
 from initopt_jax.engine.records import variables
 from initopt_jax.engine.streaming import check_streamed, is_streamed, seeds_at_once
+from initopt_jax.engine.workload import Workload
 from initopt_jax.errors import ConfigError, parse_size, unknown_name
 from initopt_jax.initializers import Network, initialize, match_rules, unknown_notes
 from initopt_jax.lookup.names import import_object, lookup
@@ -35,7 +34,7 @@ from initopt_jax.lookup.options import call_with, takes
 from initopt_jax.lookup.user_files import DATA_PREFIXES, SourceFile, collect, own_modules
 from initopt_jax.plain_values import refuse_lost
 from initopt_jax.planning.models import build_model, check_modes, in_precisions
-from initopt_jax.planning.probes import Probing, Subject, bind, dimension_labels
+from initopt_jax.planning.probes import Probing, bind, dimension_labels
 from initopt_jax.planning.room import (
     require_room_for_network,
     require_room_for_records,
@@ -43,7 +42,7 @@ from initopt_jax.planning.room import (
 )
 from initopt_jax.planning.starting_points import expand_starts
 from initopt_jax.planning.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import PRECISIONS, wide_dtype
 from initopt_jax.tasks.cost_function import (
     LEAF,
     Landscape,
@@ -54,7 +53,7 @@ from initopt_jax.tasks.cost_function import (
 )
 from initopt_jax.tasks.metrics import Target
 from initopt_jax.tree import named_leaves
-from initopt_jax.types import Dataset, Model, PyTree, Task
+from initopt_jax.types import Dataset, PyTree, Task
 
 REFINE = "(key, params, network, options) -> (params, a dictionary of scalars)"
 LANE_INTS = ("program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
@@ -65,14 +64,11 @@ class Experiment:
     """A config with every name resolved: what a study runs.
 
     Attributes:
+        workload: model, task and data, with their precision.
         weights: the initializer cells.
         programs: the compiled training programs.
         lanes: a row per lane, as in `lanes.csv`.
-        params: shapes of the parameters.
-        model_state: the model's first mutable state, that of the first seed. states: of every seed.
-        plain: the model in the dtype of its weights.
-        network: that on its training data, as initializers see it.
-        subject: what probes look at. probing: the probes. keep: which states are stored.
+        probing: the probes. keep: which states are stored.
         sources: the user's own modules behind the config, by name.
         notes: what is known of its seeds, for whoever reads the results.
         dtypes: of the model, besides those of the precision; see `model_building.in_precisions`.
@@ -81,18 +77,10 @@ class Experiment:
     """
 
     config: Config
-    dataset: Dataset
-    task: Task
-    model: Model
-    plain: Model
-    params: PyTree
-    model_state: PyTree
-    states: InitialStates
-    network: Network
+    workload: Workload
     weights: tuple[Weights, ...]
     programs: tuple[Program, ...]
     lanes: pd.DataFrame
-    subject: Subject
     probing: Probing
     keep: Keep
     target: Target | None
@@ -107,13 +95,8 @@ class Experiment:
         """Which leaves the network uses in ways that are not known, and what follows from it."""
         if self.landscape:
             return []
-        shapes = {path: tuple(leaf.shape) for path, leaf in named_leaves(self.params)}
-        return unknown_notes(self.network.anatomy.layouts, shapes)
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights of one network."""
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.params))
+        shapes = {path: tuple(leaf.shape) for path, leaf in named_leaves(self.workload.params)}
+        return unknown_notes(self.workload.network.anatomy.layouts, shapes)
 
     @property
     def device_data(self) -> int:
@@ -123,14 +106,7 @@ class Experiment:
     @property
     def streamed(self) -> bool:
         """Whether the training split takes more than that, and so stays on the host."""
-        return is_streamed(self.dataset, self.device_data)
-
-    def network_of(self, seed: int) -> Network:
-        """The network in its first state under an init seed."""
-        if not self.states.random:
-            return self.network
-        batch = self.network.inputs, self.network.targets
-        return models.network_in(self.network, self.plain, self.states(seed), *batch)
+        return is_streamed(self.workload.dataset, self.device_data)
 
     def lane_table(self) -> LaneTable:
         """The lanes as the engine takes them."""
@@ -183,36 +159,33 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), wide_dtype())
     cost = model_cost(plain, params, model_state, batch)
     sweeps = expand_optimizers(config, len(dataset.train.inputs), cost, network, params)
-    require_room_for_tiles(sweeps.programs, params, model_state)
-    target = _target(config.target, task)
-    setting = Setting(model, task, network, len(dataset.train.inputs))
-    labels = dimension_labels(params, network, plane=landscape is not None)
-    taken = variables(list(task.metrics), {}, target)
-    subject = Subject(
-        *(setting, sweeps.programs, params, model_state, dataset.train, labels, taken)
-    )
-    lanes = plan_lanes(config, weights, sweeps)
-    check_chosen(config.landscapes, lanes)
-    keep = _keep(config, sweeps.programs, lanes, params, model_state)
-    probing = bind(config.probes, subject)
-    recorded = variables(list(task.metrics), probing.dims, target) | dict(keep.variables)
-    sizes = {name: len(values) for name, values in labels.items()}
-    sizes |= dict(probing.sizes) | keep.sizes
-    require_room_for_records(sweeps.programs, lanes, recorded, sizes)
-    made = Experiment(
-        config=config,
-        dataset=dataset,
-        task=task,
+    workload = Workload(
         model=model,
         plain=plain,
+        task=task,
+        dataset=dataset,
         params=params,
         model_state=model_state,
         states=states,
         network=network,
+        precision=PRECISIONS[config.precision],
+    )
+    require_room_for_tiles(sweeps.programs, workload)
+    target = _target(config.target, task)
+    lanes = plan_lanes(config, weights, sweeps)
+    check_chosen(config.landscapes, lanes)
+    keep = _keep(config, sweeps.programs, lanes, workload)
+    probing = bind(config.probes, workload, sweeps.programs, target)
+    recorded = variables(list(task.metrics), probing.dims, target) | dict(keep.variables)
+    sizes = {name: len(labels) for name, labels in dimension_labels(workload).items()}
+    sizes |= dict(probing.sizes) | keep.sizes
+    require_room_for_records(sweeps.programs, lanes, recorded, sizes)
+    made = Experiment(
+        config=config,
+        workload=workload,
         weights=weights,
         programs=sweeps.programs,
         lanes=lanes,
-        subject=subject,
         probing=probing,
         keep=keep,
         target=target,
@@ -231,8 +204,7 @@ def _keep(
     config: Config,
     programs: Sequence[Program],
     lanes: pd.DataFrame,
-    params: PyTree,
-    model_state: PyTree,
+    workload: Workload,
 ) -> Keep:
     """Which states are stored; steps that are no evaluation of some lane are refused."""
     every = np.array([program.eval_every for program in programs])[lanes["program"].to_numpy()]
@@ -247,14 +219,14 @@ def _keep(
                 f"{steps[row]} steps"
             )
     evals = int((steps // every).max()) + 1
-    return make_keep(config.keep, evals, programs, params, model_state)
+    return make_keep(config.keep, evals, programs, workload)
 
 
 def _check_streamed(made: Experiment) -> None:
     lanes = made.lane_table()
     tiles = cut_tiles(made.programs, lanes, np.arange(len(lanes)))
     check_streamed(
-        made.dataset,
+        made.workload.dataset,
         made.programs,
         seeds_at_once(tiles, lanes),
         limit=made.device_data,

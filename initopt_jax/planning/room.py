@@ -12,6 +12,7 @@ from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.keep import is_kept
 from initopt_jax.engine.plan import Program
 from initopt_jax.engine.records import Variable
+from initopt_jax.engine.workload import Workload
 from initopt_jax.memory import require_memory
 from initopt_jax.precision import wide_dtype
 from initopt_jax.types import PyTree
@@ -28,14 +29,14 @@ def require_room_for_network(config: Config, params: PyTree, state: PyTree) -> N
     )
 
 
-def require_room_for_tiles(programs: Sequence[Program], params: PyTree, state: PyTree) -> None:
+def require_room_for_tiles(programs: Sequence[Program], workload: Workload) -> None:
     """Refuse an optimizer whose tiles do not fit: weights and accumulators before and after.
 
     On another device than a CPU its own memory counts, and is asked when a program is compiled.
     """
     for program in programs if jax.default_backend() == "cpu" else ():
         require_memory(
-            2 * tile_bytes(program, params, state),
+            2 * tile_bytes(program, workload),
             f"a tile of {counted(program.width, 'lane')} of optimizer {program.label!r}",
             "lower tile_width, or the optimizer's own sizes",
         )

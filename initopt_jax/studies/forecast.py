@@ -33,25 +33,23 @@ class Forecast:
     def __init__(self, experiment: Experiment):
         self._experiment = experiment
         self._steps: dict[int, Operations] = {}
-        known = (experiment.dataset, experiment.params, experiment.model_state)
-        self._of_network = (experiment.model, experiment.task, *known)
 
     def step(self, program: int) -> Operations:
         """Floating-point operations of one step of a program's lane."""
         if program not in self._steps:
-            found = step_operations(self._experiment.programs[program], *self._of_network)
+            found = step_operations(self._experiment.programs[program], self._experiment.workload)
             self._steps[program] = found
         return self._steps[program]
 
     @cached_property
     def example(self) -> float:
         """Operations that it takes to measure a network on one example."""
-        return evaluation_operations(*self._of_network)
+        return evaluation_operations(self._experiment.workload)
 
     @property
     def measured(self) -> tuple[int, int, int]:
         """Examples of one evaluation: of the training split and of validation; of the last test."""
-        data = self._experiment.dataset
+        data = self._experiment.workload.dataset
         train = min(self._experiment.config.eval_train, len(data.train.inputs))
         return train, len(data.val.inputs), len(data.test.inputs)
 

@@ -76,13 +76,13 @@ class StoredWeights:
     def params(self, lane: int, place: int) -> PyTree:
         """The weights of a lane at one of them, by its place in that list; -1 is the last."""
         if self._read is None or self._read[0] != lane:  # a chunk on disk holds whole lanes
-            paths = [path for path, _ in named_leaves(self._experiment.params)]
+            paths = [path for path, _ in named_leaves(self._experiment.workload.params)]
             rows = [self._kept[kept_name(path)].isel(lane=lane).values for path in paths]
             self._read = lane, rows
         at = range(len(self.steps(lane)))[place]
         if isinstance(self._experiment.keep.at, tuple):
             at = self._experiment.keep.at.index(self.steps(lane)[place])
-        structure = jax.tree.structure(self._experiment.params)
+        structure = jax.tree.structure(self._experiment.workload.params)
         return jax.tree.unflatten(structure, [leaf[at] for leaf in self._read[1]])
 
 
@@ -102,7 +102,7 @@ def check_landscapes(experiment: Experiment) -> None:
         ConfigError: the model's state is random; or a line asks for matched units, and those of
             this model cannot be permuted.
     """
-    if experiment.config.landscapes and experiment.states.random:
+    if experiment.config.landscapes and experiment.workload.states.random:
         raise ConfigError(
             "landscapes: the model's state is drawn from the seed of each network, so that two "
             "networks have no cost function in common; remove them"
@@ -110,9 +110,11 @@ def check_landscapes(experiment: Experiment) -> None:
     for number, entry in enumerate(experiment.config.landscapes):
         if not isinstance(entry, LineConfig) or not entry.match:
             continue
-        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), experiment.params)
+        zeros = jax.tree.map(
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype), experiment.workload.params
+        )
         try:
-            slices.hidden_layers(experiment.network.plain, zeros, _few(experiment))
+            slices.hidden_layers(experiment.workload.network.plain, zeros, _few(experiment))
         except ValueError as error:
             raise ConfigError(f"landscapes.{number} (line): {error}; or set match: false") from None
 
@@ -161,11 +163,19 @@ class _Measure:
     """The loss of training, on some training examples, jitted once per form of use."""
 
     def __init__(self, experiment: Experiment, most: int):
-        network, train = experiment.network, first_examples(experiment.dataset, most)
+        network, train = (
+            experiment.workload.network,
+            first_examples(experiment.workload.dataset, most),
+        )
         self.examples = len(train.inputs)
         self.batch = tuple(map(jnp.asarray, train))
         few = jax.ShapeDtypeStruct((2, *train.inputs.shape[1:]), wide_dtype())
-        cost = model_cost(experiment.model, experiment.params, experiment.model_state, few)
+        cost = model_cost(
+            experiment.workload.model,
+            experiment.workload.params,
+            experiment.workload.model_state,
+            few,
+        )
         size = np.dtype(wide_dtype()).itemsize * self.examples * max(cost.activations, 1)
         self.chunk = int(np.clip(CHUNK_BYTES // size, 1, MOST_AT_ONCE))
         self.plain, self.few = network.plain, _few(experiment)
@@ -210,7 +220,7 @@ def _wide(steps: np.ndarray) -> jax.Array:
 
 def _few(experiment: Experiment) -> np.ndarray:
     """A few examples, to read a network by."""
-    return np.asarray(experiment.dataset.train.inputs[:4])
+    return np.asarray(experiment.workload.dataset.train.inputs[:4])
 
 
 def _paths(entry: PathsConfig, cells: Sequence[Chosen], kept: Kept, measure: _Measure) -> Arrays:

@@ -59,7 +59,7 @@ def identity(experiment: Experiment, devices: Sequence[Device]) -> dict[str, Any
         "compiler_options": compiler_options(kind),
         "settings": settings(),
         "tile_width": _tile_width(experiment),
-        "dataset": describe(experiment.dataset),
+        "dataset": describe(experiment.workload.dataset),
     }
 
 
@@ -128,7 +128,7 @@ def new_manifest(
     experiment: Experiment, tiles: Sequence[Tile], devices: Sequence[Device], folder: Path
 ) -> dict[str, Any]:
     """The manifest of a study that begins now in a folder."""
-    examples = len(experiment.dataset.train.inputs)
+    examples = len(experiment.workload.dataset.train.inputs)
     root = experiment.data_root
     made = {
         "name": experiment.config.name,
@@ -140,12 +140,12 @@ def new_manifest(
         "streamed": experiment.streamed,
         "lanes": len(experiment.lanes),
         "tiles": len(tiles),
-        "parameters": experiment.parameters,
+        "parameters": experiment.workload.parameters,
         "function": experiment.landscape and experiment.landscape.describe(),
-        "metrics": dict(experiment.task.metrics),
-        "primary": experiment.task.primary,
-        "chance": experiment.task.chance(experiment.dataset.test.targets),
-        "notes": list(experiment.dataset.notes),
+        "metrics": dict(experiment.workload.task.metrics),
+        "primary": experiment.workload.task.primary,
+        "chance": experiment.workload.task.chance(experiment.workload.dataset.test.targets),
+        "notes": list(experiment.workload.dataset.notes),
         "network_notes": experiment.network_notes,
         "seconds": 0.0,
         "programs": [

@@ -12,7 +12,7 @@ import numpy as np
 from initopt_jax import conformance
 from initopt_jax.audits import LeafAudit, audit_params, audit_refined
 from initopt_jax.config.overrides import read_settings
-from initopt_jax.config.schema import Config, read_config, validate
+from initopt_jax.config.schema import Config, Source, read_config, validate
 from initopt_jax.config.yaml_text import parse_yaml
 from initopt_jax.conformance import Examples, Finding
 from initopt_jax.conformance.examples import made_up, of_dataset
@@ -40,12 +40,6 @@ from initopt_jax.types import Device, PyTree
 
 # Known to change what they find wrong, and nothing where nothing is.
 OURS = tuple(entry.refine for entry in MODEL_LEVEL.values())
-Source = str | Path | Mapping[str, Any] | Config
-
-
-def read(source: Source, overrides: Sequence[str] = ()) -> Config:
-    """The config, with `key=value` changes to it where it is not one already."""
-    return source if isinstance(source, Config) else read_config(source, overrides)
 
 
 def prepare(
@@ -65,35 +59,32 @@ def prepare(
         data_first: likewise for the files of the data.
         trust: whether functions of any installed package may be named.
     """
-    config = read(source, overrides)
-    with trusting(trust), _importable(source, config, first), users_failures("the config"):
-        return resolve(config, [*data_first, *_beside(source), Path.cwd()])
+    config = read_config(source, overrides)
+    with trusting(trust), _importable(config, first), users_failures("the config"):
+        return resolve(config, [*data_first, *_beside(config), Path.cwd()])
 
 
-def own_files(
-    source: Source, overrides: Sequence[str] = (), first: Sequence[Path] = ()
-) -> dict[str, SourceFile]:
+def own_files(config: Config, first: Sequence[Path] = ()) -> dict[str, SourceFile]:
     """The files of the user's that a config would run, found as `prepare` does; none is run."""
-    config = read(source, overrides)
-    with _importable(source, config, first):
+    with _importable(config, first):
         return collect(own_modules(config.to_json()))
 
 
 @contextlib.contextmanager
-def _importable(source: Source, config: Config, first: Sequence[Path]) -> Iterator[None]:
+def _importable(config: Config, first: Sequence[Path]) -> Iterator[None]:
     """The user's own modules can be imported, anew; folders count only where any is named.
 
     A file that happens to lie beside a config must not take the place of an installed package.
     """
     own = own_modules(config.to_json())
-    with importable_from(*([*first, Path.cwd(), *_beside(source)] if own else ())):
+    with importable_from(*([*first, Path.cwd(), *_beside(config)] if own else ())):
         forget(own)
         with own_code(collect(own)):
             yield
 
 
-def _beside(source: Source) -> list[Path]:
-    return [Path(source).resolve().parent] if isinstance(source, str | Path) else []
+def _beside(config: Config) -> list[Path]:
+    return [config.folder] if config.folder else []
 
 
 def all_tiles(experiment: Experiment) -> list[Tile]:
@@ -106,15 +97,15 @@ def initial_weights(experiment: Experiment) -> FirstWeights:
     """The first weights of every lane, by initializer cell and init seed."""
     if experiment.landscape:
         return StartingPoints(
-            experiment.params,
+            experiment.workload.params,
             [cell.rules for cell in experiment.weights],
             [cell.place for cell in experiment.weights],
-            experiment.network.anatomy.layouts,
+            experiment.workload.network.anatomy.layouts,
         )
     return InitialWeights(
-        experiment.params,
+        experiment.workload.params,
         [cell.rules for cell in experiment.weights],
-        experiment.network.anatomy.layouts,
+        experiment.workload.network.anatomy.layouts,
         [_refine(experiment, cell) for cell in experiment.weights],
     )
 
@@ -124,17 +115,17 @@ def _refine(experiment: Experiment, cell: Weights) -> Callable[..., Any] | None:
 
     A training split that is streamed is never one of them: only batches of it leave the host.
     """
-    refine, network = cell.refine, experiment.network
+    refine, network = cell.refine, experiment.workload.network
     if refine is None:
         return None
     if experiment.streamed:
         held: Any = [OnHost(np.asarray(array)) for array in (network.inputs, network.targets)]
     else:
         held = (network.inputs, network.targets)
-    if experiment.states.random:  # each seed is a network of its own
+    if experiment.workload.states.random:  # each seed is a network of its own
 
         def in_its_state(key: Any, params: PyTree, seed: int) -> PyTree:
-            own = replace(experiment.network_of(seed), inputs=held[0], targets=held[1])
+            own = replace(experiment.workload.network_of(seed), inputs=held[0], targets=held[1])
             return jax.jit(lambda key, params: refine(key, params, own)[0])(key, params)
 
         return in_its_state
@@ -150,7 +141,7 @@ def audit_experiment(experiment: Experiment, initial: FirstWeights) -> list[Leaf
     """Every parameter leaf of every initializer cell, at the first reported seed."""
     seed = experiment.config.seeds.first
     rows: list[LeafAudit] = []
-    layouts = experiment.network.anatomy.layouts
+    layouts = experiment.workload.network.anatomy.layouts
     for index, cell in enumerate(experiment.weights):
         drawn = initial.drawn(index, seed)
         found = audit_params(drawn, cell.rules, laws=cell.laws, label=cell.label, layouts=layouts)
@@ -178,8 +169,9 @@ def audit(
         trust: whether functions of any installed package may be named.
     """
     kind = _picture_kind(plot) if plot else ""
-    with in_precision(read(source, overrides).precision):
-        return _audit(prepare(source, overrides, trust=trust), plot, kind)
+    config = read_config(source, overrides)
+    with in_precision(config.precision):
+        return _audit(prepare(config, trust=trust), plot, kind)
 
 
 def _audit(experiment: Experiment, plot: Path | None, kind: str) -> list[LeafAudit]:
@@ -344,8 +336,9 @@ def plan(
 ) -> Plan:
     """What a config would run, without running or creating anything."""
     used = set_up_devices(devices)
-    with in_precision(read(source, overrides).precision):
-        return _plan(prepare(source, overrides, trust=trust), used)
+    config = read_config(source, overrides)
+    with in_precision(config.precision):
+        return _plan(prepare(config, trust=trust), used)
 
 
 def _plan(experiment: Experiment, used: Sequence[Device]) -> Plan:
@@ -362,24 +355,25 @@ def _plan(experiment: Experiment, used: Sequence[Device]) -> Plan:
                 tiles=len(own),
                 steps=tuple(sorted({tile.steps for tile in own})),
                 segment_steps=program.segment_steps,
-                bytes=tile_bytes(program, experiment.params, experiment.model_state),
+                bytes=tile_bytes(program, experiment.workload),
             )
         )
     limit, devices = experiment.device_data, len(used)
     forecast, rate = Forecast(experiment), product_rate(used[0])
     training, evaluation = forecast.operations(tiles)
-    train = split_bytes(experiment.dataset.train)
-    data = sum(map(split_bytes, (experiment.dataset.val, experiment.dataset.test)))
+    dataset = experiment.workload.dataset
+    train = min(split_bytes(dataset.train), limit)
+    data = split_bytes(dataset.val) + split_bytes(dataset.test)
     return Plan(
         name=experiment.config.name,
         lanes=len(experiment.lanes),
         tiles=len(tiles),
-        parameters=experiment.parameters,
+        parameters=experiment.workload.parameters,
         devices=devices,
-        dataset=describe(experiment.dataset),
+        dataset=describe(dataset),
         programs=tuple(rows),
         streamed=experiment.streamed,
-        bytes=devices * (2 * (data + min(train, limit)) + 2 * max(row.bytes for row in rows)),
+        bytes=devices * (2 * (data + train) + 2 * max(row.bytes for row in rows)),
         training=training,
         evaluation=evaluation,
         open_loops=max(forecast.step(p.index).open_loops for p in experiment.programs),

@@ -8,7 +8,7 @@ from typing import Any
 
 from initopt_jax import reports, stats
 from initopt_jax.audits import check
-from initopt_jax.config.schema import differences, validate
+from initopt_jax.config.schema import Source, differences, read_config, validate
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.keep import KEPT
 from initopt_jax.engine.plan import Tile
@@ -26,13 +26,11 @@ from initopt_jax.studies.equal_seeds import curve_notes, known_notes
 from initopt_jax.studies.loss_landscapes import StoredWeights, check_landscapes, make_landscapes
 from initopt_jax.studies.manifest import data_folders, new_manifest, obstacles
 from initopt_jax.studies.preview import (
-    Source,
     all_tiles,
     audit_experiment,
     initial_weights,
     own_files,
     prepare,
-    read,
 )
 from initopt_jax.studies.study import Study, write_report
 from initopt_jax.studies.training import Tally, train, variables
@@ -70,17 +68,16 @@ def run(
         Interrupted: it was stopped, or the disk is full; run again to resume.
     """
     used = set_up_devices(devices)
-    known = read(config, overrides)
+    known = read_config(config, overrides)
     store = Store(Path(out) if out else Path("runs") / known.name)
     if store.exists:
         refuse_strange_files(store.folder)
     manifest = store.known()
     with in_precision(known.precision):
         first = _first_folders(store, manifest)
-        _refuse_other_code(manifest, own_files(config, overrides, first))
+        _refuse_other_code(manifest, own_files(known, first))
         experiment = prepare(
-            config,
-            overrides,
+            known,
             first=first,
             data_first=data_folders(manifest, store.folder) if maker.is_own(manifest) else [],
             trust=trust,
@@ -189,8 +186,7 @@ def _store_surface(store: Store, study: Study, experiment: Experiment) -> bool:
 
 def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:
     evals = [tile.steps // experiment.programs[tile.program].eval_every for tile in tiles]
-    plane = experiment.landscape is not None
-    coordinates = dimension_labels(experiment.params, experiment.network, plane=plane)
+    coordinates = dimension_labels(experiment.workload)
     if experiment.keep.at is not None:
         coordinates[KEPT] = experiment.keep.labels
     sizes = {**experiment.probing.sizes, **experiment.keep.sizes}

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from initopt_jax import models
+from initopt_jax.config.schema import Source, read_config
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
@@ -23,7 +24,7 @@ from initopt_jax.probes.signals.theory import Foretold, Phase, Sigmas, foretell,
 from initopt_jax.reports.probe_page import render
 from initopt_jax.reports.probing import Look, Probing
 from initopt_jax.store.files import clear_errors, write_whole
-from initopt_jax.studies.preview import Source, initial_weights, prepare, read
+from initopt_jax.studies.preview import initial_weights, prepare
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import PyTree
 
@@ -56,15 +57,14 @@ def probe(
         StudyError: the page cannot be written.
     """
     set_up_devices()
-    config = read(source, overrides)
+    config = read_config(source, overrides)
     if config.is_function:
         raise ConfigError(
             f"initopt probe looks into networks, and the task of {config.name!r} is a cost "
             "function, which has no layers"
         )
     with in_precision(config.precision):
-        # A config that was read has forgotten where it lies, and with it the user's own files.
-        found = look(prepare(source, () if source is config else overrides, trust=trust))
+        found = look(prepare(config, trust=trust))
     name = f"{config.name}-probe.html"
     file = Path("runs") / name if out is None else out if out.suffix == ".html" else out / name
     with clear_errors(file):
@@ -74,12 +74,12 @@ def probe(
 
 def look(experiment: Experiment) -> Probing:
     """Signals, gradients and sigmas of every initializer, a few seeds each."""
-    network, config = experiment.network, experiment.config
+    network, config = experiment.workload.network, experiment.config
     seeds = _seeds(experiment)
     batch = _batch(network)
     measures = [_measure(network)] * len(seeds)
-    if experiment.states.random:
-        measures = [_measure(experiment.network_of(seed)) for seed in seeds]
+    if experiment.workload.states.random:
+        measures = [_measure(experiment.workload.network_of(seed)) for seed in seeds]
     initial = initial_weights(experiment)
     kernels = tuple(kernel.path for kernel in network.anatomy.kernels)
     if not kernels:
@@ -241,10 +241,10 @@ def _facts(experiment: Experiment, seeds: int, examples: int) -> tuple[tuple[str
     options = ", ".join(f"{name} {value}" for name, value in spec.options.items()) if spec else ""
     model = f"{spec.name} ({options})" if spec and options else (spec.name if spec else "")
     return (
-        ("task", f"{config.task.name} on {experiment.dataset.name}"),
-        ("model", f"{model}, {experiment.parameters:,} parameters"),
+        ("task", f"{config.task.name} on {experiment.workload.dataset.name}"),
+        ("model", f"{model}, {experiment.workload.parameters:,} parameters"),
         ("examples", f"{examples} of the training split"),
         ("seeds", f"{config.seeds.first} to {config.seeds.first + seeds - 1}"),
-        ("data", experiment.dataset.fingerprint),
+        ("data", experiment.workload.dataset.fingerprint),
         ("jax", jax.__version__),
     )

@@ -23,7 +23,7 @@ from initopt_jax.errors import ConfigError, StudyError, unknown_name
 from initopt_jax.lookup import user_files
 from initopt_jax.lookup.names import own_code
 from initopt_jax.lookup.trust import is_shipped, trusting
-from initopt_jax.planning.probes import bind
+from initopt_jax.planning.probes import bind, dimension_labels
 from initopt_jax.planning.resolve import Experiment, data_places
 from initopt_jax.precision import MATMUL_PRECISION, in_precision
 from initopt_jax.store import Store, maker
@@ -142,9 +142,9 @@ def params(store: Store, lane: int, at: str | int = "final", *, trust: bool = Fa
         row = _chosen(stored, [lane])
         leaves = [
             stored[kept_name(path)].isel(lane=row[0], kept=place).to_numpy()
-            for path, _ in named_leaves(experiment.params)
+            for path, _ in named_leaves(experiment.workload.params)
         ]
-        return jax.tree.unflatten(jax.tree.structure(experiment.params), leaves)
+        return jax.tree.unflatten(jax.tree.structure(experiment.workload.params), leaves)
 
 
 def network(
@@ -220,7 +220,7 @@ def _measured(
     devices: Sequence[Device],
 ) -> xr.Dataset:
     """A probe of the chosen lanes, tile by tile, on all devices."""
-    probing = bind([entry], experiment.subject)
+    probing = bind([entry], experiment.workload, experiment.programs, experiment.target)
     work = make_work(experiment, initial_weights(experiment), probing.measurements)
     programs = Programs(work, devices)
     tiles = iter(cut_tiles(experiment.programs, work.lanes, chosen))
@@ -239,7 +239,7 @@ def _measured(
         for name, dims in probing.dims.items()
     }
     used = set(itertools.chain(*probing.dims.values()))
-    labels = {dim: known for dim, known in experiment.subject.labels.items() if dim in used}
+    labels = {d: known for d, known in dimension_labels(experiment.workload).items() if d in used}
     return xr.Dataset(found, coords={"lane": chosen, **labels})
 
 
@@ -276,7 +276,7 @@ def _state(
     work: Work, program: Program, stored: xr.Dataset, lanes: np.ndarray, place: int
 ) -> LaneState:
     """The state of these lanes of one program, as it was stored."""
-    like, _ = tile_shapes(program, work.shapes, work.model_state, len(lanes))
+    like, _ = tile_shapes(program, work.workload, len(lanes))
     order, back = np.unique(lanes, return_inverse=True)  # a row is read once
     kept = stored.isel(lane=order, kept=place)
     names = [str(name) for name in stored.data_vars if is_kept(str(name))]

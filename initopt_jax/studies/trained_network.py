@@ -151,13 +151,13 @@ def as_network(
         params: the weights that are evaluated.
         model_state: beside them.
     """
-    data = experiment.dataset
+    data = experiment.workload.dataset
     return TrainedNetwork(
         lane=lane,
         step=step,
         params=params,
         model_state=model_state,
-        model=experiment.model,
+        model=experiment.workload.model,
         kind=data.kind,
         input_shape=tuple(data.train.inputs.shape[1:]),
         input_scale=data.input_scale,

@@ -18,7 +18,6 @@ from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.programs import Work
 from initopt_jax.errors import Interrupted
 from initopt_jax.planning.resolve import Experiment
-from initopt_jax.precision import PRECISIONS
 from initopt_jax.store import FinishedTile, Store
 from initopt_jax.studies.forecast import Forecast
 from initopt_jax.types import Device
@@ -91,8 +90,8 @@ class Tally:
 
 def variables(experiment: Experiment) -> dict[str, records.Variable]:
     """The variables of a study's results."""
-    wide = PRECISIONS[experiment.config.precision].wide
-    metrics = list(experiment.task.metrics)
+    wide = experiment.workload.precision.wide
+    metrics = list(experiment.workload.task.metrics)
     probed = experiment.probing.dims
     kept = experiment.keep.variables
     return records.variables(metrics, probed, experiment.target, wide) | dict(kept)
@@ -106,16 +105,10 @@ def make_work(
     """The engine's view of an experiment, with other probes than its own where they are given."""
     probes = experiment.probing.measurements if measurements is None else measurements
     return Work(
-        model=experiment.model,
-        task=experiment.task,
-        dataset=experiment.dataset,
+        workload=experiment.workload,
         programs=experiment.programs,
         lanes=experiment.lane_table(),
-        shapes=experiment.params,
         initial=initial,
-        model_state=experiment.model_state,
-        states=experiment.states,
-        network=experiment.network,
         measurements=probes,
         keep=experiment.keep,
         eval_train=experiment.config.eval_train,
@@ -163,7 +156,7 @@ class Recorder:
         return records.complete(
             raw,
             steps_between=program.eval_every,
-            batch=program.batch_size or len(self._experiment.dataset.train.inputs),
+            batch=program.batch_size or self._experiment.workload.examples,
             flops_per_step=float(self.forecast.step(tile.program).count),
             target=self._experiment.target,
         )

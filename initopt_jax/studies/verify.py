@@ -143,11 +143,11 @@ def _refuse_other(
 ) -> None:
     """Raise StudyError where lanes trained again would not be those of the folder."""
     what = f"{str(store.folder)!r} cannot be checked: "
-    moved = differences(manifest.get("dataset"), describe(experiment.dataset), "dataset")
+    moved = differences(manifest.get("dataset"), describe(experiment.workload.dataset), "dataset")
     if moved:
         moved += user_files.changes(manifest.get("sources"), experiment.sources)
         raise StudyError(f"{what}the data are not those of the study: {'; '.join(moved)}")
-    leaves = [name for name, _ in named_leaves(experiment.params)]
+    leaves = [name for name, _ in named_leaves(experiment.workload.params)]
     if (old := stored["leaf"].to_numpy().tolist()) != leaves:
         moved = user_files.changes(manifest.get("sources"), experiment.sources)
         why = "; ".join([f"its parameters were {old}, now {leaves}", *moved])

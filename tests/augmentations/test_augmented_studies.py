@@ -163,13 +163,13 @@ def test_ones_own_function_is_applied_and_its_file_recorded(own):
     experiment = prepare(config)
     assert set(experiment.sources) == {"own_augment"}
     examples = np.ones((2, 6, 6, 1), np.float32)
-    augment = experiment.task.augment
+    augment = experiment.workload.task.augment
     assert augment is not None
     np.testing.assert_array_equal(augment(jax.random.key(0), examples), examples / 4)
-    model, *rest = experiment.model, experiment.dataset, experiment.params, experiment.model_state
+    workload = experiment.workload
     with_it, without = (
-        step_operations(experiment.programs[0], model, task, *rest)
-        for task in (experiment.task, replace(experiment.task, augment=None))
+        step_operations(experiment.programs[0], replace(workload, task=task))
+        for task in (workload.task, replace(workload.task, augment=None))
     )
     assert with_it == without
     assert with_it.count > 0

@@ -21,14 +21,14 @@ from benchmarks.pace import LEAST_WARM, index_batches, paced
 from benchmarks.peers_jax import make_jax_loop
 from benchmarks.record import Contender, measure, outcome, show, write_record
 from benchmarks.scaling_figure import draw, network, plain
-from benchmarks.workloads import HELD_OUT, Workload, digits_mlp, mnist_mlp, stand_in
+from benchmarks.workloads import HELD_OUT, Case, digits_mlp, mnist_mlp, stand_in
 from initopt_jax.config.schema import read_config
 
 JAX_LOOP, TORCH_LOOP = scaling.JAX_LOOP, scaling.TORCH_LOOP
 
 
 @pytest.fixture
-def tiny() -> Workload:
+def tiny() -> Case:
     return digits_mlp(4)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import initopt_jax as iox
 from initopt_jax.config.schema import read_config
-from initopt_jax.planning.fast_form import STEPS, rehearsal
+from initopt_jax.planning.fast_form import STEPS, fast_form
 from initopt_jax.studies import preview
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
@@ -27,13 +27,13 @@ SWEPT = {
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_rehearsal_of_a_config_trains(path, working_dir):
+def test_the_fast_form_of_a_config_trains(path, working_dir):
     config = read_config(path)
-    settings = [*rehearsal(config), "tile_width=2"]  # small tiles compile sooner
+    settings = ["tile_width=2"]  # small tiles compile sooner
     if config.task.dataset and config.task.dataset.name == "tfds:mnist":
         settings.append("task.dataset=digits")  # as many classes, and there on every machine
-    short = read_config(path, settings)
-    whole = preview.plan(path, settings, devices=1)  # resolves every name and option
+    short = read_config(fast_form(config), settings)
+    whole = preview.plan(short, devices=1)  # resolves every name and option
     assert len({program.label for program in whole.programs}) == len(short.optimizers)
     few = short.model_copy(update={"optimizers": [short.optimizers[0], short.optimizers[-1]]})
     study = iox.run(few, devices=1)  # one copy of every program
@@ -44,9 +44,9 @@ def test_the_rehearsal_of_a_config_trains(path, working_dir):
     assert bool(study.dataset["val_loss"].notnull().all(dim="eval").values[~lost].all())
 
 
-def test_a_rehearsal_is_short_and_keeps_all_that_is_studied():
+def test_the_fast_form_is_short_and_keeps_all_that_is_studied():
     config = read_config(SWEPT)
-    short = read_config(SWEPT, rehearsal(config))
+    short = fast_form(config)
     assert (short.name, short.steps, short.eval_every) == ("swept-fast", STEPS, STEPS)
     assert (short.seeds.all, short.tuning.seeds) == (1, 1)
     assert [optimizer.name for optimizer in short.optimizers] == ["gd", "adam", "sgd"]
@@ -59,5 +59,5 @@ def test_a_rehearsal_is_short_and_keeps_all_that_is_studied():
 
 def test_less_is_not_made_more():
     few = SWEPT | {"steps": 3, "tuning": {"seeds": 0}, "optimizers": ["sgd"]}
-    short = read_config(few, rehearsal(read_config(few)))
+    short = fast_form(read_config(few))
     assert (short.steps, short.eval_every, short.tuning.seeds) == (3, 3, 0)

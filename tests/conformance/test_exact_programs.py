@@ -117,13 +117,15 @@ def traced_step(optimizer):
     program = experiment.programs[0]
     state, inputs = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
-        tile_shapes(program, experiment.params, experiment.model_state, 1),
+        tile_shapes(program, experiment.workload, 1),
     )
     batch = [
         jax.ShapeDtypeStruct((4, *array.shape[1:]), array.dtype)
-        for array in experiment.dataset.train
+        for array in experiment.workload.dataset.train
     ]
-    step = make_lane_step(experiment.model, experiment.task, program.make_transform)
+    step = make_lane_step(
+        experiment.workload.model, experiment.workload.task, program.make_transform
+    )
     closed, (after, _) = jax.make_jaxpr(step, return_shape=True)(state, inputs, *batch)
     return closed, state, after
 
@@ -217,10 +219,10 @@ def test_every_initializer_that_sees_the_network(name):
     with in_precision("float64"):
         optimizer = {"name": "gd", "learning_rate": 0.1}
         experiment = resolve(validate(study(optimizer, name, MODEL_OF.get(name))))
-        network = experiment.network
+        network = experiment.workload.network
         refine = refiner(experiment.weights[0].refine, network)
         closed, (params, _) = jax.make_jaxpr(refine, return_shape=True)(
-            jax.random.key(0), experiment.params, network.inputs, network.targets
+            jax.random.key(0), experiment.workload.params, network.inputs, network.targets
         )
     assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {"float64"}
     assert not rough(closed)

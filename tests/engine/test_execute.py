@@ -69,12 +69,12 @@ def test_lane_equals_a_plain_optax_loop(small_config, undisturbed, width):
     weights = experiment.weights[row["weights"]]
     params = initial_weights(experiment)(row["weights"], int(row["init_seed"]))
     assert weights.label == row["initializer"]
-    data = experiment.dataset
+    data = experiment.workload.dataset
     transform = optax.adam(row["optimizer.learning_rate"])
     state = transform.init(params)
 
     def cost(params, inputs, targets):
-        outputs, _ = experiment.model.apply(params, {}, inputs)
+        outputs, _ = experiment.workload.model.apply(params, {}, inputs)
         return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
 
     gradient = jax.jit(jax.grad(cost))
@@ -91,11 +91,11 @@ def test_full_batch_descent_sees_every_example(small_config, undisturbed):
     experiment, rows = undisturbed(small_config)
     lane = int(experiment.lanes.query("optimizer == 'gd'").index[0])
     params = initial_weights(experiment)(0, 0)
-    data = experiment.dataset
+    data = experiment.workload.dataset
 
     def cost(params):
-        outputs, _ = experiment.model.apply(params, {}, data.train.inputs)
-        return experiment.task.loss(outputs, data.train.targets).mean()
+        outputs, _ = experiment.workload.model.apply(params, {}, data.train.inputs)
+        return experiment.workload.task.loss(outputs, data.train.targets).mean()
 
     losses = []
     for _ in range(5):

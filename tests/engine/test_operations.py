@@ -143,10 +143,7 @@ def counted(working_dir):
             "steps": 2,
         }
         known = prepare(config)
-        of_network = known.params, known.model_state
-        return step_operations(
-            known.programs[0], known.model, known.task, known.dataset, *of_network
-        ).count
+        return step_operations(known.programs[0], known.workload).count
 
     return count
 

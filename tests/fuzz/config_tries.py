@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from initopt_jax.cli import commands as cli
+from initopt_jax.config.schema import read_config
 from initopt_jax.studies import preview, run, study, verify
 from tests.fuzz.configs import as_text
 from tests.fuzz.hostile import FILES
@@ -64,7 +65,7 @@ def _do(via: str, source: Any, given: Mapping[str, Any]) -> Outcome | None:
 def _run(source: Any, settings: Sequence[str]) -> Outcome:
     """A finished study can be summarized and verified."""
     few = [*settings, *FEW_STEPS]
-    for number, optimizer in enumerate(preview.read(source, settings).optimizers):
+    for number, optimizer in enumerate(read_config(source, settings).optimizers):
         if optimizer.steps or optimizer.eval_every:  # of its own
             few += [f"optimizers.{number}.{setting}" for setting in FEW_STEPS[:2]]
     done = run.run(source, "study", overrides=few, devices=1)

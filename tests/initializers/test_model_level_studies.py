@@ -73,7 +73,7 @@ def test_lsuv_scales_what_its_base_drew(config):
 def test_refined_weights_give_the_sums_their_variance(config):
     experiment = prepare(config | {"initializers": ["lsuv"]})
     params = initial_weights(experiment)(0, 0)
-    network = experiment.network
+    network = experiment.workload.network
     sums = network.sums(params, jnp.asarray(network.inputs))
     for path, values in sums.items():
         # On another sample than the 256 examples that it saw.

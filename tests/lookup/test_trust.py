@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import initopt_jax as iox
+from initopt_jax.config.schema import read_config
 from initopt_jax.lookup import trust, user_files
 from initopt_jax.lookup.names import import_object, importable_from
 from initopt_jax.store import Store, maker
@@ -148,7 +149,7 @@ ENTRIES = {
 def test_every_name_in_a_config_is_held_to_the_rule(working_dir, kind):
     """Where it is looked up, and where a manifest is searched for code before any is run."""
     text = json.dumps({**NETWORK, **ENTRIES[kind]} if kind != "function" else ENTRIES[kind])
-    named = preview.read(json.loads(text.replace("NAME", "os:system")))
+    named = read_config(json.loads(text.replace("NAME", "os:system")))
     assert user_files.own_modules(named.to_json()) == ["os"]
     with pytest.raises(iox.ConfigError, match="'os' is of Python's standard library"):
         preview.prepare(named)
@@ -156,9 +157,9 @@ def test_every_name_in_a_config_is_held_to_the_rule(working_dir, kind):
 
 def test_files_beside_a_config_that_names_none_are_not_importable(working_dir):
     before = list(sys.path)
-    with preview._importable(NETWORK, preview.read(NETWORK), [working_dir]):
+    with preview._importable(read_config(NETWORK), [working_dir]):
         assert sys.path == before
-    with preview._importable(CONFIG, preview.read(CONFIG), []):
+    with preview._importable(read_config(CONFIG), []):
         assert sys.path[0] == str(working_dir.resolve())
 
 
@@ -179,7 +180,7 @@ def test_installed_packages_go_before_files_that_nobody_named(working_dir, monke
         "import sched\nsched.here\n\ndef bowl(x, y):\n    return x\n"
     )
     found = {}
-    with preview._importable(CONFIG, preview.read(CONFIG), []):
+    with preview._importable(read_config(CONFIG), []):
         import_object("function", "mine:bowl")
         for name in ("wave", "sched"):
             found[name] = hasattr(importlib.import_module(name), "here")

@@ -8,7 +8,7 @@ from initopt_jax.config.entries import OptimizerConfig
 from initopt_jax.config.schema import read_config
 from initopt_jax.errors import ConfigError
 from initopt_jax.modifiers import REGISTRY, accumulate, lookahead, swa
-from initopt_jax.planning.fast_form import rehearsal
+from initopt_jax.planning.fast_form import fast_form
 from initopt_jax.planning.fitting import leftovers
 from initopt_jax.studies.preview import prepare
 
@@ -89,12 +89,12 @@ def test_gradients_that_are_left_over_are_told():
     assert leftovers(slow, 31) == []
 
 
-def test_a_rehearsal_of_what_fits_fits():
+def test_the_fast_form_of_what_fits_fits():
     whole = config(
         {"name": "swa", "every": 20}, {"name": "accumulate", "every": [20, 40]}, steps=1600
     )
     prepare(whole)
-    short = read_config(whole, rehearsal(read_config(whole)))
+    short = fast_form(read_config(whole))
     assert short.steps == 10
     assert [item.options["every"] for item in short.optimizers[0].modifiers] == [1, 1]
     prepare(short)

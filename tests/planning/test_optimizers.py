@@ -30,7 +30,7 @@ def updates(config):
         row = experiment.lanes[experiment.lanes["cell"] == cell].iloc[0]
         numbers = {name: row[f"optimizer.{name}"] for name in program.hyperparameters}
         transform = optax.with_extra_args_support(program.make_transform(numbers))
-        params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), experiment.params)
+        params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), experiment.workload.params)
         state, found = transform.init(params), []
         for index in range(count):
             one, state = transform.update(params, state, params, key=jax.random.key(index))
@@ -67,7 +67,7 @@ def test_the_parts_stand_in_their_places(config, updates):
         }
     )
     shapes = prepare(config | {"optimizers": [{"name": "sgd", "learning_rate": 1}]})
-    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes.params)
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes.workload.params)
     by_hand = optax.chain(
         modifiers.clip_by_global_norm(2.0),
         modifiers.coupled_weight_decay(0.5, "*kernel"),
@@ -158,7 +158,7 @@ def test_an_average_counts_the_steps_that_accumulation_leaves(config):
         row = experiment.lanes.iloc[0]
         numbers = {name: row[f"optimizer.{name}"] for name in program.hyperparameters}
         transform = program.make_transform(numbers)
-        params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), experiment.params)
+        params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), experiment.workload.params)
         state = transform.init(params)
         for _ in range(4):
             _, state = transform.update(params, state, params)
@@ -352,7 +352,7 @@ def test_methods_are_told_how_the_network_uses_its_leaves(config, entry, by_hand
     params, g = (
         {
             path: jnp.asarray(rng.normal(size=leaf.shape), "float32")
-            for path, leaf in experiment.params.items()
+            for path, leaf in experiment.workload.params.items()
         }
         for _ in range(2)
     )
@@ -373,7 +373,7 @@ def test_a_transform_of_ones_own_is_given_the_layouts_it_asks_for(config):
     experiment = prepare(config | {"model": STACKED, "optimizers": both})
     for program in experiment.programs:
         rate = {"learning_rate": 0.5}
-        ones = {path: jnp.ones(leaf.shape) for path, leaf in experiment.params.items()}
+        ones = {path: jnp.ones(leaf.shape) for path, leaf in experiment.workload.params.items()}
         transform = program.make_transform(rate)
         found, _ = transform.update(ones, transform.init(ones), ones)
         assert (float(found["layers"][0, 0, 0]), float(found["last"][0, 0])) == (-1.0, -0.5)

@@ -27,7 +27,7 @@ def optimizer(name="adam", per_leaf="mup", **keys):
 
 def one_update(experiment, program=0):
     """What a program makes of gradients of 1, by path."""
-    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), experiment.params)
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), experiment.workload.params)
     program = experiment.programs[program]
     rows = experiment.lanes[experiment.lanes["program"] == program.index]
     numbers = {name: rows[f"optimizer.{name}"].iloc[0] for name in program.hyperparameters}
@@ -40,8 +40,8 @@ def one_update(experiment, program=0):
 def test_rates_are_those_of_the_parametrization(config):
     given = {"name": "mup", "base_width": 8}
     experiment = prepare(config | {"optimizers": [optimizer("sgd", given), optimizer("sgd", None)]})
-    network = experiment.network
-    expected = mup_multipliers(network.anatomy, experiment.params, 8, kind="sgd")
+    network = experiment.workload.network
+    expected = mup_multipliers(network.anatomy, experiment.workload.params, 8, kind="sgd")
     scaled, plain = one_update(experiment, 0), one_update(experiment, 1)
     assert len(set(expected.values())) > 1
     for path, rate in expected.items():

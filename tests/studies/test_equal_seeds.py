@@ -116,11 +116,11 @@ def test_batch_statistics_need_no_key(tiny):
 
 def test_what_sees_the_whole_network_sees_the_state_of_its_seed(tiny):
     experiment = prepare(tiny | {"model": f"{HERE}:Features"})
-    few = experiment.network.inputs[:3]
-    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), experiment.params)
+    few = experiment.workload.network.inputs[:3]
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), experiment.workload.params)
     for seed in (3, 4):
-        expected, _ = experiment.model.apply(params, experiment.states(seed), few)
-        found = experiment.network_of(seed).apply(params, few)
+        expected, _ = experiment.workload.model.apply(params, experiment.states(seed), few)
+        found = experiment.workload.network_of(seed).apply(params, few)
         np.testing.assert_array_equal(found, expected)
 
 

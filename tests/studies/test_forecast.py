@@ -33,8 +33,8 @@ def test_shares_by_hand(small_config):
     experiment = prepare(small_config)
     forecast, tiles = Forecast(experiment), all_tiles(experiment)
     train, val, test = forecast.measured
-    assert (train, val, test) == tuple(len(s.inputs) for s in (
-        experiment.dataset.train, experiment.dataset.val, experiment.dataset.test))  # fmt: skip
+    data = experiment.workload.dataset
+    assert (train, val, test) == tuple(len(s.inputs) for s in (data.train, data.val, data.test))
     products = 2 * (64 * 8 + 8 * 10)
     assert products < forecast.example < 1.2 * products
     training, evaluation = forecast.operations(tiles)

@@ -65,7 +65,7 @@ def network(study: iox.Study) -> tuple[Any, StoredWeights]:
     """The network and the stored weights, as anybody could get at them."""
     experiment = preview.prepare(study.config)
     weights = StoredWeights(experiment, study.kept, study.dataset["step"].values)
-    return experiment.network, weights
+    return experiment.workload.network, weights
 
 
 def loss_of(network: Any, params: Any, examples: int) -> float:

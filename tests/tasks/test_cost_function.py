@@ -166,7 +166,7 @@ def test_drawn_points_are_those_of_initialize_whoever_asks():
     np.testing.assert_array_equal(drawn[1], points(0, 1_000_003)["point"])
     for seed, point in zip(seeds, drawn, strict=True):
         key = stream_key(int(seed), "init")
-        alone = initialize(key, experiment.params, experiment.weights[0].rules)["point"]
+        alone = initialize(key, experiment.workload.params, experiment.weights[0].rules)["point"]
         # Thousands are drawn by other vector instructions than one: the last bits may differ.
         np.testing.assert_allclose(point, alone, rtol=1e-6)
 
