@@ -12,7 +12,8 @@ from initopt_jax.augmentations.registry import REGISTRY
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import named_key
 from initopt_jax.lookup.names import import_object, lookup
-from initopt_jax.lookup.options import call_with, check_options
+from initopt_jax.lookup.options import check_options
+from initopt_jax.lookup.user_code import user_code
 from initopt_jax.types import Array, option_names
 
 Augment = Callable[[Array, Array], Array]
@@ -64,7 +65,8 @@ def _one(name: str, options: Mapping[str, Any], shape: Sequence[int]) -> Augment
     check_options(what, apply, options, given=given)
     step = functools.partial(apply, **options)
     examples = jax.ShapeDtypeStruct((_TRIED, *shape), np.float32)
-    made = call_with(what, lambda: jax.eval_shape(step, jax.random.key(0), examples), {})
+    with user_code(what):
+        made = jax.eval_shape(step, jax.random.key(0), examples)
     found = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(made)]
     if found != [(examples.shape, "float32")]:
         raise ConfigError(

@@ -9,6 +9,7 @@ from initopt_jax import models
 from initopt_jax.config.schema import Config
 from initopt_jax.errors import ConfigError
 from initopt_jax.lookup.options import call_with, check_options, takes
+from initopt_jax.lookup.user_code import user_code
 from initopt_jax.precision import PRECISIONS
 from initopt_jax.types import Dataset, Model, option_names
 
@@ -62,7 +63,8 @@ def check_modes(
         return
     name, inputs = config.model.name, dataset.train.inputs
     models.require_modes(name, model, known, forms, inputs.shape[1:])
-    call_with(f"model {name!r}", lambda: models.require_apart(name, model, inputs), {})
+    with user_code(f"model {name!r}"):
+        models.require_apart(name, model, inputs)
 
 
 def build_model(

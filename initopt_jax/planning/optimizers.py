@@ -20,6 +20,7 @@ from initopt_jax.initializers import Layout, Network
 from initopt_jax.keys import NOISE_KEY, named_key
 from initopt_jax.lookup.names import find_modifier, find_schedule, find_transform, lookup
 from initopt_jax.lookup.options import call_with, check_options, swept_axes
+from initopt_jax.lookup.user_code import user_code
 from initopt_jax.planning.update_trial import (
     SCHEDULE,
     TRANSFORM,
@@ -367,7 +368,8 @@ def _with_evaluated(
     made = call_with(what, entry.make, {**first, **static})
     if not hasattr(made, "init"):
         return entry  # refused later, in words of its own
-    state = call_with(what, lambda: jax.eval_shape(made.init, params), {})
+    with user_code(what):
+        state = jax.eval_shape(made.init, params)
     if not isinstance(state, optax.contrib.ScheduleFreeState):
         return entry
 

@@ -25,7 +25,8 @@ from initopt_jax.engine.records import variables
 from initopt_jax.engine.workload import Workload
 from initopt_jax.errors import ConfigError
 from initopt_jax.lookup.names import OWN, import_object, lookup
-from initopt_jax.lookup.options import call_with, check_options, required_options
+from initopt_jax.lookup.options import check_options, required_options
+from initopt_jax.lookup.user_code import user_code
 from initopt_jax.memory import require_memory
 from initopt_jax.precision import wide_dtype
 from initopt_jax.probes import GIVEN, Batch, Probe
@@ -195,7 +196,8 @@ def _shapes(
     of = program if measurement.of_optimizer else None
     measure = make_measure(measurement, workload, of, width)
     trial = jax.make_jaxpr(measure, return_shape=True)
-    traced, made = call_with(what, lambda: trial(view, optimizer, batch), {})
+    with user_code(what):
+        traced, made = trial(view, optimizer, batch)
     if jax.default_backend() == "cpu":
         require_memory(
             largest(traced.jaxpr), f"{what}, for a tile of {width} lanes,", "lower its numbers"

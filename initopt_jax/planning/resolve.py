@@ -31,6 +31,7 @@ from initopt_jax.errors import ConfigError, parse_size, unknown_name
 from initopt_jax.initializers import Network, initialize, match_rules, unknown_notes
 from initopt_jax.lookup.names import import_object, lookup
 from initopt_jax.lookup.options import call_with, takes
+from initopt_jax.lookup.user_code import user_code
 from initopt_jax.lookup.user_files import DATA_PREFIXES, SourceFile, collect, own_modules
 from initopt_jax.plain_values import refuse_lost
 from initopt_jax.planning.models import build_model, check_modes, in_precisions
@@ -153,7 +154,8 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     model_state = states(config.seeds.first)
     parts = (plain, task, params, model_state, dataset.train)
     what = f"model {config.model.name!r}" if config.model else "the cost function"
-    network = call_with(what, lambda: models.network_of(*parts), {})
+    with user_code(what):
+        network = models.network_of(*parts)
     for cell in weights:
         _check_weights(cell, params, network)
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), wide_dtype())
@@ -272,7 +274,8 @@ def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:
     if not any(leaf.draw is own for leaf in matched):
         raise ConfigError(f"{what} touches no leaf: its rules, biases and scales take all of them")
     drawn = functools.partial(initialize, **given)
-    call_with(what, lambda: jax.eval_shape(drawn, jax.random.key(0)), {})
+    with user_code(what):
+        jax.eval_shape(drawn, jax.random.key(0))
     if cell.refine is None:
         return
     refine = refiner(cell.refine, network)

@@ -15,13 +15,11 @@ from initopt_jax.reports.scales import Floats, Scale, clear_range, metric_scale
 from initopt_jax.reports.texts import MOST_OF_WORD, in_texts, one_line, shown_names
 from initopt_jax.stats import (
     StudyInfo,
-    best_cells,
     cell_columns,
-    cell_summary,
     curve_bands,
-    final_frame,
     headline_metric,
     labels,
+    tables,
 )
 from initopt_jax.stats.cells import RATE
 from initopt_jax.stats.intervals import FEW
@@ -97,9 +95,7 @@ def make_results(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> R
         dataset=dataset,
         lanes=lanes,
         info=info,
-        finals=final_frame(dataset, lanes, info),
-        summary=cell_summary(dataset, lanes, info),
-        best=best_cells(dataset, lanes, info),
+        **tables(dataset, lanes, info)._asdict(),
         metric=headline_metric(dataset, info),
         initializers=labels(lanes, "initializer"),
         optimizers=labels(lanes, "optimizer"),

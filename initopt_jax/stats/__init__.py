@@ -6,6 +6,7 @@ from initopt_jax.stats.cells import (
     cell_summary,
     final_frame,
     labels,
+    tables,
 )
 from initopt_jax.stats.compare import best_per, compare_cells, compare_many, curve_bands
 from initopt_jax.stats.info import (
@@ -55,5 +56,6 @@ __all__ = [
     "reach_medians",
     "readable",
     "solved_share",
+    "tables",
     "wilson_interval",
 ]

@@ -1,5 +1,8 @@
 """From lanes to cells: the spread over seeds, and the choice of hyperparameters by tuning seeds."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -94,17 +97,23 @@ def cell_summary(
         `diverged_share|low|high`; per metric `<metric>_mean|sd|low|high|min|max`; with a target
         `n_reached`, `reached_share|low|high` and per time `<time>_median|low|high`.
     """
-    finals = final_frame(dataset, lanes, info)
+    return _summary(final_frame(dataset, lanes, info), metric_variables(dataset, info), info, role)
+
+
+def _summary(
+    finals: pd.DataFrame, variables: Sequence[str], info: StudyInfo, role: str
+) -> pd.DataFrame:
+    """`cell_summary` of the lanes' final values of some variables."""
     finals = finals[finals["role"] == role]
     by_cell = finals.groupby("cell")
-    summary = by_cell[cell_columns(lanes)].first()
+    summary = by_cell[cell_columns(finals)].first()
     summary["n_seeds"] = by_cell.size()
     bad = finals["diverged"]
     summary["n_diverged"] = bad.groupby(finals["cell"]).sum().astype(int)
     summary["n_finite"] = summary["n_seeds"] - summary["n_diverged"]
     _add_share(summary, "diverged", summary["n_diverged"])
     seeds = {"init_seed": finals["init_seed"], "data_seed": finals["data_seed"]}
-    for variable in metric_variables(dataset, info):
+    for variable in variables:
         values = finals[variable]
         table = mean_intervals(values, finals["cell"], bounds=bounds_of(variable, values), **seeds)
         for part in PARTS:
@@ -148,8 +157,29 @@ def best_cells(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> pd.
         the rate next to it by more than 1% and two standard errors (or that one diverged), so that
         a wider grid could help.
     """
-    summary = cell_summary(dataset, lanes, info)
-    score = _scores(dataset, lanes, info)
+    return tables(dataset, lanes, info).best
+
+
+class Tables(NamedTuple):
+    """What a study comes to: as of `final_frame`, `cell_summary` and `best_cells`."""
+
+    finals: pd.DataFrame
+    summary: pd.DataFrame
+    best: pd.DataFrame
+
+
+def tables(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> Tables:
+    """All three, each computed once; arguments as of `best_cells`."""
+    finals = final_frame(dataset, lanes, info)
+    summary = _summary(finals, metric_variables(dataset, info), info, "report")
+    return Tables(finals, summary, _best(finals, summary, lanes, info))
+
+
+def _best(
+    finals: pd.DataFrame, summary: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo
+) -> pd.DataFrame:
+    """`best_cells` of the lanes' final values and the cells' numbers."""
+    score = _scores(finals, lanes, info)
     score = score.join(lanes.groupby("cell")[cell_columns(lanes)].first())
     score = score.sort_values(["n_bad", "rank", "loss", "cell"], kind="stable")
     pairs = score.groupby(["initializer", "optimizer"], sort=False)
@@ -162,12 +192,11 @@ def best_cells(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> pd.
     return _config_order(kept.join(numbers).reset_index(), lanes)
 
 
-def _scores(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> pd.DataFrame:
+def _scores(finals: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo) -> pd.DataFrame:
     """Per cell: `rank`, the mean turned so that lower is better, `error`, `n_bad` and `loss`.
 
     They are those of its lanes of `role`: of tuning where it has such, else of report.
     """
-    finals = final_frame(dataset, lanes, info)
     tuned = finals["cell"].isin(lanes.loc[lanes["role"] == "tuning", "cell"])
     role = pd.Series(np.where(tuned, "tuning", "report"), finals.index)
     finals = finals[finals["role"] == role]

@@ -17,6 +17,7 @@ from initopt_jax.config.task_keys import COST_FUNCTION
 from initopt_jax.errors import ConfigError
 from initopt_jax.lookup.names import import_object, lookup
 from initopt_jax.lookup.options import call_with, check_options
+from initopt_jax.lookup.user_code import user_code
 from initopt_jax.probes.slices.record import Mesh
 from initopt_jax.tasks.functions import REGISTRY, CostFunction, Domain, Point, from_function
 from initopt_jax.types import Array, Dataset, Direction, Model, PyTree, Split, Task, option_names
@@ -141,7 +142,8 @@ def _try(what: str, cost: Callable[[Any, Any], Any]) -> None:
 def _traced(what: str, function: Callable[[Any, Any], Any]) -> Any:
     """What a function gives for two numbers, as shapes."""
     number = jax.ShapeDtypeStruct((), np.float32)
-    return call_with(what, lambda: jax.eval_shape(function, number, number), {})
+    with user_code(what):
+        return jax.eval_shape(function, number, number)
 
 
 def make_model(landscape: Landscape) -> Model:
