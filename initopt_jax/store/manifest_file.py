@@ -111,10 +111,17 @@ class ManifestFile:
             later = f", or has a later format than {FORMAT}: format {found.get('format')}"
             what = "" if found.get("format") == FORMAT else later
             return {}, f"is damaged or was edited by hand{what}{_what_differs(copy, found)}"
-        other = copy is not None and copy.get("study") != found.get("study")
-        if other and copy and self._results.study() == copy.get("study"):
+        if self._is_anothers(found, copy):
             return {}, f"is of another study ({found.get('name')!r})"
         return found, ""
+
+    def _is_anothers(self, found: Mapping[str, Any], copy: Mapping[str, Any] | None) -> bool:
+        """Whether two of manifest, journal and results agree against it; without a copy, one."""
+        study = found.get("study")
+        if copy is not None and copy.get("study") == study:
+            return False
+        rows = self._results.study()
+        return rows not in (None, study) if copy is None else rows == copy.get("study")
 
 
 def _what_differs(copy: Mapping[str, Any] | None, found: Mapping[str, Any]) -> str:
