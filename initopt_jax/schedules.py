@@ -18,6 +18,18 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.types import Array, Schedule
 
+__all__ = [
+    "REGISTRY",
+    "constant",
+    "cosine",
+    "inverse_sqrt",
+    "inverse_time",
+    "linear",
+    "one_cycle",
+    "step",
+    "warmup_stable_decay",
+]
+
 Multiplier = Callable[[ArrayLike], Array]
 
 

@@ -28,7 +28,7 @@ LAYERS = (
     {"tasks"},
     {"audits", "models", "probes"},
     {"augmentations", "initializers", "modifiers"},
-    {"config.schema", "data", "lookup", "networks", "transforms"},
+    {"config", "data", "lookup", "networks", "transforms"},
     {"keys", "memory", "norms", "opening", "plain_values", "schedules", "tree"},
     {"checks", "errors", "precision", "types"},
 )

@@ -16,9 +16,10 @@ from initopt_jax.config.task_keys import COST_FUNCTION
 from initopt_jax.conformance import Finding
 from initopt_jax.data import REGISTRY
 from initopt_jax.data.prepared import PREFIX, PreparedSet
-from initopt_jax.errors import ConfigError, byte_size, unknown_name
+from initopt_jax.errors import byte_size
 from initopt_jax.reports.probing import Probing, judge
 from initopt_jax.reports.texts import on_lines, one_line
+from initopt_jax.studies.catalogue import catalogue as listed
 from initopt_jax.studies.compare_bits import Mismatch
 from initopt_jax.studies.forecast import PROGRAM_SECONDS, REACHED, duration
 from initopt_jax.studies.preview import Plan
@@ -383,55 +384,11 @@ def data_sets(folder: Path, sets: Sequence[PreparedSet]) -> None:
 
 def catalogue(kind: str | None) -> None:
     """Names of one kind, or of all, with formula and reference."""
-    kinds = _kinds()
-    if kind is not None and kind not in kinds:
-        raise ConfigError(unknown_name("kind", kind, kinds))
     console = _console()
-    for name in [kind] if kind else kinds:
+    for name, entries in listed(kind).items():
         table = Table(title=name, title_justify="left", show_lines=False)
         for column in ("name", "formula", "reference"):
             table.add_column(column, overflow="fold")
-        for row in kinds[name]:
-            table.add_row(*row)
+        for entry in entries:
+            table.add_row(*entry)
         console.print(table)
-
-
-def _kinds() -> dict[str, list[tuple[str, str, str]]]:
-    from initopt_jax import (
-        augmentations,
-        data,
-        initializers,
-        models,
-        modifiers,
-        probes,
-        schedules,
-        tasks,
-        transforms,
-    )
-    from initopt_jax.lookup.names import jax_initializers, optax_optimizers
-    from initopt_jax.tasks import functions
-    from initopt_jax.tasks.functions.starts import STARTS
-
-    def rows(registry: dict) -> list[tuple[str, str, str]]:
-        return [(entry.name, entry.formula, entry.reference) for entry in registry.values()]
-
-    return {
-        "initializers": [
-            *rows(initializers.REGISTRY),
-            *rows(initializers.MODEL_LEVEL),
-            *((name, "", "JAX") for name in jax_initializers()),
-        ],
-        "starts": rows(STARTS),
-        "transforms": [
-            *rows(transforms.REGISTRY),
-            *((name, "", "Optax") for name in optax_optimizers()),
-        ],
-        "schedules": rows(schedules.REGISTRY),
-        "modifiers": rows(modifiers.REGISTRY),
-        "models": rows(models.REGISTRY),
-        "tasks": rows(tasks.REGISTRY),
-        "functions": rows(functions.REGISTRY),
-        "datasets": [(e.name, e.description, e.reference) for e in data.REGISTRY.values()],
-        "augmentations": rows(augmentations.REGISTRY),
-        "probes": rows(probes.REGISTRY),
-    }

@@ -334,7 +334,17 @@ def plan(
     devices: int | None = None,
     trust: bool = False,
 ) -> Plan:
-    """What a config would run, without running or creating anything."""
+    """What a config would run, without running or creating anything.
+
+    Args:
+        source: path of a YAML file, a mapping, or a `Config`.
+        overrides: `key=value` changes to it, as `--set` takes them.
+        devices: how many devices there would be; by default all, on CPU one per core.
+        trust: whether functions of any installed package may be named.
+
+    Raises:
+        ConfigError: the config is wrong.
+    """
     used = set_up_devices(devices)
     config = read_config(source, overrides)
     with in_precision(config.precision):

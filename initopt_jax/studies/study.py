@@ -216,11 +216,33 @@ class Study:
 
 
 def open_study(folder: str | Path) -> Study:
-    """Open a study folder. Raises StudyError where it is none."""
+    """Open a study that was run.
+
+    Args:
+        folder: of the study.
+
+    Raises:
+        StudyError: it is none, or its manifest is damaged.
+    """
     refuse_strange_files(Path(folder))
     study = Study(Path(folder))
     _ = study.manifest
     return study
+
+
+def report(folder: str | Path) -> list[Path]:
+    """Rebuild the tables, figures and page of a study from its results; see `Study.report`.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        The files.
+
+    Raises:
+        StudyError: it is no study, or rows are damaged or missing; the files stay as they are.
+    """
+    return open_study(folder).report()
 
 
 def write_report(store: Store, study: Study) -> list[Path]:
