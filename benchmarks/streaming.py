@@ -26,8 +26,8 @@ from benchmarks.record import (
     write_record,
 )
 from benchmarks.workloads import Case, mnist_cnn, mnist_mlp
+from initopt_jax.engine.batch_source import split_bytes
 from initopt_jax.engine.devices import set_up_devices
-from initopt_jax.engine.feed import split_bytes
 from initopt_jax.errors import byte_size
 
 WORKLOADS = {"mnist": mnist_mlp, "cnn": mnist_cnn}

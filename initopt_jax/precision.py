@@ -59,7 +59,7 @@ def in_precision(precision: str) -> Iterator[None]:
         jax.config.update(SWITCH, before)
 
 
-def wide_dtype() -> np.dtype:
+def param_dtype() -> np.dtype:
     """float64 within a block of `in_precision("float64")`, else float32.
 
     >>> wide_dtype().name

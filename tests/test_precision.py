@@ -23,7 +23,7 @@ from initopt_jax.models import from_linen, from_nnx, with_precision
 from initopt_jax.models.convolution import Geometry, choose_form, conv_general_dilated
 from initopt_jax.models.normalization import Norm
 from initopt_jax.planning.models import _holds
-from initopt_jax.precision import in_precision, wide_dtype
+from initopt_jax.precision import in_precision, param_dtype
 from initopt_jax.studies.preview import audit, initial_weights, plan, prepare
 from initopt_jax.studies.verify import rerun, verify
 from initopt_jax.types import Model
@@ -83,7 +83,7 @@ def lowered(experiment):
         full_batch=not program.batch_size,
     )
     lanes = tile_shapes(program, experiment.workload, program.width)
-    loss = jax.ShapeDtypeStruct((program.width,), wide_dtype())
+    loss = jax.ShapeDtypeStruct((program.width,), param_dtype())
     shape = (1, program.width, program.batch_size) if program.batch_size else (1,)
     batches = jax.ShapeDtypeStruct(shape, np.int32)
     traced = jax.jit(segment).trace(*lanes, loss, experiment.workload.dataset.train, batches)
@@ -96,7 +96,7 @@ def step_losses(experiment, steps=STEPS):
     program, train = experiment.programs[0], experiment.workload.dataset.train
     batch = program.batch_size or len(train.inputs)
     hyper = {
-        name: experiment.lanes[f"optimizer.{name}"].to_numpy(np.float64)[0].astype(wide_dtype())
+        name: experiment.lanes[f"optimizer.{name}"].to_numpy(np.float64)[0].astype(param_dtype())
         for name in program.hyperparameters
     }
     inputs = LaneInputs(hyper, jax.random.key(0))

@@ -175,9 +175,9 @@ def run(
     signals = _of_command(context)
     with show.progress() as shown:
 
-        def progress(tally: training.Tally) -> None:
-            signals.gently = tally.lanes_done < tally.lanes
-            shown(tally)
+        def progress(counts: training.StudyProgress) -> None:
+            signals.gently = counts.lanes_done < counts.lanes
+            shown(counts)
 
         finished = run_study(
             *(study, out),

@@ -24,7 +24,7 @@ from initopt_jax.studies.compare_bits import Mismatch
 from initopt_jax.studies.forecast import PROGRAM_SECONDS, REACHED, duration
 from initopt_jax.studies.preview import Plan
 from initopt_jax.studies.study import Study
-from initopt_jax.studies.training import Tally
+from initopt_jax.studies.training import StudyProgress
 from initopt_jax.studies.verify import Verification, shorten
 
 WIDTH = 160  # columns, where there is no terminal to ask
@@ -61,7 +61,7 @@ def _console() -> Console:
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Callable[[Tally], None]]:
+def progress() -> Iterator[Callable[[StudyProgress], None]]:
     """A progress bar on a terminal, a line every ten seconds elsewhere."""
     console = _Plain(stderr=True)
     began = time.perf_counter()
@@ -81,37 +81,37 @@ def progress() -> Iterator[Callable[[Tally], None]]:
     shown = bar.add_task("compiling", total=None, **fields)
     told: set[str] = set()
 
-    def update(tally: Tally) -> None:
-        _tell(bar.console, tally, told)
+    def update(counts: StudyProgress) -> None:
+        _tell(bar.console, counts, told)
         bar.update(
             shown,
-            description="training" if tally.began else "compiling",
-            total=tally.lane_steps,
-            completed=tally.lane_steps_done,
-            lanes=f"{tally.lanes_done:,}/{tally.lanes:,}",
-            diverged=tally.diverged,
-            rate=_rate(tally, began),
-            left=_left(tally),
+            description="training" if counts.began else "compiling",
+            total=counts.lane_steps,
+            completed=counts.lane_steps_done,
+            lanes=f"{counts.lanes_done:,}/{counts.lanes:,}",
+            diverged=counts.diverged,
+            rate=_rate(counts, began),
+            left=_left(counts),
         )
 
     with bar:
         yield update
 
 
-def _plain_progress(console: Console, began: float) -> Callable[[Tally], None]:
+def _plain_progress(console: Console, began: float) -> Callable[[StudyProgress], None]:
     last = began
     told: set[str] = set()
 
-    def update(tally: Tally) -> None:
+    def update(counts: StudyProgress) -> None:
         nonlocal last
-        _tell(console, tally, told)
+        _tell(console, counts, told)
         if time.perf_counter() - last < PLAIN_EVERY:
             return
         last = time.perf_counter()
-        rate = _rate(tally, began)
+        rate = _rate(counts, began)
         console.print(
-            f"{tally.lanes_done:,}/{tally.lanes:,} lanes, {rate:,.0f} lane-steps/s, "
-            f"{tally.diverged} diverged, {_left(tally)}",
+            f"{counts.lanes_done:,}/{counts.lanes:,} lanes, {rate:,.0f} lane-steps/s, "
+            f"{counts.diverged} diverged, {_left(counts)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -119,25 +119,25 @@ def _plain_progress(console: Console, began: float) -> Callable[[Tally], None]:
     return update
 
 
-def _tell(console: Console, tally: Tally, told: set[str]) -> None:
+def _tell(console: Console, counts: StudyProgress, told: set[str]) -> None:
     """What a person should know of the study, once."""
-    for note in tally.notes:
+    for note in counts.notes:
         if note not in told:
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
             told.add(note)
 
 
-def _left(tally: Tally) -> str:
+def _left(counts: StudyProgress) -> str:
     """The time that is left, in words, and what it rests on before a tile has ended."""
-    seconds = tally.seconds_left(time.perf_counter())
+    seconds = counts.seconds_left(time.perf_counter())
     if seconds is None:
         return "time left not known yet"
-    rests = "" if tally.ended else " by the first tiles so far"
+    rests = "" if counts.ended else " by the first tiles so far"
     return f"about {duration(seconds)} left{rests}"
 
 
-def _rate(tally: Tally, began: float) -> float:
-    return (tally.lane_steps_done - tally.resumed_steps) / max(time.perf_counter() - began, 1e-9)
+def _rate(counts: StudyProgress, began: float) -> float:
+    return (counts.lane_steps_done - counts.resumed_steps) / max(time.perf_counter() - began, 1e-9)
 
 
 def plan(planned: Plan) -> None:

@@ -14,7 +14,7 @@ from initopt_jax.models.fit import (
     require_steady,
     require_weights,
 )
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import param_dtype
 from initopt_jax.types import Model
 
 
@@ -58,7 +58,7 @@ class Trial:
         model = as_model(made, name)
         self.passed = 1
         own = forms_of(name, model, examples.shape, count)
-        model, _ = held_in(model, own, wide_dtype())
+        model, _ = held_in(model, own, param_dtype())
         forms = forms_of(name, model, examples.shape, count)
         require_weights(name, forms.params)
         self.passed = 2
@@ -73,7 +73,7 @@ class Trial:
         self.passed = 5
 
         def again() -> Model:
-            return held_in(as_model(build(), name), own, wide_dtype())[0]
+            return held_in(as_model(build(), name), own, param_dtype())[0]
 
         return ModelSubject(name, again, made, model, examples, forms)
 

@@ -24,7 +24,7 @@ from initopt_jax.types import Device
 WAITING = 64  # events that may wait for the consumer
 
 
-class _Outbox:
+class _EventQueue:
     """Events on their way to the consumer, each with a mark that is set once it was dealt with."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ def run_tiles(
     Raises:
         Whatever a worker raised, after all workers have stopped.
     """
-    outbox, halt = _Outbox(), _Halt(stop)
+    queue, halt = _EventQueue(), _Halt(stop)
     examples = work.workload.examples
     schedule = Schedule(work.programs, tiles, examples=examples, devices=len(devices))
     programs = Programs(work, devices)
@@ -83,7 +83,7 @@ def run_tiles(
         try:
             # The precision is a setting of each thread.
             with jax.default_matmul_precision(MATMUL_PRECISION), silent_ends("training failed"):
-                worker = Worker(work, programs, device, outbox.put, halt, seeds)
+                worker = Worker(work, programs, device, queue.put, halt, seeds)
                 while not halt.is_set():
                     tile = schedule.next_tile(set(worker.compiled), number)
                     if tile is None:
@@ -95,9 +95,9 @@ def run_tiles(
                     schedule.report(tile.program, seconds, compiled=fresh)
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             halt.set()
-            outbox.put(error)
+            queue.put(error)
         finally:
-            outbox.put(None)
+            queue.put(None)
 
     threads = [
         threading.Thread(target=drive, args=item, name=f"lanes on {item[1]}", daemon=True)
@@ -110,7 +110,7 @@ def run_tiles(
     mark = threading.Event()
     try:
         while running:
-            item, mark = outbox.get()
+            item, mark = queue.get()
             if item is None:
                 running -= 1
             elif isinstance(item, BaseException):
@@ -122,7 +122,7 @@ def run_tiles(
         halt.set()
         mark.set()
         while running:
-            item, mark = outbox.get()
+            item, mark = queue.get()
             mark.set()
             running -= item is None
         for thread in threads:

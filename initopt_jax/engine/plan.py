@@ -40,7 +40,7 @@ class Program:
         width: W, lanes of a tile.
         evaluated: whether the transform offers other weights to evaluate than it trains.
         method: the transform's name; empty where modifiers stand around it.
-        snapshots: evaluations of a tile that light probes look at together.
+        probe_slots: evaluations of a tile that light probes look at together.
         watched: whether the optimizer's state is looked at where lanes may have diverged: that of
             a transform or modifier that is not the package's own.
     """
@@ -55,7 +55,7 @@ class Program:
     width: int
     evaluated: bool = False
     method: str = ""
-    snapshots: int = 1
+    probe_slots: int = 1
     watched: bool = False
 
 
@@ -65,7 +65,7 @@ class LaneTable:
 
     program: np.ndarray
     steps: np.ndarray
-    weights: np.ndarray
+    initializer_cell: np.ndarray
     init_seed: np.ndarray
     data_seed: np.ndarray
     noise_seed: np.ndarray
@@ -117,7 +117,7 @@ def tile_width(platform: str, cost: ModelCost, batch: int, number_bytes: int = 4
     return max(1, min(most, 2 ** int(math.log2(max(fitting, 1)))))
 
 
-def snapshots(
+def probe_slots(
     platform: str, cost: ModelCost, width: int, evaluations: int, number_bytes: int = 4
 ) -> int:
     """Evaluations of a tile that light probes look at together, by rule.
@@ -127,8 +127,8 @@ def snapshots(
     32 MiB and the activations of 64 examples within 16 MiB. Elsewhere a tile fills the device.
 
     >>> digits = ModelCost(parameters=8_970, activations=406, flops=17_664)
-    >>> snapshots("cpu", digits, 16, evaluations=21), snapshots("cpu", digits, 2, evaluations=21)
-    (7, 21)
+    >>> [probe_slots("cpu", digits, width, evaluations=21) for width in (16, 2)]
+    [7, 21]
     """
     if platform != "cpu":
         return 1

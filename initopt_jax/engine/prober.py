@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from initopt_jax.engine.album import Album
 from initopt_jax.engine.events import Probed
 from initopt_jax.engine.measure import LaneView, Measurement, OptimizerView
 from initopt_jax.engine.plan import Program
+from initopt_jax.engine.probe_buffer import ProbeBuffer
 from initopt_jax.engine.programs import Programs, Work
 from initopt_jax.engine.segment import LaneInputs, LaneState
 from initopt_jax.probes import Batch
@@ -22,8 +22,8 @@ from initopt_jax.types import Device, PyTree, Split
 TIMED, TIMED_AGAIN = 3, 32
 
 
-class Seen(NamedTuple):
-    """What probes found in an album.
+class ProbeOutputs(NamedTuple):
+    """What probes found in a buffer.
 
     evaluations: E numbers. lanes: [E, W], whether a lane counts. found: by variable, rows of all
     slots, those of the evaluations first.
@@ -61,25 +61,25 @@ class Prober:
             for count in counts
         }
 
-    def album(self, program: Program, inputs: LaneInputs, start: PyTree) -> Album | None:
+    def buffer(self, program: Program, inputs: LaneInputs, start: PyTree) -> ProbeBuffer | None:
         """Room for what light probes look at of a tile; None where they look at once."""
-        if not self.light or program.snapshots == 1:
+        if not self.light or program.probe_slots == 1:
             return None
-        return Album(program, self.light, inputs, start, program.snapshots)
+        return ProbeBuffer(program, self.light, inputs, start, program.probe_slots)
 
     def now(self, program: Program, evaluation: int, last: int) -> list[Measurement]:
-        """The probes that look at a tile at an evaluation of 0 to `last`, without an album."""
-        waits = self.light if program.snapshots > 1 else ()
+        """The probes that look at a tile at an evaluation of 0 to `last`, without a buffer."""
+        waits = self.light if program.probe_slots > 1 else ()
         due = (probe for probe in self._all if probe.due(evaluation, last))
         return [probe for probe in due if probe not in waits]
 
-    def look(self, album: Album, program: Program, before: Any = None) -> Seen:
-        """What light probes find in an album, which is empty then."""
-        view, optimizer = album.views()
-        evaluations, lanes = zip(*album.emptied(), strict=True)
-        given = (self.light, program, view, optimizer, album.width, before)
+    def flush(self, buffer: ProbeBuffer, program: Program, before: Any = None) -> ProbeOutputs:
+        """What light probes find in a buffer, which is empty then."""
+        view, optimizer = buffer.views()
+        evaluations, lanes = zip(*buffer.emptied(), strict=True)
+        given = (self.light, program, view, optimizer, buffer.width, before)
         found = self.measure(*given, count=len(evaluations))
-        return Seen(evaluations, np.stack(lanes), found)
+        return ProbeOutputs(evaluations, np.stack(lanes), found)
 
     def once(
         self,
@@ -92,10 +92,10 @@ class Prober:
         """What all probes find of one state of a tile, [W, ...] by variable."""
         view, optimizer = views(params, state, inputs, start)
         found = self.measure(self.now(program, 0, 0), program, view, optimizer, program.width)
-        if album := self.album(program, inputs, start):
-            album.add(params, state, 0, np.ones(program.width, bool))
-            seen = self.look(album, program)
-            found |= {name: rows[: program.width] for name, rows in seen.found.items()}
+        if buffer := self.buffer(program, inputs, start):
+            buffer.add(params, state, 0, np.ones(program.width, bool))
+            outputs = self.flush(buffer, program)
+            found |= {name: rows[: program.width] for name, rows in outputs.found.items()}
         return found
 
     def measure(
@@ -127,25 +127,25 @@ class Prober:
         steps: dict[int, Any] = {}
         for probe in due:
             size, batch = probe.examples, self._batches.get(probe.examples)
-            seen = view._replace(start=start) if "start" in probe.asks else view
+            outputs = view._replace(start=start) if "start" in probe.asks else view
             if probe.asks & {"grads", "updates"}:
                 if size not in slopes:
                     jitted = self._programs.grads(width)
                     slopes[size] = self._booked("grads", (width, size), jitted, view, batch)
-                seen = seen._replace(grads=slopes[size][1])
+                outputs = outputs._replace(grads=slopes[size][1])
             if "updates" in probe.asks:
                 if size not in steps:
                     jitted = self._programs.updates(program, width)
-                    given = (seen._replace(start=None), optimizer, slopes[size][0], batch)
+                    given = (outputs._replace(start=None), optimizer, slopes[size][0], batch)
                     place = (program.index, width, size)
                     steps[size] = self._booked("updates", place, jitted, *given)
-                seen = seen._replace(updates=steps[size])
+                outputs = outputs._replace(updates=steps[size])
             if "grads" not in probe.asks:
-                seen = seen._replace(grads=None)
+                outputs = outputs._replace(grads=None)
             place = (program.index if probe.of_optimizer else -1, width)
             held = optimizer if probe.of_optimizer else None
             jitted = self._programs.measure(probe, program, width)
-            found |= self._booked(probe.name, place, jitted, seen, held, batch)
+            found |= self._booked(probe.name, place, jitted, outputs, held, batch)
         return found
 
     def _booked(self, name: str, place: tuple[int, ...], jitted: Any, *given: Any) -> Any:

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from initopt_jax import memory
+from initopt_jax.engine.batch_source import DataChunk, split_bytes
 from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
 from initopt_jax.engine.divergence import make_finite, sound
-from initopt_jax.engine.feed import Piece, split_bytes
 from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.keep import Keep
 from initopt_jax.engine.measure import Measurement, make_grads, make_measure, make_updates
@@ -22,15 +22,15 @@ from initopt_jax.engine.segment import (
     EVALUATION_CHUNK,
     Chunks,
     LaneInputs,
+    make_eval_params,
     make_evaluate,
-    make_offered,
     make_segment,
     make_start,
 )
 from initopt_jax.engine.workload import Workload
 from initopt_jax.errors import OutOfMemory, byte_size
 from initopt_jax.keys import stream_key
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import param_dtype
 from initopt_jax.tasks.metrics import Target
 from initopt_jax.types import Device, Split
 
@@ -84,8 +84,10 @@ class Programs:
             )
             for p in work.programs
         }
-        self.offered = {
-            p.index: jax.jit(make_offered(p.make_transform)) for p in work.programs if p.evaluated
+        self.eval_params = {
+            p.index: jax.jit(make_eval_params(p.make_transform))
+            for p in work.programs
+            if p.evaluated
         }
         self.evaluate = jax.jit(make_evaluate(model, task), compiler_options=options)
         self.finite = jax.jit(make_finite(work.workload.model_state))
@@ -99,20 +101,20 @@ class Programs:
         """Hyperparameters and noise keys of a tile of lanes, on a device."""
         table = self._work.lanes
         hyper = {
-            name: table.hyperparameters[name][lanes].astype(wide_dtype())
+            name: table.hyperparameters[name][lanes].astype(param_dtype())
             for name in program.hyperparameters
         }
         seeds = jax.device_put(table.noise_seed[lanes].astype(np.uint32), device)
         return LaneInputs(jax.device_put(hyper, device), self.keys(seeds))
 
     def compile_segment(
-        self, program: Program, piece: Piece, device: Device, *, spare: int = 0
+        self, program: Program, chunk: DataChunk, device: Device, *, spare: int = 0
     ) -> Any:
         """A training program compiled for a device, from shapes alone: nothing is allocated.
 
         Args:
             program: to compile.
-            piece: the data and batches that it takes, or their shapes.
+            chunk: the data and batches that it takes, or their shapes.
             device: where.
             spare: bytes that the data take besides.
 
@@ -120,7 +122,7 @@ class Programs:
             OutOfMemory: XLA says that it takes more memory than the device has.
         """
         state, inputs = tile_shapes(program, self._work.workload, program.width)
-        shapes = (state, inputs, jax.ShapeDtypeStruct((program.width,), wide_dtype()), *piece)
+        shapes = (state, inputs, jax.ShapeDtypeStruct((program.width,), param_dtype()), *chunk)
         placed = jax.sharding.SingleDeviceSharding(device)
         on_device = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), shapes
@@ -128,7 +130,7 @@ class Programs:
         compiled = self.segment[program.index].lower(*on_device).compile()
         needed = memory_needed(compiled) + spare
         if needed > (limit := memory_limit(device, self.sharing)):
-            data = split_bytes(piece.data) + spare  # the same at every width
+            data = split_bytes(chunk.data) + spare  # the same at every width
             raise OutOfMemory(out_of_memory(program, device, needed, limit, data))
         return compiled
 
@@ -213,4 +215,4 @@ def to_chunks(split: Split) -> Chunks:
         padding = [(0, count * size - examples)] + [(0, 0)] * (array.ndim - 1)
         return np.pad(array, padding).reshape(count, size, *array.shape[1:])
 
-    return Chunks(*map(cut, (split.inputs, split.targets, np.ones(examples, wide_dtype()))))
+    return Chunks(*map(cut, (split.inputs, split.targets, np.ones(examples, param_dtype()))))

@@ -54,8 +54,8 @@ def make_start(make_transform: MakeTransform) -> Callable[..., LaneState]:
     return jax.vmap(start_lane)
 
 
-def make_offered(make_transform: MakeTransform) -> Callable[[LaneState, LaneInputs], PyTree]:
-    """`offered(state, inputs) -> params` of a tile: the weights that its transform evaluates."""
+def make_eval_params(make_transform: MakeTransform) -> Callable[[LaneState, LaneInputs], PyTree]:
+    """`eval_params(state, inputs) -> params` of a tile: those that its transform evaluates."""
 
     def of_lane(state: LaneState, inputs: LaneInputs) -> PyTree:
         transform = make_transform(inputs.numbers)
@@ -154,11 +154,11 @@ def make_segment(
 
 
 class Chunks(NamedTuple):
-    """A split in equal chunks: inputs and targets [C, n, ...], weights [C, n] (0: padding)."""
+    """A split in equal chunks: inputs and targets [C, n, ...], mask [C, n] (0: padding)."""
 
     inputs: Any
     targets: Any
-    weights: Any
+    mask: Any
 
 
 def make_evaluate(model: Model, task: Task) -> Callable[..., dict[str, Array]]:
@@ -167,7 +167,7 @@ def make_evaluate(model: Model, task: Task) -> Callable[..., dict[str, Array]]:
     def measure_split(params: PyTree, model_state: PyTree, chunks: Chunks) -> dict[str, Array]:
         def measure(chunk: Chunks) -> dict[str, Array]:
             outputs, _ = model.apply(params, model_state, chunk.inputs, train=False)
-            return task.measure(outputs, chunk.targets, chunk.weights)
+            return task.measure(outputs, chunk.targets, chunk.mask)
 
         sums = jax.lax.map(measure, chunks)
         return task.summarize(jax.tree.map(lambda value: jnp.sum(value, axis=0), sums))

@@ -1,6 +1,6 @@
-"""Training splits that stay on the host: read piece by piece, one ahead of the device.
+"""Training splits that stay on the host: read chunk by chunk, one ahead of the device.
 
-A piece holds the examples of a few consecutive steps, once for every data seed of a tile, and goes
+A chunk holds the examples of a few consecutive steps, once for every data seed of a tile, and goes
 to the segment program in place of the split, with batches numbered anew. Only where an example lies
 changes, never what is computed with it: the bits are those of a split that lies on the device.
 """
@@ -15,18 +15,18 @@ from typing import Any
 import jax
 import numpy as np
 
+from initopt_jax.engine.batch_source import DataChunk, split_bytes
 from initopt_jax.engine.batches import batch_indices, epoch_orders
-from initopt_jax.engine.feed import Piece, split_bytes
 from initopt_jax.engine.plan import LaneTable, Program, Tile
 from initopt_jax.errors import ConfigError, StudyError, byte_size
 from initopt_jax.types import Dataset, Device, Split
 
-PIECE_BYTES = 16 * 2**20  # larger pieces gain nothing and make the first one late
-BUFFERS = 2  # pieces on a device: the one that trains, and the next
+CHUNK_BYTES = 16 * 2**20  # larger chunks gain nothing and make the first one late
+BUFFERS = 2  # chunks on a device: the one that trains, and the next
 # Threads that read, of each device. One reads MNIST at 3 GB/s, several times what a core can train
 # on; two took twice the time of the same two cores. Beside an accelerator cores are idle.
 CPU_READERS, ACCELERATOR_READERS = 1, 4
-AHEAD = 2  # pieces at least that are read, or being read, before they are asked for
+AHEAD = 2  # chunks at least that are read, or being read, before they are asked for
 ALIGNMENT = 64  # bytes; arrays that begin so are taken by a CPU device without a copy
 
 
@@ -98,7 +98,7 @@ def check_streamed(
 
 
 def piece_lengths(steps: int, most: int) -> list[int]:
-    """Steps of the pieces of one segment: at most `most` each, equal where that is possible.
+    """Steps of the chunks of one segment: at most `most` each, equal where that is possible.
 
     Pieces of another length are another program to compile, so up to twice as many are taken if
     all have the same length; else lengths differ by one.
@@ -120,14 +120,14 @@ def _step_bytes(program: Program, train: Split, seeds: int) -> int:
 
 
 class Streamed:
-    """A training split that stays on the host, and goes to one device piece by piece.
+    """A training split that stays on the host, and goes to one device chunk by chunk.
 
     Args:
         train: the split; its arrays may be memory-mapped.
         lanes: of the study.
-        seeds: see `seeds_at_once`; pieces of a program are all as large as its largest.
+        seeds: see `seeds_at_once`; chunks of a program are all as large as its largest.
         limit: bytes of training data on the device, for both buffers.
-        device: where pieces go.
+        device: where chunks go.
     """
 
     def __init__(
@@ -141,26 +141,28 @@ class Streamed:
         # Rows of an array in another order could only be taken from a copy of all of it.
         self._train = Split(*map(np.ascontiguousarray, train))
         self._lanes, self._seeds, self._limit, self._device = lanes, seeds, limit, device
-        remembered = 2 * max(seeds.values(), default=1)  # pieces may cross into the next epoch
+        remembered = 2 * max(seeds.values(), default=1)  # chunks may cross into the next epoch
         self._order = functools.lru_cache(remembered)(self._drawn)
         self._drawing = threading.Lock()
 
-    def shapes(self, program: Program) -> list[Piece]:
-        """One, or two where a segment cannot be cut in equal pieces."""
+    def shapes(self, program: Program) -> list[DataChunk]:
+        """One, or two where a segment cannot be cut in equal chunks."""
         seeds, batch, width = self._seeds[program.index], program.batch_size or 0, program.width
         found = []
         for steps in sorted(set(self._lengths(program)), reverse=True):
             rows = steps * seeds * batch
             data: Any = [jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype) for a in self._train]
-            found.append(Piece(Split(*data), jax.ShapeDtypeStruct((steps, width, batch), np.int32)))
+            found.append(
+                DataChunk(Split(*data), jax.ShapeDtypeStruct((steps, width, batch), np.int32))
+            )
         return found
 
     def spare(self, program: Program) -> int:
-        """The piece that is on its way while another trains."""
+        """The chunk that is on its way while another trains."""
         largest = self.shapes(program)[0]
         return split_bytes(largest.data) + 4 * math.prod(largest.batches.shape)
 
-    def pieces(self, tile: Tile, program: Program, step: int) -> "_Pieces":
+    def chunks(self, tile: Tile, program: Program, step: int) -> "_Pieces":
         """The examples of a few steps at a time; reading begins at once."""
         seeds, lane_of = np.unique(
             self._lanes.data_seed[tile.padded(program.width)], return_inverse=True
@@ -170,7 +172,7 @@ class Streamed:
         spans = list(zip(firsts, lengths, strict=True))
         batch = program.batch_size or 0
         batches = {}
-        for steps in set(lengths):  # the same for all pieces of one length
+        for steps in set(lengths):  # the same for all chunks of one length
             numbers = np.arange(steps * len(seeds) * batch, dtype=np.int32)
             of_lanes = numbers.reshape(steps, len(seeds), batch)[:, lane_of]
             batches[steps] = jax.device_put(of_lanes, self._device)
@@ -200,9 +202,9 @@ class Streamed:
         return tuple(taken)
 
     def _lengths(self, program: Program) -> list[int]:
-        """Steps of the pieces of one segment."""
+        """Steps of the chunks of one segment."""
         step = _step_bytes(program, self._train, self._seeds[program.index])
-        wanted = max(PIECE_BYTES // step, 2)
+        wanted = max(CHUNK_BYTES // step, 2)
         most = max(1, min(wanted, int(self._limit / BUFFERS / step)))
         return piece_lengths(program.segment_steps, min(most, program.segment_steps))
 
@@ -210,14 +212,14 @@ class Streamed:
         return epoch_orders(seed, epoch, 1, examples)
 
     def _orders(self, seed: int, first: int, epochs: int, examples: int) -> np.ndarray:
-        """`batches.epoch_orders`, each epoch drawn once for many pieces."""
+        """`batches.epoch_orders`, each epoch drawn once for many chunks."""
         with self._drawing:  # another reader is likely to want the same
             orders = [self._order(seed, first + e, examples) for e in range(epochs)]
         return orders[0] if epochs == 1 else np.concatenate(orders)
 
 
 class _Reading:
-    """The pieces of a tile as a source that Grain reads from: item n is `read(*spans[n])`."""
+    """The chunks of a tile as a source that Grain reads from: item n is `read(*spans[n])`."""
 
     def __init__(
         self,
@@ -249,7 +251,7 @@ class _Pieces:
     def __iter__(self) -> "_Pieces":
         return self
 
-    def __next__(self) -> Piece:
+    def __next__(self) -> DataChunk:
         first, steps = next(self._spans)
         try:
             data = Split(*next(self._examples))
@@ -258,7 +260,7 @@ class _Pieces:
                 f"the training examples of steps {first} to {first + steps - 1} cannot be read: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        return Piece(jax.device_put(data, self._device), self._batches[steps])
+        return DataChunk(jax.device_put(data, self._device), self._batches[steps])
 
     def close(self) -> None:
         """End the threads; what one of them is reading is dropped."""

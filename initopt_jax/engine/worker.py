@@ -13,16 +13,16 @@ import numpy as np
 
 from initopt_jax.data import first_examples
 from initopt_jax.engine import divergence
-from initopt_jax.engine.album import Album
+from initopt_jax.engine.batch_source import BatchSource, DataChunk, DeviceData
 from initopt_jax.engine.events import Checkpoint, Compiled, Event, Finished, Progress, Saved
-from initopt_jax.engine.feed import Feed, Piece, Resident
 from initopt_jax.engine.plan import Program, Tile
-from initopt_jax.engine.prober import Prober, Seen, views
+from initopt_jax.engine.probe_buffer import ProbeBuffer
+from initopt_jax.engine.prober import ProbeOutputs, Prober, views
 from initopt_jax.engine.programs import Programs, Work, memory_limit, out_of_memory, to_chunks
 from initopt_jax.engine.segment import LaneInputs, LaneState
 from initopt_jax.engine.streaming import Streamed, is_streamed
 from initopt_jax.errors import OutOfMemory
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import param_dtype
 from initopt_jax.types import Device, PyTree
 
 SAVE_ON_STOP = 1.0  # seconds of unsaved work from which a stopped tile is checkpointed
@@ -43,10 +43,10 @@ class Run:
         record: on the host, per variable: curves [W, E, ...], NaN behind the last evaluation; and
             [W], test metrics, `diverged_step` and `last_eval`, the evaluation at which the lane
             ended, OPEN before that.
-        pieces: the training examples of the steps to come.
+        chunks: the training examples of the steps to come.
         measured: evaluated on the device, not yet fetched; with it `finite`, see `divergence`.
         bounded: leaves of the optimizer's state that were finite at step 0, where it is watched.
-        album: what light probes have not yet looked at; None where nothing waits for them.
+        buffer: what light probes have not yet looked at; None where nothing waits for them.
         seen: what they found, not yet fetched.
         evaluating: seconds that the first evaluation took, None where it was compiled.
     """
@@ -59,12 +59,12 @@ class Run:
     step: int
     interval_loss: jax.Array
     record: dict[str, np.ndarray]
-    pieces: Iterator[Piece] = field(default_factory=lambda: iter(()))
+    chunks: Iterator[DataChunk] = field(default_factory=lambda: iter(()))
     measured: dict[str, jax.Array] = field(default_factory=dict)
     finite: Any = None
     bounded: Any = None
-    album: Album | None = None
-    seen: list[Seen] = field(default_factory=list)
+    buffer: ProbeBuffer | None = None
+    outputs: list[ProbeOutputs] = field(default_factory=list)
     evaluating: float | None = None
 
     @property
@@ -101,10 +101,10 @@ class Worker:
         self._written = threading.Event()  # whether the last finished tile was written down
         self._written.set()
         data = work.workload.dataset
-        self.feed: Feed = (
+        self.source: BatchSource = (
             Streamed(data.train, work.lanes, seeds, work.device_data, device)
             if is_streamed(data, work.device_data)
-            else Resident(data.train, work.lanes, device)
+            else DeviceData(data.train, work.lanes, device)
         )
         measured = {"train": first_examples(data, work.eval_train), "val": data.val}
         chunks = {name: to_chunks(split) for name, split in measured.items()}
@@ -130,9 +130,9 @@ class Worker:
         began = time.perf_counter()
         segment = self._compiled(program)
         step = checkpoint.step if checkpoint else 0
-        with closing(self.feed.pieces(tile, program, step)) as pieces:
+        with closing(self.source.chunks(tile, program, step)) as chunks:
             run = self._begin(tile, program)
-            run.pieces = pieces
+            run.chunks = chunks
             if checkpoint:
                 self._take_up(run, checkpoint)
             if not self._train(run, segment):
@@ -174,11 +174,11 @@ class Worker:
         """
         program, done = run.program, 0
         while done < program.segment_steps:
-            previous, piece = run.interval_loss, next(run.pieces)
-            run.state, run.interval_loss = segment(run.state, run.inputs, previous, *piece)
+            previous, chunk = run.interval_loss, next(run.chunks)
+            run.state, run.interval_loss = segment(run.state, run.inputs, previous, *chunk)
             self._fetch(run)
             previous.block_until_ready()
-            done += len(piece.batches)
+            done += len(chunk.batches)
         self._written.wait()  # one finished tile at most is on its way to the disk
         self.emit(Progress(run.tile, program.segment_steps * len(run.tile.lanes)))
         run.step += program.segment_steps
@@ -195,9 +195,9 @@ class Worker:
 
     def _fetch(self, run: Run) -> None:
         """Write what was measured into the record, for lanes that have not ended before."""
-        for seen in run.seen:
-            seen.write(run.record)
-        run.seen = []
+        for outputs in run.outputs:
+            outputs.write(run.record)
+        run.outputs = []
         if not run.measured:
             return
         fetched = {name: np.asarray(value) for name, value in run.measured.items()}
@@ -211,7 +211,7 @@ class Worker:
     def _begin(self, tile: Tile, program: Program) -> Run:
         """A tile at step 0, evaluated once."""
         state, inputs, start = self._start(tile, program)
-        loss = jnp.zeros(program.width, wide_dtype(), device=self.device)
+        loss = jnp.zeros(program.width, param_dtype(), device=self.device)
         run = Run(tile, program, state, inputs, start, 0, loss, {})
         params = self._offered(program, state, inputs)
         first = {name: np.asarray(value) for name, value in self._measure(run, params).items()}
@@ -227,10 +227,10 @@ class Worker:
             f"test_{metric}": np.full_like(first[f"val_{metric}"], np.nan)
             for metric in self.work.workload.task.metrics
         }
-        if album := self.prober.album(program, inputs, start):
-            run.album = album
+        if buffer := self.prober.buffer(program, inputs, start):
+            run.buffer = buffer
             record |= {
-                name: np.full((program.width, evals, *shape), np.nan, wide_dtype())
+                name: np.full((program.width, evals, *shape), np.nan, param_dtype())
                 for name, shape in self.prober.light_shapes.items()
             }
         record["diverged_step"] = np.full(program.width, divergence.NEVER, np.int32)
@@ -249,8 +249,8 @@ class Worker:
         run.step, leaves, run.record, loss = checkpoint
         run.state = jax.device_put(_filled(run.state, leaves), self.device)
         run.interval_loss = jax.device_put(loss, self.device)
-        if run.album:
-            run.album.emptied()
+        if run.buffer:
+            run.buffer.emptied()
 
     def _done(self, run: Run) -> np.ndarray:
         """Which lanes need no further step: diverged, or at the target; [W]."""
@@ -292,7 +292,7 @@ class Worker:
         lanes = tile.padded(program.width)
         table = self.work.lanes
         initial = self.work.initial
-        params = initial.stacked(table.weights[lanes], table.init_seed[lanes], self.device)
+        params = initial.stacked(table.initializer_cell[lanes], table.init_seed[lanes], self.device)
         state = self.work.workload.states.stacked(table.init_seed[lanes])
         stacked = jax.device_put((params, state), self.device)
         inputs = self.programs.inputs(program, lanes, self.device)
@@ -305,10 +305,10 @@ class Worker:
         if program.index not in self.compiled:
             began = time.perf_counter()
             made = {
-                len(piece.batches): self.programs.compile_segment(
-                    program, piece, self.device, spare=self.feed.spare(program)
+                len(chunk.batches): self.programs.compile_segment(
+                    program, chunk, self.device, spare=self.source.spare(program)
                 )
-                for piece in self.feed.shapes(program)
+                for chunk in self.source.shapes(program)
             }
             self.compiled[program.index] = made
             seconds = time.perf_counter() - began
@@ -327,8 +327,8 @@ class Worker:
             run.finite &= (sound | ~run.bounded).all(axis=0)
         last = run.tile.steps // run.program.eval_every
         due = self.prober.now(run.program, run.evaluation, last)
-        seen, optimizer = views(params, run.state, run.inputs, run.start)
-        given = (run.program, seen, optimizer, run.program.width, metrics)
+        outputs, optimizer = views(params, run.state, run.inputs, run.start)
+        given = (run.program, outputs, optimizer, run.program.width, metrics)
         return metrics | self.prober.measure(due, *given)
 
     def _evaluate(self, run: Run, params: PyTree) -> dict[str, jax.Array]:
@@ -349,31 +349,31 @@ class Worker:
         """Seconds that a finished tile spent on evaluations, the test among them."""
         if run.evaluating is None:
             return None
-        curve = sum(chunks.weights.size for chunks in self.curve_splits.values())
-        test = self.test_split["test"].weights.size
+        curve = sum(chunks.mask.size for chunks in self.curve_splits.values())
+        test = self.test_split["test"].mask.size
         return run.evaluating * (run.evaluation + 1 + test / curve)
 
     def _snap(self, run: Run, params: PyTree) -> None:
         """Put the state and the weights that are evaluated before the light probes.
 
-        They look where their album is full.
+        They look where their buffer is full.
         """
-        if run.album is None:
+        if run.buffer is None:
             return
-        run.album.add(params, run.state, run.evaluation, run.record["last_eval"] == OPEN)
-        if run.album.full:
+        run.buffer.add(params, run.state, run.evaluation, run.record["last_eval"] == OPEN)
+        if run.buffer.full:
             self._develop(run)
 
     def _develop(self, run: Run) -> None:
-        """Let the light probes look at what is in their album."""
-        if run.album is not None and run.album.taken:
-            run.seen.append(self.prober.look(run.album, run.program, run.measured))
+        """Let the light probes look at what is in their buffer."""
+        if run.buffer is not None and run.buffer.taken:
+            run.outputs.append(self.prober.flush(run.buffer, run.program, run.measured))
 
     def _offered(self, program: Program, state: LaneState, inputs: LaneInputs) -> PyTree:
         """The weights to measure: those of training, unless the transform offers others."""
         if not program.evaluated:
             return state.params
-        return self.programs.offered[program.index](state, inputs)
+        return self.programs.eval_params[program.index](state, inputs)
 
 
 def _diverged(run: Run, lanes: np.ndarray, steps: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.lookup.user_code import user_code
 from initopt_jax.plain_values import refuse_equal
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import param_dtype
 from initopt_jax.types import option_names
 
 MOST_CELLS = 10_000  # of one entry of a config
@@ -77,7 +77,7 @@ def _numbers(what: str, key: str, value: Any) -> list[float]:
         if isinstance(item, bool) or not isinstance(item, int | float):
             raise ConfigError(f"{what}: {key} must be a number or a list of numbers, got {item!r}")
     numbers = [float(item) for item in values]
-    refuse_equal(f"{what}: {key}", numbers, wide_dtype())
+    refuse_equal(f"{what}: {key}", numbers, param_dtype())
     return numbers
 
 

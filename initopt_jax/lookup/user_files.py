@@ -157,7 +157,7 @@ def changes(
     return lines
 
 
-def unlike(recorded: Mapping[str, Mapping[str, Any]], study: Path) -> list[str]:
+def changed_files(recorded: Mapping[str, Mapping[str, Any]], study: Path) -> list[str]:
     """Recorded files that are gone or have another text, without importing anything."""
     lines = []
     for name, entry in recorded.items():

@@ -15,7 +15,7 @@ from initopt_jax.errors import ConfigError
 from initopt_jax.lookup.user_code import VALUES_ASKED, user_code
 from initopt_jax.models.modes import UNDERSTOOD
 from initopt_jax.networks.dependence import follows
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import param_dtype
 from initopt_jax.tree import named_leaves, require_real
 from initopt_jax.types import Model, PyTree, Shape, Split, Task
 
@@ -77,7 +77,7 @@ def first_state(
     """
     if not jax.tree.leaves(state):
         return state, None
-    inputs = np.zeros((2, *shape), wide_dtype())
+    inputs = np.zeros((2, *shape), param_dtype())
 
     def draw(key: Any) -> PyTree:
         return model.init(key, inputs)[1]
@@ -179,7 +179,7 @@ def require_steady(name: str, model: Model, forms: Forms, shape: Shape, batch: i
 
 def batch_of(shape: Shape, batch: int) -> jax.ShapeDtypeStruct:
     """The form of a batch of examples of a shape."""
-    return jax.ShapeDtypeStruct((batch, *shape), wide_dtype())
+    return jax.ShapeDtypeStruct((batch, *shape), param_dtype())
 
 
 def _traced(name: str, what: str, function: Callable[..., Any], *given: Any) -> Any:

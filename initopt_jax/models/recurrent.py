@@ -26,7 +26,7 @@ from initopt_jax.types import Array, Model
 
 Activation = Callable[[Array], Array]
 State = tuple[Array, ...]  # the first is the cell's output
-Seen = Mapping[str, Array]
+GateInputs = Mapping[str, Array]
 
 RNN_FORMULA = "h_t = phi(x_t W_i + b_i + h_{t-1} W_h); z = h_T W + b"
 RNN_REFERENCE = "Elman 1990, Finding structure in time"
@@ -36,19 +36,19 @@ GRU_FORMULA = "h_t = z h_{t-1} + (1 - z) phi(x_t W_in + b_in + r (h_{t-1} W_hn +
 GRU_REFERENCE = "Cho et al. 2014, Learning phrase representations using RNN encoder-decoder"
 
 
-def _elman(seen: Seen, told: Seen, state: State, phi: Activation) -> State:
+def _elman(seen: GateInputs, told: GateInputs, state: State, phi: Activation) -> State:
     del state
     return (phi(seen["i"] + told["h"]),)
 
 
-def _lstm(seen: Seen, told: Seen, state: State, phi: Activation) -> State:
+def _lstm(seen: GateInputs, told: GateInputs, state: State, phi: Activation) -> State:
     gates = {name: seen[f"i{name}"] + told[f"h{name}"] for name in "ifgo"}
     keep, let_in, show = (jax.nn.sigmoid(gates[name]) for name in "fio")
     memory = keep * state[1] + let_in * phi(gates["g"])
     return show * phi(memory), memory
 
 
-def _gru(seen: Seen, told: Seen, state: State, phi: Activation) -> State:
+def _gru(seen: GateInputs, told: GateInputs, state: State, phi: Activation) -> State:
     reset, keep = (jax.nn.sigmoid(seen[f"i{name}"] + told[f"h{name}"]) for name in "rz")
     new = phi(seen["in"] + reset * told["hn"])
     return (keep * state[0] + (1 - keep) * new,)
@@ -113,7 +113,7 @@ class _Layer(nn.Module):
             for name in cell.recurrent
         }
 
-        def step(state: State, seen: Seen) -> tuple[State, Array]:
+        def step(state: State, seen: GateInputs) -> tuple[State, Array]:
             told = {}
             for name, (kernel, bias) in weights.items():
                 told[name] = state[0] @ kernel

@@ -28,7 +28,7 @@ from initopt_jax.lookup.names import OWN, import_object, lookup
 from initopt_jax.lookup.options import check_options, required_options
 from initopt_jax.lookup.user_code import user_code
 from initopt_jax.memory import require_memory
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import param_dtype
 from initopt_jax.probes import GIVEN, Batch, Probe
 from initopt_jax.tasks.metrics import Target
 from initopt_jax.tree import named_leaves
@@ -167,7 +167,7 @@ def _by_variable(what: str, alone: str, given: Any) -> dict[str, jax.Array]:
             raise ValueError(f"{what} must give numbers; {name!r} has dtype {array.dtype}")
         if jnp.issubdtype(array.dtype, jnp.complexfloating):
             raise ValueError(f"{what} must give real numbers; {name!r} is complex")
-        made[str(name)] = array.astype(wide_dtype())
+        made[str(name)] = array.astype(param_dtype())
     if not made:
         raise ValueError(f"{what} gives nothing")
     return made

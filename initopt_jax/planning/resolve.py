@@ -42,8 +42,13 @@ from initopt_jax.planning.room import (
     require_room_for_tiles,
 )
 from initopt_jax.planning.starting_points import expand_starts
-from initopt_jax.planning.sweep import Weights, expand_initializers, expand_optimizers, plan_lanes
-from initopt_jax.precision import PRECISIONS, wide_dtype
+from initopt_jax.planning.sweep import (
+    InitializerCell,
+    expand_initializers,
+    expand_optimizers,
+    plan_lanes,
+)
+from initopt_jax.precision import PRECISIONS, param_dtype
 from initopt_jax.tasks.cost_function import (
     LEAF,
     Landscape,
@@ -57,7 +62,7 @@ from initopt_jax.tree import named_leaves
 from initopt_jax.types import Dataset, PyTree, Task
 
 REFINE = "(key, params, network, options) -> (params, a dictionary of scalars)"
-LANE_INTS = ("program", "weights", "steps", "init_seed", "data_seed", "noise_seed")
+LANE_INTS = ("program", "initializer_cell", "steps", "init_seed", "data_seed", "noise_seed")
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Experiment:
 
     Attributes:
         workload: model, task and data, with their precision.
-        weights: the initializer cells.
+        initializer_cells: initializers with their values, and what they draw.
         programs: the compiled training programs.
         lanes: a row per lane, as in `lanes.csv`.
         probing: the probes. keep: which states are stored.
@@ -79,7 +84,7 @@ class Experiment:
 
     config: Config
     workload: Workload
-    weights: tuple[Weights, ...]
+    initializer_cells: tuple[InitializerCell, ...]
     programs: tuple[Program, ...]
     lanes: pd.DataFrame
     probing: Probing
@@ -134,13 +139,13 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         config = _with_target(config, landscape)
         task, dataset = make_task(landscape.minima), in_wide(make_dataset(landscape))
         plain, known = make_model(landscape), models.Declared()
-        weights = expand_starts(config, landscape)
+        cells = expand_starts(config, landscape)
     else:
         task = find_task(config.task.name)
         dataset = in_wide(load_dataset(config, task, folders))
         task = with_augmentation(config, task, dataset)
         plain, known = build_model(config, dataset)
-        weights = expand_initializers(config.initializers)
+        cells = expand_initializers(config.initializers)
     _check_tuning(config, task)
     _check_probes(config)
     plain, model, dtypes = in_precisions(config, plain, dataset)
@@ -156,9 +161,9 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     what = f"model {config.model.name!r}" if config.model else "the cost function"
     with user_code(what):
         network = models.network_of(*parts)
-    for cell in weights:
+    for cell in cells:
         _check_weights(cell, params, network)
-    batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), wide_dtype())
+    batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), param_dtype())
     cost = model_cost(plain, params, model_state, batch)
     sweeps = expand_optimizers(config, len(dataset.train.inputs), cost, network, params)
     workload = Workload(
@@ -174,7 +179,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     )
     require_room_for_tiles(sweeps.programs, workload)
     target = _target(config.target, task)
-    lanes = plan_lanes(config, weights, sweeps)
+    lanes = plan_lanes(config, cells, sweeps)
     check_chosen(config.landscapes, lanes)
     keep = _keep(config, sweeps.programs, lanes, workload)
     probing = bind(config.probes, workload, sweeps.programs, target)
@@ -185,7 +190,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     made = Experiment(
         config=config,
         workload=workload,
-        weights=weights,
+        initializer_cells=cells,
         programs=sweeps.programs,
         lanes=lanes,
         probing=probing,
@@ -243,7 +248,7 @@ def _refuse_lost(config: Config) -> None:
     """
     parts = config.model_dump(include={"model", "initializers", "optimizers", "probes"})
     parts["task"] = config.task.model_dump(include={"function", "augment"})
-    refuse_lost(parts, wide_dtype())
+    refuse_lost(parts, param_dtype())
 
 
 def _landscape(config: Config) -> Landscape | None:
@@ -265,7 +270,7 @@ def _check_probes(config: Config) -> None:
         raise ConfigError(f"probe {LEAF!r} is for cost functions; a network is no point in a plane")
 
 
-def _check_weights(cell: Weights, params: PyTree, network: Network) -> None:
+def _check_weights(cell: InitializerCell, params: PyTree, network: Network) -> None:
     """Refuse an initializer that does not fit the model, or that none of its leaves would get."""
     what = f"initializer {cell.label!r}"
     given = {"params_or_shapes": params, "rules": cell.rules, "layouts": network.anatomy.layouts}
@@ -367,10 +372,10 @@ def _own_dataset(spec: DatasetConfig, kind: data.TaskKind, split: data.SplitSpec
 
 def in_wide(dataset: Dataset) -> Dataset:
     """The data set with its floating arrays in the dtype of weights; integers stay."""
-    if wide_dtype() == np.float32:
+    if param_dtype() == np.float32:
         return dataset  # as all sources have it
     parts = (dataset.train, dataset.val, dataset.test)
-    train, val, test = (models.floats_as(wide_dtype(), part) for part in parts)
+    train, val, test = (models.floats_as(param_dtype(), part) for part in parts)
     return replace(dataset, train=train, val=val, test=test)
 
 

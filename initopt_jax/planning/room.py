@@ -14,7 +14,7 @@ from initopt_jax.engine.plan import Program
 from initopt_jax.engine.records import Variable
 from initopt_jax.engine.workload import Workload
 from initopt_jax.memory import require_memory
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import param_dtype
 from initopt_jax.types import PyTree
 
 
@@ -23,7 +23,7 @@ def require_room_for_network(config: Config, params: PyTree, state: PyTree) -> N
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves((params, state)))
     name = config.model.name if config.model else config.task.name
     require_memory(
-        3 * numbers * wide_dtype().itemsize,
+        3 * numbers * param_dtype().itemsize,
         f"one network of model {name!r}, {numbers:,} numbers,",
         "choose smaller sizes under model",
     )

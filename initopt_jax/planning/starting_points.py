@@ -11,8 +11,8 @@ from initopt_jax.config.schema import Config
 from initopt_jax.errors import ConfigError, unknown_name
 from initopt_jax.initializers.exact import exact_law
 from initopt_jax.lookup.names import OWN, lookup
-from initopt_jax.planning.sweep import Weights, distinct, expand_initializers
-from initopt_jax.precision import wide_dtype
+from initopt_jax.planning.sweep import InitializerCell, distinct, expand_initializers
+from initopt_jax.precision import param_dtype
 from initopt_jax.tasks.cost_function import Landscape
 from initopt_jax.tasks.functions import Domain, Point
 from initopt_jax.tasks.functions.starts import STARTS, Place, make_fixed, make_grid, side_of
@@ -22,14 +22,14 @@ BOUNDS = ("low", "high")
 KNOWN = {**STARTS, **initializers.REGISTRY}
 
 
-def expand_starts(config: Config, landscape: Landscape) -> tuple[Weights, ...]:
+def expand_starts(config: Config, landscape: Landscape) -> tuple[InitializerCell, ...]:
     """Every start of a config; what is no start is an initializer that draws points.
 
     Raises:
         ConfigError: an unknown name or option, seeds that fill no square grid, or an initializer
             that only a network can have.
     """
-    cells: list[Weights] = []
+    cells: list[InitializerCell] = []
     for spec in config.initializers:
         if spec.name == "grid":
             cells.append(_grid(spec, config.seeds, landscape.domain))
@@ -47,7 +47,7 @@ def expand_starts(config: Config, landscape: Landscape) -> tuple[Weights, ...]:
     return distinct(cells)
 
 
-def _grid(spec: InitializerConfig, seeds: SeedsConfig, domain: Domain) -> Weights:
+def _grid(spec: InitializerConfig, seeds: SeedsConfig, domain: Domain) -> InitializerCell:
     _check_names(spec, BOUNDS)
     low = _bound(spec, "low", domain[0::2])
     high = _bound(spec, "high", domain[1::2])
@@ -72,7 +72,7 @@ def _bound(spec: InitializerConfig, option: str, default: Sequence[float]) -> Po
     return _point(f"initializer 'grid': {option} must be a number, or two (x, y)", numbers)
 
 
-def _points(spec: InitializerConfig, seeds: SeedsConfig) -> list[Weights]:
+def _points(spec: InitializerConfig, seeds: SeedsConfig) -> list[InitializerCell]:
     _check_names(spec, ("points",))
     given = spec.options.get("points")
     what = "initializer 'points': points must be a list of points, as in [[-1.2, 1.0], [0, 0]]"
@@ -103,9 +103,9 @@ def _check_names(spec: InitializerConfig, allowed: Sequence[str]) -> None:
 
 def _cell(
     label: str, hyperparameters: dict[str, float], place: Place, seeds: SeedsConfig
-) -> Weights:
+) -> InitializerCell:
     """A cell whose law is the point itself, that of the first seed: what the audit looks at."""
-    first = place(np.array([seeds.first]))[0].astype(wide_dtype())
+    first = place(np.array([seeds.first]))[0].astype(param_dtype())
 
     def draw(key: Any, shape: Shape, dtype: Any) -> Any:
         del key, shape
@@ -116,4 +116,4 @@ def _cell(
         return exact_law(first)
 
     rules: tuple[tuple[str, Callable[..., Any]], ...] = (("*", draw),)
-    return Weights(label, hyperparameters, rules, {"*": law}, place=place)
+    return InitializerCell(label, hyperparameters, rules, {"*": law}, place=place)

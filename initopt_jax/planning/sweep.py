@@ -15,7 +15,7 @@ from initopt_jax import initializers, modifiers, transforms
 from initopt_jax.config.entries import MAX_SEED, InitializerConfig, OptimizerConfig, SeedsConfig
 from initopt_jax.config.schema import Config
 from initopt_jax.engine.model_cost import ModelCost
-from initopt_jax.engine.plan import Program, segment_steps, snapshots, tile_width
+from initopt_jax.engine.plan import Program, probe_slots, segment_steps, tile_width
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
 from initopt_jax.lookup.names import find_initializer
@@ -23,7 +23,7 @@ from initopt_jax.lookup.options import call_with, grid, swept_axes
 from initopt_jax.memory import require_memory
 from initopt_jax.planning.fitting import refuse_idle
 from initopt_jax.planning.optimizers import resolve_optimizer
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import param_dtype
 from initopt_jax.tasks.functions.starts import STARTS, Place
 from initopt_jax.types import Initializer, Law, ModelInitializer, PyTree, Transform
 
@@ -39,7 +39,7 @@ DRAW = "(key, shape, dtype, options) -> an array of that shape and dtype"
 
 
 @dataclass(frozen=True)
-class Weights:
+class InitializerCell:
     """One initializer cell: a label, its hyperparameters, and rules that cover the whole network.
 
     Attributes:
@@ -59,9 +59,9 @@ class Weights:
     place: Place | None = None
 
 
-def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ...]:
+def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[InitializerCell, ...]:
     """Every initializer at every value of its swept hyperparameters."""
-    cells: list[Weights] = []
+    cells: list[InitializerCell] = []
     for spec in specs:
         if spec.name in STARTS:
             raise ConfigError(
@@ -101,7 +101,7 @@ def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Weights, ..
     return distinct(cells)
 
 
-def distinct(cells: Sequence[Weights]) -> tuple[Weights, ...]:
+def distinct(cells: Sequence[InitializerCell]) -> tuple[InitializerCell, ...]:
     """The cells. Raises ConfigError where two have the same label."""
     labels = [cell.label for cell in cells]
     if repeated := next((label for label in labels if labels.count(label) > 1), None):
@@ -135,7 +135,7 @@ def _try_draw(draw: Callable[..., Any], options: Mapping[str, Any]) -> Any:
 
 def _covering(
     label: str, hyperparameters: dict[str, float], bound: Bound, spec: InitializerConfig
-) -> Weights:
+) -> InitializerCell:
     for entry, place in ((spec, "an initializer"), (spec.bias, "bias"), (spec.base, "base")):
         if entry and entry.layout:
             raise ConfigError(
@@ -147,7 +147,7 @@ def _covering(
     ones = _single(InitializerConfig(name="ones"))
     closing = initializers.DEFAULT_PATTERNS
     rules = [*own, *zip(closing, (bias, ones, bound), strict=True)]
-    return Weights(
+    return InitializerCell(
         label,
         hyperparameters,
         rules=tuple((pattern, draw) for pattern, (draw, _) in rules),
@@ -226,7 +226,7 @@ def expand_optimizers(
                 width=width,
                 evaluated=optimizer.evaluated,
                 method=_method(spec),
-                snapshots=_snapshots(cost, width, steps // every + 1),
+                probe_slots=_probe_slots(cost, width, steps // every + 1),
                 watched=_watched(spec),
             )
         for values in grid(f"optimizer {optimizer.label!r}", optimizer.axes):
@@ -260,7 +260,7 @@ def _program_label(spec: OptimizerConfig, config: Config, batch: int | None) -> 
 def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelCost) -> int:
     """The tile width of a program: as the config gives it, else by rule."""
     if given is None:
-        return tile_width(jax.default_backend(), cost, batch, wide_dtype().itemsize)
+        return tile_width(jax.default_backend(), cost, batch, param_dtype().itemsize)
     if isinstance(given, int):
         return given
     if program >= len(given):
@@ -271,8 +271,8 @@ def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelC
     return given[program]
 
 
-def _snapshots(cost: ModelCost, width: int, evaluations: int) -> int:
-    return snapshots(jax.default_backend(), cost, width, evaluations, wide_dtype().itemsize)
+def _probe_slots(cost: ModelCost, width: int, evaluations: int) -> int:
+    return probe_slots(jax.default_backend(), cost, width, evaluations, param_dtype().itemsize)
 
 
 def _batch_size(
@@ -317,33 +317,35 @@ def _tenth(steps: int) -> int:
     return next(itertools.chain(large, small))
 
 
-def plan_lanes(config: Config, weights: Sequence[Weights], sweeps: Sweeps) -> pd.DataFrame:
+def plan_lanes(
+    config: Config, initializer_cells: Sequence[InitializerCell], sweeps: Sweeps
+) -> pd.DataFrame:
     """A row per lane, program by program, within it seed by seed.
 
     Tuning seeds are for optimizers with several settings: a single one leaves nothing to choose.
     """
     pairs = config.seeds.all or (config.seeds.init or 0) * (config.seeds.data or 0)
-    _require_room(pairs + config.tuning.seeds, len(weights), len(sweeps.cells))
+    _require_room(pairs + config.tuning.seeds, len(initializer_cells), len(sweeps.cells))
     seeds = _seed_table(config.seeds, config.tuning.seeds)
     cells = pd.DataFrame(list(sweeps.cells))
     cells["_optimizer_cell"] = np.arange(len(cells))
     starts = pd.DataFrame(
         [
-            {"initializer": cell.label, "weights": index}
+            {"initializer": cell.label, "initializer_cell": index}
             | {f"initializer.{name}": value for name, value in cell.hyperparameters.items()}
-            for index, cell in enumerate(weights)
+            for index, cell in enumerate(initializer_cells)
         ]
     )
     cells["_choice"] = cells["optimizer"].duplicated(keep=False)
     lanes = seeds.merge(starts, how="cross").merge(cells, how="cross")
     lanes = lanes[(lanes["role"] == "report") | lanes.pop("_choice")]
     lanes = lanes.sort_values("program", kind="stable", ignore_index=True)
-    lanes["cell"] = lanes["weights"] * len(cells) + lanes.pop("_optimizer_cell")
+    lanes["cell"] = lanes["initializer_cell"] * len(cells) + lanes.pop("_optimizer_cell")
     lanes["steps"] = lanes["optimizer.steps"]
     swept = [name for name in lanes if name.startswith("initializer.")]
     swept += [name for name in lanes if name.startswith("optimizer.")]
     first = ["cell", "role", "initializer", "optimizer"]
-    last = ["init_seed", "data_seed", "noise_seed", "program", "weights", "steps"]
+    last = ["init_seed", "data_seed", "noise_seed", "program", "initializer_cell", "steps"]
     lanes.index.name = "lane"
     return lanes[first + swept + last]
 

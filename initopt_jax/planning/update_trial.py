@@ -13,7 +13,7 @@ from initopt_jax.keys import NOISE_KEY
 from initopt_jax.lookup.options import call_with
 from initopt_jax.lookup.user_code import ASKS_FOR_VALUES
 from initopt_jax.networks.dependence import depends, random_operations
-from initopt_jax.precision import wide_dtype
+from initopt_jax.precision import param_dtype
 from initopt_jax.transforms.chance import holds_keys
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import PyTree
@@ -124,7 +124,7 @@ def uphill_note(what: str, make: Make, numbers: Mapping[str, float], params: PyT
     def cosine() -> Any:
         start = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
         updates = jax.tree.leaves(_one_step(what, make, numbers, start)[2])
-        flat = jnp.concatenate([jnp.ravel(leaf).astype(wide_dtype()) for leaf in updates])
+        flat = jnp.concatenate([jnp.ravel(leaf).astype(param_dtype()) for leaf in updates])
         return jnp.sum(flat) / (jnp.linalg.norm(flat) * flat.size**0.5)
 
     if not float(cosine()) > UPHILL:  # NaN where it does not move at all
@@ -138,7 +138,7 @@ def uphill_note(what: str, make: Make, numbers: Mapping[str, float], params: PyT
 def _try(
     what: str, make: Make, numbers: Mapping[str, float], params: PyTree, expects: str
 ) -> tuple[bool, str]:
-    traceable = {name: jax.ShapeDtypeStruct((), wide_dtype()) for name in numbers}
+    traceable = {name: jax.ShapeDtypeStruct((), param_dtype()) for name in numbers}
     one_step = functools.partial(_one_step, what, make)
     key = jax.eval_shape(lambda: jax.random.key(0))
 
@@ -205,7 +205,7 @@ def _deciding(one_step: Callable[..., Any], numbers: Mapping[str, float], params
 
     def traces(*names: str) -> bool:
         rest = {key: value for key, value in numbers.items() if key not in names}
-        traced = {name: jax.ShapeDtypeStruct((), wide_dtype()) for name in names}
+        traced = {name: jax.ShapeDtypeStruct((), param_dtype()) for name in names}
         try:
             jax.eval_shape(lambda some, params: one_step(rest | some, params), traced, params)
         except jax.errors.ConcretizationTypeError:

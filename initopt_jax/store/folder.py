@@ -130,10 +130,10 @@ class Store:
             yield
 
     def create(self, manifest: Mapping[str, Any], lanes: pd.DataFrame, layout: Layout) -> None:
-        """Lay down an empty study: lanes, result arrays full of NaN, and last the manifest."""
+        """Make an empty study: lanes, result arrays full of NaN, and last the manifest."""
         with self._writing():
             table, study = self._write_lanes(lanes), uuid.uuid4().hex
-            self._results.lay(layout, study)
+            self._results.create(layout, study)
             self.write_manifest({**manifest, "study": study, **table, **_described(layout)})
             self._id = study
 
@@ -154,21 +154,21 @@ class Store:
             return copy
 
     def restore(self, lanes: pd.DataFrame, layout: Layout) -> None:
-        """Before a study goes on: clear away what a kill left, lay anew what can be re-made.
+        """Before a study goes on: clear away what a kill left, make anew what can be made.
 
         Args:
             lanes: the table that the config asks for.
             layout: the arrays that it asks for.
         """
         with self._writing():
-            manifest = self._mended(layout)
+            manifest = self._repaired(layout)
             for leftover in (*self.folder.glob(f"*{PART}"), *self.folder.glob(f"*/*{PART}")):
                 leftover.unlink(missing_ok=True)
             for leftover in (self.folder / CHECKPOINTS).glob("*/*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             if manifest["status"] == "done":
                 self.remove_checkpoints()
-            self._results.mend(layout, manifest["study"])
+            self._results.repair(layout, manifest["study"])
             whole = self._has_lanes()
             if not whole:
                 _logger.warning("note: %s was gone or not as written; it was made anew", LANES)
@@ -201,7 +201,7 @@ class Store:
                 (self.folder / name).unlink(missing_ok=True)
             made.forget(altered)
 
-    def _mended(self, layout: Layout) -> dict[str, Any]:
+    def _repaired(self, layout: Layout) -> dict[str, Any]:
         """The manifest: made anew where it has to be, and of this format."""
         try:
             manifest = self.manifest()
@@ -379,7 +379,7 @@ class Store:
         return Rows(self._results, self._layout(manifest), known, self._manifest.again, done)
 
     def _layout(self, manifest: Mapping[str, Any]) -> Layout:
-        """The arrays as they were laid; an old study tells by its arrays alone."""
+        """The arrays as they were made; an old study tells by its arrays alone."""
         if manifest["format"] != OLD:
             return Layout.from_json(manifest["layout"])
         try:

@@ -68,17 +68,17 @@ class Results:
         self.folder = folder
         self._arrays: dict[str, Any] = {}
 
-    def lay(self, layout: Layout, study: str) -> None:
-        """Lay empty arrays of a study, by its id, in place of whatever is there."""
+    def create(self, layout: Layout, study: str) -> None:
+        """Make empty arrays of a study, by its id, in place of whatever is there."""
         self._arrays.clear()
         if self.folder.exists():
             shutil.rmtree(self.folder)
-        self._lay_group(layout, study)
+        self._create_group(layout, study)
         for name in layout.variables:
             self._lay_array(name, layout)
         self._consolidate()
 
-    def mend(self, layout: Layout, study: str) -> None:
+    def repair(self, layout: Layout, study: str) -> None:
         """Lay anew what describes the arrays where it is damaged or gone.
 
         Rows are left as they are: their checksums tell which of them still hold.
@@ -87,14 +87,14 @@ class Results:
             leftover.unlink(missing_ok=True)
         self._arrays.clear()
         if self._attributes() != {"coordinates": _labels(layout), "study": study}:
-            self._lay_group(layout, study)
+            self._create_group(layout, study)
         for name in layout.variables:
             if not self._fits(name, layout):
                 self._lay_array(name, layout)
         if not self._consolidated(layout):
             self._consolidate()
 
-    def _lay_group(self, layout: Layout, study: str) -> None:
+    def _create_group(self, layout: Layout, study: str) -> None:
         (self.folder / METADATA).unlink(missing_ok=True)
         group = zarr.create_group(self.folder, zarr_format=3)
         group.attrs.update({"coordinates": _labels(layout), "study": study})
@@ -134,7 +134,7 @@ class Results:
             return False
 
     def study(self) -> str | None:
-        """The id of the study that the arrays were laid for, as far as they tell."""
+        """The id of the study that the arrays were made for, as far as they tell."""
         return self._attributes().get("study")
 
     def _attributes(self) -> dict[str, Any]:
@@ -183,12 +183,12 @@ class Results:
     ) -> Iterator[tuple[int, int, np.ndarray | None]]:
         """First lane, last one + 1 and rows of blocks of whole chunks that hold some lanes.
 
-        No rows where a chunk cannot be read, or the array is not the one that was laid.
+        No rows where a chunk cannot be read, or the array is not the one that was made.
 
         Args:
             name: of the variable.
             lanes: ascending.
-            layout: the arrays as they were laid.
+            layout: the arrays as they were made.
         """
         if not self._fits(name, layout):
             yield 0, np.iinfo(np.int64).max, None
@@ -220,7 +220,7 @@ class Results:
         return tuple(map(stamp, files))
 
     def missing(self, layout: Layout) -> list[str]:
-        """Variables whose array is not there as it was laid."""
+        """Variables whose array is not there as it was made."""
         return [name for name in layout.variables if not self._fits(name, layout)]
 
     def found(self, names: Iterable[str]) -> Layout:

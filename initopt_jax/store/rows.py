@@ -33,7 +33,7 @@ class Rows:
 
     Args:
         results: the arrays.
-        layout: as they were laid.
+        layout: as they were made.
         entries: of the journal, by tile.
         again: the command that redoes what is lost.
         complete: whether every tile should be there.

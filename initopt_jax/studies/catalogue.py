@@ -40,7 +40,7 @@ def catalogue(kind: str | None = None) -> dict[str, list[Listed]]:
         ConfigError: there is no such kind.
 
     >>> [entry.name for entry in catalogue("transforms")["transforms"]][:3]
-    ['sgd', 'gd', 'momentum']
+    ['gd', 'sgd', 'momentum']
     """
     kinds = {
         "initializers": [

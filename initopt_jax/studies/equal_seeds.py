@@ -30,9 +30,9 @@ def known_notes(
     if experiment.landscape:
         return notes
     fixed = {(row.initializer, row.path) for row in audited if row.law in BY_DESIGN}
-    rows = experiment.lanes.groupby("weights")["init_seed"].unique()
+    rows = experiment.lanes.groupby("initializer_cell")["init_seed"].unique()
     for index, seeds in rows.items():
-        label, two = experiment.weights[int(str(index))].label, sorted(seeds)[:2]
+        label, two = experiment.initializer_cells[int(str(index))].label, sorted(seeds)[:2]
         if len(two) == 2:
             one, other = (named_leaves(initial(int(str(index)), int(seed))) for seed in two)
             same = [

@@ -13,7 +13,7 @@ from initopt_jax.engine.operations import Operations
 from initopt_jax.engine.plan import Tile
 from initopt_jax.planning.fitting import leftovers
 from initopt_jax.planning.resolve import Experiment
-from initopt_jax.precision import MATMUL_PRECISION, wide_dtype
+from initopt_jax.precision import MATMUL_PRECISION, param_dtype
 from initopt_jax.types import Device
 
 MUCH = 0.5  # of all operations: evaluations that take more are told of
@@ -115,7 +115,7 @@ class Forecast:
 def product_rate(device: Device) -> float:
     """Operations per second that large matrix products reach on a device; takes a moment."""
     size = 512 if device.platform == "cpu" else 4096
-    matrix = jax.device_put(np.full((size, size), 1 / size, wide_dtype()), device)
+    matrix = jax.device_put(np.full((size, size), 1 / size, param_dtype()), device)
     best = np.inf
     with jax.default_matmul_precision(MATMUL_PRECISION):
         square = jax.jit(jnp.matmul)

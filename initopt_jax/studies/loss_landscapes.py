@@ -26,7 +26,7 @@ from initopt_jax.engine.model_cost import model_cost
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import named_key
 from initopt_jax.planning.resolve import Experiment
-from initopt_jax.precision import MATMUL_PRECISION, wide_dtype
+from initopt_jax.precision import MATMUL_PRECISION, param_dtype
 from initopt_jax.probes import slices
 from initopt_jax.probes.slices.record import NetLandscape
 from initopt_jax.tree import named_leaves
@@ -169,14 +169,14 @@ class _Measure:
         )
         self.examples = len(train.inputs)
         self.batch = tuple(map(jnp.asarray, train))
-        few = jax.ShapeDtypeStruct((2, *train.inputs.shape[1:]), wide_dtype())
+        few = jax.ShapeDtypeStruct((2, *train.inputs.shape[1:]), param_dtype())
         cost = model_cost(
             experiment.workload.model,
             experiment.workload.params,
             experiment.workload.model_state,
             few,
         )
-        size = np.dtype(wide_dtype()).itemsize * self.examples * max(cost.activations, 1)
+        size = np.dtype(param_dtype()).itemsize * self.examples * max(cost.activations, 1)
         self.chunk = int(np.clip(CHUNK_BYTES // size, 1, MOST_AT_ONCE))
         self.plain, self.few = network.plain, _few(experiment)
 
@@ -215,7 +215,7 @@ class _Measure:
 
 
 def _wide(steps: np.ndarray) -> jax.Array:
-    return jnp.asarray(steps, wide_dtype())
+    return jnp.asarray(steps, param_dtype())
 
 
 def _few(experiment: Experiment) -> np.ndarray:

@@ -17,9 +17,9 @@ from initopt_jax.config.yaml_text import parse_yaml
 from initopt_jax.conformance import Examples, Finding
 from initopt_jax.conformance.examples import made_up, of_dataset
 from initopt_jax.data import describe, find_source
+from initopt_jax.engine.batch_source import split_bytes
 from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
-from initopt_jax.engine.feed import split_bytes
 from initopt_jax.engine.initial import FirstWeights, InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.engine.points import StartingPoints
@@ -30,7 +30,7 @@ from initopt_jax.lookup.trust import trusting
 from initopt_jax.lookup.user_code import users_failures
 from initopt_jax.lookup.user_files import SourceFile, collect, forget, own_modules
 from initopt_jax.planning.resolve import Experiment, find_task, load_dataset, refiner, resolve
-from initopt_jax.planning.sweep import Weights
+from initopt_jax.planning.sweep import InitializerCell
 from initopt_jax.precision import in_precision
 from initopt_jax.store.files import clear_errors, write_whole
 from initopt_jax.studies.forecast import Forecast, product_rate
@@ -98,19 +98,19 @@ def initial_weights(experiment: Experiment) -> FirstWeights:
     if experiment.landscape:
         return StartingPoints(
             experiment.workload.params,
-            [cell.rules for cell in experiment.weights],
-            [cell.place for cell in experiment.weights],
+            [cell.rules for cell in experiment.initializer_cells],
+            [cell.place for cell in experiment.initializer_cells],
             experiment.workload.network.anatomy.layouts,
         )
     return InitialWeights(
         experiment.workload.params,
-        [cell.rules for cell in experiment.weights],
+        [cell.rules for cell in experiment.initializer_cells],
         experiment.workload.network.anatomy.layouts,
-        [_refine(experiment, cell) for cell in experiment.weights],
+        [_refine(experiment, cell) for cell in experiment.initializer_cells],
     )
 
 
-def _refine(experiment: Experiment, cell: Weights) -> Callable[..., Any] | None:
+def _refine(experiment: Experiment, cell: InitializerCell) -> Callable[..., Any] | None:
     """`(key, params, init seed) -> params`, compiled once per device; the data are its arguments.
 
     A training split that is streamed is never one of them: only batches of it leave the host.
@@ -142,7 +142,7 @@ def audit_experiment(experiment: Experiment, initial: FirstWeights) -> list[Leaf
     seed = experiment.config.seeds.first
     rows: list[LeafAudit] = []
     layouts = experiment.workload.network.anatomy.layouts
-    for index, cell in enumerate(experiment.weights):
+    for index, cell in enumerate(experiment.initializer_cells):
         drawn = initial.drawn(index, seed)
         found = audit_params(drawn, cell.rules, laws=cell.laws, label=cell.label, layouts=layouts)
         if cell.refine:
@@ -182,7 +182,7 @@ def _audit(experiment: Experiment, plot: Path | None, kind: str) -> list[LeafAud
         seed = experiment.config.seeds.first
         networks = [
             Drawn(cell.label, dict(named_leaves(initial(index, seed))))
-            for index, cell in enumerate(experiment.weights)
+            for index, cell in enumerate(experiment.initializer_cells)
         ]
         with clear_errors(plot):
             write_whole(plot, histograms(networks, kind))

@@ -33,7 +33,7 @@ from initopt_jax.studies.preview import (
     prepare,
 )
 from initopt_jax.studies.study import Study, write_report
-from initopt_jax.studies.training import Tally, train, variables
+from initopt_jax.studies.training import StudyProgress, train, variables
 from initopt_jax.types import Device
 
 
@@ -43,7 +43,7 @@ def run(
     *,
     overrides: Sequence[str] = (),
     devices: int | None = None,
-    progress: Callable[[Tally], None] | None = None,
+    progress: Callable[[StudyProgress], None] | None = None,
     stop: threading.Event | None = None,
     trust: bool = False,
 ) -> Study:
@@ -110,7 +110,7 @@ def _carry_out(
     store: Store,
     experiment: Experiment,
     devices: Sequence[Device],
-    progress: Callable[[Tally], None] | None,
+    progress: Callable[[StudyProgress], None] | None,
     stop: threading.Event,
 ) -> Study:
     """Audit, create or take up the folder, train what it lacks, draw, report."""

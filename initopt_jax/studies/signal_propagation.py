@@ -89,7 +89,7 @@ def look(experiment: Experiment) -> Probing:
     hidden, inner = _places(network)
     activation = _activation(experiment)
     looks = []
-    for index, cell in enumerate(experiment.weights):
+    for index, cell in enumerate(experiment.initializer_cells):
         lanes = [initial(index, seed) for seed in seeds]
         measured = [measure(params, batch) for measure, params in zip(measures, lanes, strict=True)]
         values = {

@@ -59,7 +59,7 @@ def reopened(store: Store, manifest: Mapping[str, Any], *, trust: bool = False) 
         raw = manifest["config"] | {"tile_width": manifest["tile_width"]}
         recorded = user_files.recorded_in(manifest)
         found = user_files.folders(recorded, folder)
-        changed = user_files.unlike(recorded, folder)
+        changed = user_files.changed_files(recorded, folder)
         data_first = data_folders(manifest, folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StudyError(f"the manifest of {str(folder)!r} is damaged: {error!r}") from None
@@ -170,7 +170,7 @@ def network(
                 programs = Programs(work, devices)
                 state = jax.device_put(state, devices[0])
                 inputs = programs.inputs(program, lanes, devices[0])
-                params = programs.offered[program.index](state, inputs)
+                params = programs.eval_params[program.index](state, inputs)
         one, model_state = jax.tree.map(
             lambda leaf: np.asarray(leaf)[0], (params, state.model_state)
         )
@@ -260,10 +260,12 @@ def _of_tile(
     start = None
     if prober.asks_start:
         seeds = work.lanes.init_seed[lanes]
-        start = jax.device_put(work.initial.stacked(work.lanes.weights[lanes], seeds), device)
+        start = jax.device_put(
+            work.initial.stacked(work.lanes.initializer_cell[lanes], seeds), device
+        )
     params = state.params
     if program.evaluated:
-        params = programs.offered[program.index](state, inputs)
+        params = programs.eval_params[program.index](state, inputs)
     found = prober.once(program, params, state, inputs, start)
     arrays = {name: np.asarray(value) for name, value in found.items()}
     return {

@@ -11,7 +11,7 @@ import numpy as np
 
 from initopt_jax.engine.segment import EVALUATION_CHUNK as AT_ONCE
 from initopt_jax.planning.resolve import Experiment
-from initopt_jax.precision import in_precision, wide_dtype
+from initopt_jax.precision import in_precision, param_dtype
 from initopt_jax.types import Model, PyTree, Shape, TaskKind
 
 
@@ -133,7 +133,7 @@ class TrainedNetwork:
     @functools.cached_property
     def _forward(self) -> Callable[..., jax.Array]:
         def outputs(params: PyTree, state: PyTree, inputs: Any) -> jax.Array:
-            examples = jnp.asarray(inputs, wide_dtype())
+            examples = jnp.asarray(inputs, param_dtype())
             return self.model.apply(params, state, examples, train=False)[0]
 
         return jax.jit(outputs)

@@ -27,7 +27,7 @@ WRITE_EVERY = 1.0  # seconds that a finished tile may wait to be written with ot
 
 
 @dataclass
-class Tally:
+class StudyProgress:
     """Where a run is, for whoever shows it.
 
     Attributes:
@@ -119,7 +119,7 @@ def make_work(
     )
 
 
-class _Ledger:
+class _TileWriter:
     """Finished tiles on their way to the store, at most a second late.
 
     A write takes tens of milliseconds of a core, however many rows it brings: short tiles share
@@ -135,7 +135,7 @@ class _Ledger:
     def add(self, finished: FinishedTile) -> None:
         self._waiting.append(finished)
 
-    def settle(self, *, now: bool = False) -> None:
+    def flush(self, *, now: bool = False) -> None:
         """Write down what waits, where it has waited long enough or must not wait."""
         if self._waiting and (now or time.perf_counter() - self._written > self._patience):
             waiting, self._waiting = self._waiting, []
@@ -168,7 +168,7 @@ def train(
     initial: FirstWeights,
     tiles: Sequence[Tile],
     devices: Sequence[Device],
-    progress: Callable[[Tally], None] | None,
+    progress: Callable[[StudyProgress], None] | None,
     stop: threading.Event,
 ) -> bool:
     """Train the tiles that the store lacks. Returns whether there were any.
@@ -183,27 +183,27 @@ def train(
         return False
     began = time.perf_counter()
     recorder = Recorder(experiment)
-    tally = _tally(tiles, done, recorder.forecast)
+    counts = _progress_of(tiles, done, recorder.forecast)
     training, evaluating = recorder.forecast.operations(tiles)
     manifest["operations"] = {"training": training, "evaluation": evaluating}
     manifest.setdefault("probes", {})
     manifest["streamed"] = experiment.streamed  # as of this run: it changes no numbers
     store.write_manifest(manifest | {"status": "running"})
     work = make_work(experiment, initial)
-    ledger = _Ledger(store, experiment.config.checkpoint_every)
+    writer = _TileWriter(store, experiment.config.checkpoint_every)
     finished = 0
     if progress:
-        progress(tally)
+        progress(counts)
     try:
         with closing(run_tiles(work, pending, devices, stop, store.load_checkpoint)) as events:
             for event in events:
-                _write_down(event, store, ledger, recorder, manifest, tally)
-                ledger.settle()
+                _write_down(event, store, writer, recorder, manifest, counts)
+                writer.flush()
                 finished += isinstance(event, Finished)
                 if progress:
-                    progress(tally)
+                    progress(counts)
     finally:
-        ledger.settle(now=True)
+        writer.flush(now=True)
         seconds = round(manifest["seconds"] + time.perf_counter() - began, 3)
         status = "done" if finished == len(pending) else "stopped"
         store.write_manifest(manifest | {"status": status, "seconds": seconds})
@@ -216,10 +216,10 @@ def train(
     return True
 
 
-def _tally(tiles: Sequence[Tile], done: set[int], forecast: Forecast) -> Tally:
+def _progress_of(tiles: Sequence[Tile], done: set[int], forecast: Forecast) -> StudyProgress:
     pending = [tile for tile in tiles if tile.index not in done]
     resumed = sum(len(tile.lanes) * tile.steps for tile in tiles if tile.index in done)
-    return Tally(
+    return StudyProgress(
         lanes=sum(len(tile.lanes) for tile in tiles),
         lane_steps=sum(len(tile.lanes) * tile.steps for tile in tiles),
         lanes_done=sum(len(tile.lanes) for tile in tiles if tile.index in done),
@@ -233,17 +233,17 @@ def _tally(tiles: Sequence[Tile], done: set[int], forecast: Forecast) -> Tally:
 def _write_down(
     event: Event,
     store: Store,
-    ledger: _Ledger,
+    writer: _TileWriter,
     recorder: Recorder,
     manifest: dict[str, Any],
-    tally: Tally,
+    counts: StudyProgress,
 ) -> None:
     """Store what an event brings, and count it."""
     if isinstance(event, Finished):
         record = recorder.complete(event.tile, event.record)
-        ledger.add(FinishedTile(event.tile, record, event.seconds))
-        tally.end(event.tile, event.skipped)
-        tally.diverged += int(record["diverged"].sum())
+        writer.add(FinishedTile(event.tile, record, event.seconds))
+        counts.end(event.tile, event.skipped)
+        counts.diverged += int(record["diverged"].sum())
         entry = manifest["programs"][event.tile.program]
         entry["run_seconds"] = round(entry["run_seconds"] + event.seconds, 3)
         if event.evaluating is not None:
@@ -263,4 +263,4 @@ def _write_down(
         cost["seconds"] = round(cost["seconds"] + event.seconds, 4)
         cost["compile_seconds"] = round(cost["compile_seconds"] + event.compile_seconds, 4)
     elif isinstance(event, Progress):
-        tally.advance(event.tile, event.lane_steps, time.perf_counter())
+        counts.advance(event.tile, event.lane_steps, time.perf_counter())

@@ -4,7 +4,7 @@ import numpy as np
 
 from initopt_jax.cli import show
 from initopt_jax.engine.plan import Tile
-from initopt_jax.studies.training import Tally
+from initopt_jax.studies.training import StudyProgress
 
 
 def test_plain_progress_says_what_is_done_and_left(monkeypatch, capsys):
@@ -13,18 +13,18 @@ def test_plain_progress_says_what_is_done_and_left(monkeypatch, capsys):
     monkeypatch.setattr(show.time, "perf_counter", lambda: now)
     tile = Tile(0, 0, 1000, np.arange(8))
     with show.progress() as update:
-        tally = Tally(8, 8000, 0, 0, 0, weights={0: 1.0}, notes=("evaluation is much",))
+        counts = StudyProgress(8, 8000, 0, 0, 0, weights={0: 1.0}, notes=("evaluation is much",))
         now = 5.0
-        update(tally)  # too soon for a line, not for a note
+        update(counts)  # too soon for a line, not for a note
         now = 20.0
-        update(tally)
-        tally.advance(tile, 2000, now)
+        update(counts)
+        counts.advance(tile, 2000, now)
         now = 40.0
-        tally.advance(tile, 2000, now)
-        update(tally)
+        counts.advance(tile, 2000, now)
+        update(counts)
         now = 100.0
-        tally.ended, tally.diverged = 1, 1
-        update(tally)
+        counts.ended, counts.diverged = 1, 1
+        update(counts)
     assert capsys.readouterr().err.splitlines() == [
         "note: evaluation is much",
         "0/8 lanes, 0 lane-steps/s, 0 diverged, time left not known yet",
@@ -34,5 +34,7 @@ def test_plain_progress_says_what_is_done_and_left(monkeypatch, capsys):
 
 
 def test_resumed_work_does_not_count_as_speed():
-    tally = Tally(lanes=2, lane_steps=900, lanes_done=1, lane_steps_done=600, resumed_steps=600)
-    assert show._rate(tally, began=0.0) == 0.0
+    counts = StudyProgress(
+        lanes=2, lane_steps=900, lanes_done=1, lane_steps_done=600, resumed_steps=600
+    )
+    assert show._rate(counts, began=0.0) == 0.0

@@ -220,7 +220,7 @@ def test_every_initializer_that_sees_the_network(name):
         optimizer = {"name": "gd", "learning_rate": 0.1}
         experiment = resolve(validate(study(optimizer, name, MODEL_OF.get(name))))
         network = experiment.workload.network
-        refine = refiner(experiment.weights[0].refine, network)
+        refine = refiner(experiment.initializer_cells[0].refine, network)
         closed, (params, _) = jax.make_jaxpr(refine, return_shape=True)(
             jax.random.key(0), experiment.workload.params, network.inputs, network.targets
         )

@@ -66,8 +66,8 @@ def test_lane_equals_a_plain_optax_loop(small_config, undisturbed, width):
     lanes = experiment.lanes
     lane = int(lanes.query("optimizer == 'adam' and role == 'report'").index[1])
     row = lanes.loc[lane]
-    weights = experiment.weights[row["weights"]]
-    params = initial_weights(experiment)(row["weights"], int(row["init_seed"]))
+    weights = experiment.initializer_cells[row["initializer_cell"]]
+    params = initial_weights(experiment)(row["initializer_cell"], int(row["init_seed"]))
     assert weights.label == row["initializer"]
     data = experiment.workload.dataset
     transform = optax.adam(row["optimizer.learning_rate"])

@@ -35,7 +35,7 @@ def bits(tree):
 @pytest.mark.parametrize("place", [0, -1])
 def test_weights_are_those_of_initialize_on_any_device(experiment, number, place):
     """`initialize` is what anyone calls alone."""
-    rules = experiment.weights[number].rules
+    rules = experiment.initializer_cells[number].rules
     initial = InitialWeights(experiment.workload.params, [rules])
     for seed in (0, 1_000_003):
         with jax.default_device(jax.devices("cpu")[0]):  # as `host_device` has it
@@ -45,7 +45,7 @@ def test_weights_are_those_of_initialize_on_any_device(experiment, number, place
 
 def test_old_weights_give_way_and_come_back_the_same(experiment, monkeypatch):
     monkeypatch.setattr("initopt_jax.engine.initial.CACHE_BYTES", 1)
-    initial = InitialWeights(experiment.workload.params, [experiment.weights[2].rules])
+    initial = InitialWeights(experiment.workload.params, [experiment.initializer_cells[2].rules])
     first, second = jax.devices("cpu")[:2]
     drawn = bits(initial(0, 1, first))
     assert bits(initial(0, 2, first)) != drawn
@@ -74,7 +74,7 @@ def test_options_are_the_platforms_own():
 
 
 def test_threads_that_want_the_same_weights_draw_them_once(experiment, monkeypatch):
-    initial = InitialWeights(experiment.workload.params, [experiment.weights[2].rules])
+    initial = InitialWeights(experiment.workload.params, [experiment.initializer_cells[2].rules])
     drawn = []
     draw = initial._draw
 
@@ -92,7 +92,7 @@ def test_threads_that_want_the_same_weights_draw_them_once(experiment, monkeypat
 
 
 def test_a_draw_that_failed_is_tried_again(experiment, monkeypatch):
-    initial = InitialWeights(experiment.workload.params, [experiment.weights[2].rules])
+    initial = InitialWeights(experiment.workload.params, [experiment.initializer_cells[2].rules])
     with monkeypatch.context() as patch:
         patch.setattr(initial, "_draw", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):

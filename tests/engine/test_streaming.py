@@ -21,12 +21,12 @@ from initopt_jax.studies.verify import verify
 from initopt_jax.types import Dataset, Split
 
 STEP = 2 * 32 * 260 + 32 * 4 * 6  # two seeds, 32 examples of 65 numbers, six lanes' batches
-LIMIT = f"{BUFFERS * 3 * STEP / 1024 + 1:.0f}KiB"  # three steps to a piece
+LIMIT = f"{BUFFERS * 3 * STEP / 1024 + 1:.0f}KiB"  # three steps to a chunk
 
 
 @pytest.fixture
 def config(small_config):
-    """Tiles of six lanes with two data seeds each; segments of 7 steps: pieces of 3, 2 and 2."""
+    """Tiles of six lanes with two data seeds each; segments of 7 steps: chunks of 3, 2 and 2."""
     return small_config | {
         "task": small_config["task"] | {"split": {"val": 0.05, "test": 0.05}},
         "initializers": ["glorot_uniform", {"name": "normal", "stddev": 0.1}],
@@ -91,18 +91,18 @@ def new_arrays(others):
 
 
 def test_streamed_bits_are_those_of_the_split_on_the_device(config, monkeypatch):
-    """On one device and two; at most two pieces, and nothing longer, are alive on the device."""
+    """On one device and two; at most two chunks, and nothing longer, are alive on the device."""
     reference, _ = train(config)
     shapes, alive, others = [], [], jax.live_arrays()
     placed = streaming._Pieces.__next__
 
     def spied(self):
-        piece = placed(self)
-        shapes.append(piece.batches.shape)
+        chunk = placed(self)
+        shapes.append(chunk.batches.shape)
         sizes = [array.shape for array in new_arrays(others) if array.shape[1:] == (64,)]
-        alive.append(sizes.count(piece.data.inputs.shape))
+        alive.append(sizes.count(chunk.data.inputs.shape))
         assert max(size[0] for size in sizes) <= 3 * 2 * 32
-        return piece
+        return chunk
 
     monkeypatch.setattr(streaming._Pieces, "__next__", spied)
     again, events = train(config | {"device_data": LIMIT}, devices=1)

@@ -220,7 +220,7 @@ def test_the_audit_shows_that_model_level_initializers_reach_their_leaves(workin
     assert {row.verdict for row in rows} == {"ok"}
     found = {
         cell.label: differing(initial.drawn(index, 0), initial(index, 0))
-        for index, cell in enumerate(experiment.weights)
+        for index, cell in enumerate(experiment.initializer_cells)
     }
     told = {label: {r.path for r in rows if r.initializer == label and r.then} for label in found}
     attending, scaled = kernels_of(1)

@@ -192,12 +192,12 @@ def test_kept_states_are_those_of_the_run(kept):
 
 @pytest.mark.parametrize("album", [4, 8, 128])  # states at once: 1, 2 or all of 4 lanes
 def test_what_is_looked_at_together_stands_where_it_was_taken(
-    config, working_dir, monkeypatch, album
+    config, working_dir, monkeypatch, buffer
 ):
-    monkeypatch.setattr(plan, "CPU_ALBUM", album)
+    monkeypatch.setattr(plan, "CPU_ALBUM", buffer)
     probed = config | {"probes": ["weight_norm", "distance", "update"], "keep": "every"}
     study = iox.run(probed | {"early_stop": True}, "album")
-    assert {program.snapshots for program in prepare(probed).programs} == SNAPSHOTS[album]
+    assert {program.probe_slots for program in prepare(probed).programs} == SNAPSHOTS[buffer]
     data = study.dataset.load()
     there = data["step"].notnull()
     assert len(np.unique(there.sum("eval"))) > 1, "no lane ended early"

@@ -179,7 +179,7 @@ def test_noise_of_optax_is_that_of_the_seed_and_can_be_stored_and_taken_up(
     stop = threading.Event()
     again = study_dir.with_name("again")
     with pytest.raises(Interrupted):
-        iox.run(config, again, devices=1, stop=stop, progress=lambda tally: stop.set())
+        iox.run(config, again, devices=1, stop=stop, progress=lambda counts: stop.set())
     resumed = iox.run(config, again, devices=1)
     for name in whole.kept.data_vars:
         np.testing.assert_array_equal(whole.kept[name], resumed.kept[name])

@@ -12,7 +12,7 @@ from initopt_jax.studies.forecast import REACHED, Forecast, duration
 from initopt_jax.studies.manifest import study_info
 from initopt_jax.studies.preview import all_tiles, prepare
 from initopt_jax.studies.run import run
-from initopt_jax.studies.training import Tally
+from initopt_jax.studies.training import StudyProgress
 from initopt_jax.types import Model
 
 
@@ -64,7 +64,9 @@ def test_leaves_of_unknown_use_are_told_and_recorded(small_config, study_dir):
         "steps": 5,
     }
     said = set()
-    study = run(small_config, study_dir, devices=1, progress=lambda tally: said.update(tally.notes))
+    study = run(
+        small_config, study_dir, devices=1, progress=lambda so_far: said.update(so_far.notes)
+    )
     (note,) = study.manifest["network_notes"]
     assert note.startswith("how the network uses leaf 'mix' (64, 10) is unknown (its numbers pass")
     assert note in said
@@ -91,7 +93,9 @@ def test_a_plan_says_operations_time_and_what_the_time_rests_on(small_config, ca
 def test_a_study_records_and_shows_what_evaluation_took(small_config, study_dir):
     small_config["optimizers"] = small_config["optimizers"][:1]
     said = []
-    study = run(small_config, study_dir, devices=1, progress=lambda tally: said.append(tally.notes))
+    study = run(
+        small_config, study_dir, devices=1, progress=lambda so_far: said.append(so_far.notes)
+    )
     counted = study.manifest["operations"]
     assert min(counted["evaluation"], counted["training"]) > 0
     (program,) = study.manifest["programs"]
@@ -110,31 +114,31 @@ def tile(number, lanes, steps=10):
 def tally_of(*tiles, weights):
     lane_steps = sum(len(t.lanes) * t.steps for t in tiles)
     lanes = sum(len(t.lanes) for t in tiles)
-    return Tally(lanes, lane_steps, 0, 0, 0, weights=dict(enumerate(weights)))
+    return StudyProgress(lanes, lane_steps, 0, 0, 0, weights=dict(enumerate(weights)))
 
 
 def test_time_left_goes_by_work_and_not_by_steps_or_compilation():
     """The second tile has nine times the work of the first, in as many steps."""
     cheap, dear = tile(0, 4), tile(1, 4)
-    tally = tally_of(cheap, dear, weights=[10.0, 90.0])
-    assert tally.seconds_left(500.0) is None
-    tally.advance(cheap, 20, now=500.0)  # after minutes of compilation: the clock starts here
-    assert tally.seconds_left(501.0) is None
-    tally.advance(cheap, 20, now=502.0)
-    tally.end(cheap, skipped=0)
-    assert tally.seconds_left(502.0) == pytest.approx(90 * 2 / 5)  # 5 of work in 2 s
-    tally.advance(dear, 20, now=520.0)
-    assert tally.seconds_left(520.0) == pytest.approx(45 * 20 / 50)
-    tally.end(dear, skipped=20)  # early stop
-    assert tally.seconds_left(521.0) == 0
-    assert (tally.lane_steps, tally.lane_steps_done) == (60, 60)
+    counts = tally_of(cheap, dear, weights=[10.0, 90.0])
+    assert counts.seconds_left(500.0) is None
+    counts.advance(cheap, 20, now=500.0)  # after minutes of compilation: the clock starts here
+    assert counts.seconds_left(501.0) is None
+    counts.advance(cheap, 20, now=502.0)
+    counts.end(cheap, skipped=0)
+    assert counts.seconds_left(502.0) == pytest.approx(90 * 2 / 5)  # 5 of work in 2 s
+    counts.advance(dear, 20, now=520.0)
+    assert counts.seconds_left(520.0) == pytest.approx(45 * 20 / 50)
+    counts.end(dear, skipped=20)  # early stop
+    assert counts.seconds_left(521.0) == 0
+    assert (counts.lane_steps, counts.lane_steps_done) == (60, 60)
 
 
 def test_a_tile_taken_up_from_its_checkpoint_is_no_speed():
     whole, rest = tile(0, 2), tile(1, 2)
-    tally = tally_of(whole, rest, weights=[1.0, 1.0])
-    tally.advance(whole, 4, now=0.0)  # 12 of its 20 lane-steps were done before
-    tally.advance(whole, 4, now=1.0)
-    tally.end(whole, skipped=0)
-    assert tally.seconds_left(1.0) == pytest.approx(1.0 / 0.2)
-    assert (tally.lane_steps_done, tally.resumed_steps) == (20, 12)
+    counts = tally_of(whole, rest, weights=[1.0, 1.0])
+    counts.advance(whole, 4, now=0.0)  # 12 of its 20 lane-steps were done before
+    counts.advance(whole, 4, now=1.0)
+    counts.end(whole, skipped=0)
+    assert counts.seconds_left(1.0) == pytest.approx(1.0 / 0.2)
+    assert (counts.lane_steps_done, counts.resumed_steps) == (20, 12)

@@ -499,5 +499,5 @@ def test_file_outside_the_current_folder_is_recorded_as_it_stands(tmp_path, monk
         user_files.collect(["distant"]), tmp_path / "here" / "runs" / "own"
     )
     assert recorded["distant"]["file"] == file.as_posix()
-    assert user_files.unlike(recorded, tmp_path / "here") == []
+    assert user_files.changed_files(recorded, tmp_path / "here") == []
     assert user_files.folders(recorded, tmp_path) == [tmp_path / "far"]

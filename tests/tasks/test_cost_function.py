@@ -85,7 +85,7 @@ def test_tuning_starts_elsewhere():
     swept = [{"name": name, "learning_rate": [0.01, 0.1]} for name in ("sgd", "adam")]
     experiment = prepare(config(optimizers=swept))
     lanes = experiment.lanes[experiment.lanes["role"] == "tuning"]
-    columns = (lanes[name].to_numpy() for name in ("weights", "init_seed"))
+    columns = (lanes[name].to_numpy() for name in ("initializer_cell", "init_seed"))
     start = initial_weights(experiment).stacked(*columns)["point"]
     tuning = start[lanes["optimizer"] == "sgd"]
     assert (np.abs(tuning) < 5).all()
@@ -134,7 +134,7 @@ def test_early_stop_ends_where_the_target_is_met(study, study_dir):
 def starts(*initializers, seeds=4, **changes):
     """The initializer cells of a config, nothing run."""
     raw = config(initializers=list(initializers), seeds=seeds, **changes)
-    return resolve(validate(raw)).weights
+    return resolve(validate(raw)).initializer_cells
 
 
 def test_grid_over_bounds_of_its_own():
@@ -166,7 +166,9 @@ def test_drawn_points_are_those_of_initialize_whoever_asks():
     np.testing.assert_array_equal(drawn[1], points(0, 1_000_003)["point"])
     for seed, point in zip(seeds, drawn, strict=True):
         key = stream_key(int(seed), "init")
-        alone = initialize(key, experiment.workload.params, experiment.weights[0].rules)["point"]
+        alone = initialize(key, experiment.workload.params, experiment.initializer_cells[0].rules)[
+            "point"
+        ]
         # Thousands are drawn by other vector instructions than one: the last bits may differ.
         np.testing.assert_allclose(point, alone, rtol=1e-6)
 

@@ -17,28 +17,28 @@ from initopt_jax.engine.segment import LaneInputs, LaneState
 from initopt_jax.types import Array, PyTree
 
 
-class Snapshot(NamedTuple):
+class BufferedState(NamedTuple):
     """What changes of a tile from one evaluation to another, as far as its probes look at it.
 
-    offered: the weights that are evaluated, None where these are the trained ones. opt_state: None
-    where no probe asks for it.
+    eval_params: the weights that are evaluated, None where these are the trained ones.
+    opt_state: None where no probe asks for it.
     """
 
-    offered: PyTree
+    eval_params: PyTree
     weights: PyTree
     model_state: PyTree
     opt_state: PyTree
     step: Array
 
 
-class Album:
+class ProbeBuffer:
     """Snapshots of one tile, W lanes each.
 
     Args:
         program: that trains the tile.
         probes: that will look at them.
         inputs: of the tile. start: its first weights, or None.
-        slots: how many snapshots there is room for.
+        slots: how many states there is room for.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class Album:
         self._program, self._slots = program, slots
         self._with_optimizer = any(asks_optimizer(probe) for probe in probes)
         self._fixed = _repeated((inputs, start), slots)
-        self._rows: Snapshot | None = None
+        self._rows: BufferedState | None = None
         self._taken: list[tuple[int, np.ndarray]] = []
 
     @property
     def taken(self) -> int:
-        """How many snapshots there are."""
+        """How many states there are."""
         return len(self._taken)
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for another snapshot."""
+        """Whether there is no room for another state."""
         return len(self._taken) == self._slots
 
     @property
@@ -79,7 +79,7 @@ class Album:
             evaluation: its number.
             lanes: [W], whether what is found of a lane counts.
         """
-        snapshot = Snapshot(
+        buffered = BufferedState(
             params if self._program.evaluated else None,
             state.params,
             state.model_state,
@@ -87,18 +87,18 @@ class Album:
             state.step,
         )
         if self._rows is None:
-            self._rows = _room(snapshot, self._slots)
+            self._rows = _room(buffered, self._slots)
         first = len(self._taken) * self._program.width
-        self._rows = _put(self._rows, snapshot, np.int32(first))
+        self._rows = _put(self._rows, buffered, np.int32(first))
         self._taken.append((evaluation, lanes.copy()))
 
     def views(self) -> tuple[LaneView, OptimizerView]:
-        """All snapshots, as probes see lanes; slots that are not taken hold anything."""
+        """All states, as probes see lanes; slots that are not taken hold anything."""
         rows = self._rows
         if rows is None:
-            raise RuntimeError("views are asked for where there are snapshots")
+            raise RuntimeError("views are asked for where there are states")
         inputs, start = self._fixed
-        params = rows.weights if rows.offered is None else rows.offered
+        params = rows.weights if rows.eval_params is None else rows.eval_params
         view = LaneView(params, rows.weights, rows.model_state, inputs.noise_key, rows.step, start)
         return view, OptimizerView(rows.opt_state, inputs.hyperparameters)
 
@@ -123,9 +123,9 @@ def _empty(tree: PyTree, slots: int) -> PyTree:
     )
 
 
-def _written(rows: PyTree, snapshot: PyTree, first: Any) -> PyTree:
+def _written(rows: PyTree, buffered: PyTree, first: Any) -> PyTree:
     return jax.tree.map(
-        lambda all_, one: jax.lax.dynamic_update_slice_in_dim(all_, one, first, 0), rows, snapshot
+        lambda all_, one: jax.lax.dynamic_update_slice_in_dim(all_, one, first, 0), rows, buffered
     )
 
 

@@ -12,7 +12,7 @@ from initopt_jax.engine.plan import LaneTable, Program, Tile
 from initopt_jax.types import Device, Split
 
 
-class Piece(NamedTuple):
+class DataChunk(NamedTuple):
     """What a segment program takes for k steps: examples, and the numbers of each step's batch.
 
     batches: int32 [k, W, B], or [k] where every step sees all of `data`.
@@ -23,10 +23,10 @@ class Piece(NamedTuple):
 
 
 class Pieces(Protocol):
-    """The pieces of a tile, in order, on the device."""
+    """The chunks of a tile, in order, on the device."""
 
-    def __next__(self) -> Piece:
-        """The next piece. Raises StudyError where its examples cannot be read."""
+    def __next__(self) -> DataChunk:
+        """The next chunk. Raises StudyError where its examples cannot be read."""
         ...
 
     def __iter__(self) -> "Pieces":
@@ -38,19 +38,19 @@ class Pieces(Protocol):
         ...
 
 
-class Feed(Protocol):
+class BatchSource(Protocol):
     """The training examples of one device."""
 
-    def shapes(self, program: Program) -> list[Piece]:
-        """Shapes of the pieces that there are: each is one compilation."""
+    def shapes(self, program: Program) -> list[DataChunk]:
+        """Shapes of the chunks that there are: each is one compilation."""
         ...
 
     def spare(self, program: Program) -> int:
-        """Bytes on the device besides those of a piece under way."""
+        """Bytes on the device besides those of a chunk under way."""
         ...
 
-    def pieces(self, tile: Tile, program: Program, step: int) -> Pieces:
-        """The pieces of a tile from a step on."""
+    def chunks(self, tile: Tile, program: Program, step: int) -> Pieces:
+        """The chunks of a tile from a step on."""
         ...
 
 
@@ -59,8 +59,8 @@ def split_bytes(split: Split) -> int:
     return sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in split)
 
 
-class Resident:
-    """A training split that lies on the device as a whole: a piece is a segment.
+class DeviceData:
+    """A training split that lies on the device as a whole: a chunk is a segment.
 
     Args:
         train: the split.
@@ -72,21 +72,21 @@ class Resident:
         self._examples, self._lanes, self._device = len(train.inputs), lanes, device
         self._train = jax.device_put(train, device)
 
-    def shapes(self, program: Program) -> list[Piece]:
+    def shapes(self, program: Program) -> list[DataChunk]:
         """One: the split, and the batches of a segment."""
         steps, width = program.segment_steps, program.width
         batches = (steps,) if program.batch_size is None else (steps, width, program.batch_size)
-        return [Piece(self._train, jax.ShapeDtypeStruct(batches, np.int32))]
+        return [DataChunk(self._train, jax.ShapeDtypeStruct(batches, np.int32))]
 
     def spare(self, program: Program) -> int:
         """None."""
         return 0
 
-    def pieces(self, tile: Tile, program: Program, step: int) -> Generator[Piece, None, None]:
+    def chunks(self, tile: Tile, program: Program, step: int) -> Generator[DataChunk, None, None]:
         """The split again and again, with the batches of each segment."""
         for first in range(step, tile.steps, program.segment_steps):
             batches = self._batches(tile, program, first)
-            yield Piece(self._train, jax.device_put(batches, self._device))
+            yield DataChunk(self._train, jax.device_put(batches, self._device))
 
     def _batches(self, tile: Tile, program: Program, first: int) -> np.ndarray:
         steps = program.segment_steps
