@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv study test lint format types doctest fuzz bench scaling bench-compile bench-init bench-curvature bench-forecast bench-probes bench-resnet bench-streaming parity lock clean
+.PHONY: help venv study test lint format types doctest fuzz house bench scaling bench-compile bench-init bench-curvature bench-forecast bench-probes bench-resnet bench-streaming parity lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ types: $(STAMP) ## Check types
 
 doctest: $(STAMP) ## Run the examples in the docstrings
 	$(BIN)/python -m pytest --doctest-modules initopt_jax
+
+house: $(STAMP) ## Draw docs/house.png from the package's imports
+	$(BIN)/python docs/house.py
 
 fuzz: $(STAMP) ## Try odd configs, files, damage, labels and kills for HOURS=1; keep what is found
 	$(BIN)/python -m tests.fuzz $(HOURS) --workers $(WORKERS) $(ARGS)

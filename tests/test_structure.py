@@ -5,6 +5,7 @@ package, and a second one feeds every rule a snippet that it must refuse.
 """
 
 import ast
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -247,6 +248,16 @@ def test_rule_accepts(rule: Rule, module: str, text: str) -> None:
 
 def test_every_rule_is_shown_to_refuse_something() -> None:
     assert {rule for rule, _, _ in REFUSED} == set(RULES)
+
+
+def test_picture_of_the_house_shows_these_layers_and_every_folder() -> None:
+    spec = importlib.util.spec_from_file_location("house", ROOT / "docs" / "house.py")
+    assert spec
+    assert spec.loader
+    house = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(house)
+    assert [set(floor) for floor in house.floors(house.imports())] == list(LAYERS)
+    assert set(house.ROOMS) == {path.parent.name for path in (ROOT / PACKAGE).glob("*/__init__.py")}
 
 
 def test_layers_name_only_what_exists() -> None:

@@ -1,7 +1,41 @@
 """Running tiles: one worker thread per device, results and checkpoints handed to one consumer.
 
+The life of a tile, from plan to disk:
+
+1. `planning` makes lanes (a row each: program, initializer cell, seeds, hyperparameters) and
+   programs (one per optimizer structure, batch size and width). `plan.cut_tiles` cuts the lanes of
+   a program into tiles of its width W; a tile with fewer lanes is padded with lanes of its own.
+2. `run_tiles` starts a `Worker` thread per device. `Schedule` gives each the next tile: of a
+   program that it has compiled already where that is as quick.
+3. The worker compiles the program's segment from shapes alone (`Programs.compile_segment`), and
+   refuses it where the device has less memory than it takes.
+4. `Worker._begin` draws first weights on the host (`InitialWeights`, by init seed, one network at a
+   time, so that neither W nor the device shows in them), stacks them to [W, ...], and makes the
+   optimizer's state, the noise keys [W] and the hyperparameters [W] (`segment.make_start`).
+   The first evaluation is of step 0.
+5. `Worker._advance` runs one segment, a compiled loop of `segment_steps` training steps over W
+   lanes (`segment.make_segment`: the one definition of a step). Batches come from a `BatchSource`:
+   indices by data seed into a split that lies on the device (`DeviceData`), or chunks of examples
+   that are read one ahead of it (`Streamed`). The host stays one segment ahead of the device.
+6. At an evaluation the weights that the optimizer evaluates (`make_eval_params`) are measured on
+   the `train` and `val` splits in chunks (`segment.make_evaluate`), the state is checked for
+   numbers that are not finite (`divergence`), light probes get a copy in their `ProbeBuffer`,
+   other probes run at once (`Prober`), and a state that is to be kept is written (`Keep`).
+7. What was measured is fetched after the next segment was dispatched, and written into the tile's
+   record: curves [W, E, ...] by variable. A lane that diverged has no numbers after that; with
+   early stop it ends, and the tile when all its lanes have.
+8. When `checkpoint_every` seconds are over, the tile's state is copied to the host and emitted as
+   `Saved`; the worker waits until it is written. A tile that is taken up again begins at step 4
+   with the checkpoint's arrays in place of the drawn ones, and goes on to the same bits.
+9. At the end the test split is measured, padding is cut off, and `Finished` is emitted with the
+   record.
+10. The consumer (`studies.training`) completes the record (`records.complete`: examples, floating-
+    point operations, steps to the target), and `Store.write_tiles` writes its rows into
+    `results.zarr`, then a line with their checksums into `journal.jsonl`. Only then is the tile
+    done: after a kill at any moment before, it is trained again from its last checkpoint.
+
 Workers never touch files. They put events in a bounded queue; whoever iterates over `run_tiles`
-(the study) writes them down.
+writes them down.
 """
 
 import queue

@@ -134,10 +134,10 @@ class Worker:
             run = self._begin(tile, program)
             run.chunks = chunks
             if checkpoint:
-                self._take_up(run, checkpoint)
+                self._restore(run, checkpoint)
             if not self._train(run, segment):
                 return
-        self._develop(run)
+        self._flush_probes(run)
         self._fetch(run)
         self._close(run, run.record["last_eval"] == OPEN)
         record = {name: value[: len(tile.lanes)] for name, value in run.record.items()}
@@ -156,7 +156,7 @@ class Worker:
             stopping = self.stop.is_set() and not run.over
             patience = SAVE_ON_STOP if stopping else self.work.checkpoint_every
             if not run.over and time.perf_counter() - saved > patience:
-                self._develop(run)
+                self._flush_probes(run)
                 self._fetch(run)
                 # Waiting for it to be written costs milliseconds every `checkpoint_every` seconds,
                 # and means that a kill loses no segment before the one under way.
@@ -183,11 +183,11 @@ class Worker:
         self.emit(Progress(run.tile, program.segment_steps * len(run.tile.lanes)))
         run.step += program.segment_steps
         if run.step % program.eval_every == 0:
-            params = self._offered(program, run.state, run.inputs)
+            params = self._eval_params(program, run.state, run.inputs)
             run.measured = self._measure(run, params)
             run.measured["batch_loss"] = run.interval_loss / program.eval_every
             run.interval_loss = jnp.zeros_like(run.interval_loss)
-            self._snap(run, params)
+            self._buffer_state(run, params)
             self._keep(run)
             if self.work.early_stop:
                 self._fetch(run)
@@ -213,7 +213,7 @@ class Worker:
         state, inputs, start = self._start(tile, program)
         loss = jnp.zeros(program.width, param_dtype(), device=self.device)
         run = Run(tile, program, state, inputs, start, 0, loss, {})
-        params = self._offered(program, state, inputs)
+        params = self._eval_params(program, state, inputs)
         first = {name: np.asarray(value) for name, value in self._measure(run, params).items()}
         first["batch_loss"] = np.full_like(first["val_loss"], np.nan)
         evals = tile.steps // program.eval_every + 1
@@ -238,13 +238,13 @@ class Worker:
         run.record = record | self.work.keep.empty(program.width)
         every = np.full(program.width, True)
         _diverged(run, every, divergence.found(0, first, np.asarray(run.finite)))
-        self._snap(run, params)
+        self._buffer_state(run, params)
         self._keep(run)
         if self.work.early_stop:
             self._close(run, self._done(run))
         return run
 
-    def _take_up(self, run: Run, checkpoint: Checkpoint) -> None:
+    def _restore(self, run: Run, checkpoint: Checkpoint) -> None:
         """Set a run to where its checkpoint stands."""
         run.step, leaves, run.record, loss = checkpoint
         run.state = jax.device_put(_filled(run.state, leaves), self.device)
@@ -265,7 +265,7 @@ class Worker:
         lanes = lanes & (run.record["last_eval"] == OPEN)
         if not lanes.any():
             return
-        params = self._offered(run.program, run.state, run.inputs)
+        params = self._eval_params(run.program, run.state, run.inputs)
         measured = self.programs.evaluate(params, run.state.model_state, self.test_split)
         test = {name: np.asarray(value) for name, value in measured.items()}
         for name, value in test.items():
@@ -353,7 +353,7 @@ class Worker:
         test = self.test_split["test"].mask.size
         return run.evaluating * (run.evaluation + 1 + test / curve)
 
-    def _snap(self, run: Run, params: PyTree) -> None:
+    def _buffer_state(self, run: Run, params: PyTree) -> None:
         """Put the state and the weights that are evaluated before the light probes.
 
         They look where their buffer is full.
@@ -362,14 +362,14 @@ class Worker:
             return
         run.buffer.add(params, run.state, run.evaluation, run.record["last_eval"] == OPEN)
         if run.buffer.full:
-            self._develop(run)
+            self._flush_probes(run)
 
-    def _develop(self, run: Run) -> None:
+    def _flush_probes(self, run: Run) -> None:
         """Let the light probes look at what is in their buffer."""
         if run.buffer is not None and run.buffer.taken:
             run.outputs.append(self.prober.flush(run.buffer, run.program, run.measured))
 
-    def _offered(self, program: Program, state: LaneState, inputs: LaneInputs) -> PyTree:
+    def _eval_params(self, program: Program, state: LaneState, inputs: LaneInputs) -> PyTree:
         """The weights to measure: those of training, unless the transform offers others."""
         if not program.evaluated:
             return state.params
