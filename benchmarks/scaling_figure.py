@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from benchmarks.crossover import seconds_at
-from initopt_jax.reports.canvas import INK, LABEL, SMALL, SOFT, TITLE, dress
-from initopt_jax.reports.palette import BOLD
+from initopt_jax.reports.charts.palette import BOLD
+from initopt_jax.reports.render.figure_layout import INK, LABEL, SMALL, SOFT, TITLE, dress
 
 ENGINE, TORCH, JAX = BOLD[0], BOLD[1], BOLD[2]
 ONE_DEVICE = BOLD[5]

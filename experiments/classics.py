@@ -31,10 +31,9 @@ import initopt_jax
 from experiments.classics_page import NEAR, Entrant, Field, page, place_text, sentences
 from initopt_jax.errors import ConfigError, Interrupted, StudyError, unknown_name
 from initopt_jax.lookup.names import find_transform, importable_from
-from initopt_jax.reports.journeys import make_journeys
-from initopt_jax.reports.landscape import share_text
-from initopt_jax.reports.landscape_words import common_starts
-from initopt_jax.reports.prepare import make_results
+from initopt_jax.reports.charts.landscape import common_starts, share_text
+from initopt_jax.reports.charts.results import make_results
+from initopt_jax.reports.charts.trajectories import make_journeys
 from initopt_jax.tasks.functions import REGISTRY as FUNCTIONS
 from initopt_jax.transforms import REGISTRY as TRANSFORMS
 from initopt_jax.types import option_names

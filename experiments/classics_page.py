@@ -13,11 +13,11 @@ import numpy.typing as npt
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from initopt_jax.reports.html import script_json
-from initopt_jax.reports.interactive import figure
-from initopt_jax.reports.landscape import share_text
-from initopt_jax.reports.numbers import count, listed
-from initopt_jax.reports.profile import profile_chart
+from initopt_jax.reports.charts.landscape import share_text
+from initopt_jax.reports.charts.numbers import count, listed
+from initopt_jax.reports.charts.profile import profile_chart
+from initopt_jax.reports.page.html import script_json
+from initopt_jax.reports.render.plotly_charts import figure
 from initopt_jax.stats import (
     beats,
     performance_profile,

@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 import initopt_jax
-from initopt_jax.reports import words
-from initopt_jax.reports.numbers import score
-from initopt_jax.reports.prepare import Results, make_results
-from initopt_jax.reports.tables import best_table
+from initopt_jax.reports.charts import captions
+from initopt_jax.reports.charts.numbers import score
+from initopt_jax.reports.charts.results import Results, make_results
+from initopt_jax.reports.page.tables import best_table
 from initopt_jax.stats import Interval, compare_cells
 from initopt_jax.stats.cells import RATE
 
@@ -105,7 +105,7 @@ def equal_weights_cost_accuracy(results: Results) -> Claim:
     """Units that start equal get equal gradients: each layer stays as narrow as one unit."""
     label = first_label(results, "constant", "ones")
     statement = f"Equal weights ({label or 'constant'}) end below {REFERENCE}, both at their best"
-    ranked = words.ranking(results)
+    ranked = captions.ranking(results)
     best = {name: ranked.loc[ranked["initializer"] == name, "cell"] for name in (REFERENCE, label)}
     if label is None or any(cells.empty for cells in best.values()):
         return Claim(statement, "", "not in this study")
@@ -214,16 +214,16 @@ def show(results: Results, claims: Sequence[Claim], console: Console) -> None:
         table.add_row(*(entry.text for entry in row))
     console.print(table)
     answers = {
-        "The study": [words.scale_sentence(results), words.best_sentence(results)],
-        "Which optimizer for which initializer?": words.comparison_sentences(results),
-        "Which initializer for which optimizer?": words.comparison_sentences(
+        "The study": [captions.scale_sentence(results), captions.best_sentence(results)],
+        "Which optimizer for which initializer?": captions.comparison_sentences(results),
+        "Which initializer for which optimizer?": captions.comparison_sentences(
             results, by="optimizer"
         ),
-        "What do equal starting weights do?": words.constant_sentences(results),
-        "What does speed cost in accuracy?": words.speed_sentences(results),
-        "What diverged?": words.divergence_sentences(results),
+        "What do equal starting weights do?": captions.constant_sentences(results),
+        "What does speed cost in accuracy?": captions.speed_sentences(results),
+        "What diverged?": captions.divergence_sentences(results),
         "Was the grid wide enough?": [
-            words.edge_sentence(results) or "No chosen rate was at an edge."
+            captions.edge_sentence(results) or "No chosen rate was at an edge."
         ],
     }
     for heading, sentences in answers.items():

@@ -17,8 +17,8 @@ from initopt_jax.conformance import Finding
 from initopt_jax.data import REGISTRY
 from initopt_jax.data.prepared import PREFIX, PreparedSet
 from initopt_jax.errors import byte_size
-from initopt_jax.reports.probing import Probing, judge
-from initopt_jax.reports.texts import on_lines, one_line
+from initopt_jax.reports.charts.probing import Probing, judge
+from initopt_jax.reports.charts.texts import on_lines, one_line
 from initopt_jax.studies.catalogue import catalogue as listed
 from initopt_jax.studies.compare_bits import Mismatch
 from initopt_jax.studies.forecast import PROGRAM_SECONDS, REACHED, duration
@@ -209,8 +209,8 @@ def _scaled(number: float) -> str:
 
 def summary(study: Study) -> None:
     """The table of tuned cells; the last line is where the report is."""
-    from initopt_jax.reports.tables import tuned_table
-    from initopt_jax.reports.words import how_chosen
+    from initopt_jax.reports.charts.captions import how_chosen
+    from initopt_jax.reports.page.tables import tuned_table
 
     best = study.summary()
     made, names = tuned_table(best, study.lanes, study.info)
@@ -235,7 +235,7 @@ def summary(study: Study) -> None:
 
 def crossed(study: Study) -> str:
     """The tuned cells in Markdown, initializers by optimizers."""
-    from initopt_jax.reports.tables import crossed, tuned_table
+    from initopt_jax.reports.page.tables import crossed, tuned_table
 
     return crossed(tuned_table(study.summary(), study.lanes, study.info)[0])
 

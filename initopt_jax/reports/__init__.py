@@ -31,7 +31,7 @@ def build(
         Relative path to contents: `summary.csv`, `figures/<name>.png` and `.pdf`, `report.html`.
         Equal inputs give equal bytes.
     """
-    from initopt_jax.reports import assemble
+    from initopt_jax.reports.page import assemble
 
     return assemble.files(dataset, lanes, info, landscapes)
 
@@ -47,7 +47,7 @@ def mesh_of(
         lanes: the lane table, index lane id.
         info: the study in words.
     """
-    from initopt_jax.reports import journeys, prepare, surface
+    from initopt_jax.reports.charts import results, surface, trajectories
 
-    ways = journeys.make_journeys(prepare.make_results(dataset, lanes, info))
-    return surface.make_mesh(landscape, journeys.all_starts(ways))
+    ways = trajectories.make_journeys(results.make_results(dataset, lanes, info))
+    return surface.make_mesh(landscape, trajectories.all_starts(ways))

@@ -177,7 +177,10 @@ def audit(
 def _audit(experiment: Experiment, plot: Path | None, kind: str) -> list[LeafAudit]:
     initial = initial_weights(experiment)
     if plot:
-        from initopt_jax.reports.weights import Drawn, histograms  # Matplotlib is slow to load
+        from initopt_jax.reports.render.histograms import (  # Matplotlib is slow to load
+            Drawn,
+            histograms,
+        )
 
         seed = experiment.config.seeds.first
         networks = [
@@ -191,7 +194,7 @@ def _audit(experiment: Experiment, plot: Path | None, kind: str) -> list[LeafAud
 
 def _picture_kind(file: Path) -> str:
     """The format that a file's name asks for."""
-    from initopt_jax.reports.weights import FORMATS
+    from initopt_jax.reports.render.histograms import FORMATS
 
     kind = file.suffix.lower().removeprefix(".")
     if kind not in FORMATS:

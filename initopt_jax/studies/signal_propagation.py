@@ -21,8 +21,8 @@ from initopt_jax.probes.probe import Batch
 from initopt_jax.probes.signals import jacobian_spectrum, signals, step_signals
 from initopt_jax.probes.signals.steps import recurrent_kernels
 from initopt_jax.probes.signals.theory import Foretold, Phase, Sigmas, foretell, phase, sigmas
-from initopt_jax.reports.probe_page import render
-from initopt_jax.reports.probing import Look, Probing
+from initopt_jax.reports.charts.probing import Look, Probing
+from initopt_jax.reports.page.probe_page import render
 from initopt_jax.store.files import clear_errors, write_whole
 from initopt_jax.studies.preview import initial_weights, prepare
 from initopt_jax.tree import named_leaves

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from experiments import effects
-from initopt_jax.reports.prepare import make_results
+from initopt_jax.reports.charts.results import make_results
 from initopt_jax.stats import Interval, StudyInfo
 
 INITIALIZERS = (

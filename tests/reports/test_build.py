@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from initopt_jax import reports
-from initopt_jax.reports.assemble import figures
-from initopt_jax.reports.prepare import make_results
+from initopt_jax.reports.charts.results import make_results
+from initopt_jax.reports.page.assemble import figures
 
 ALL = {
     "heatmap",

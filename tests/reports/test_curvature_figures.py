@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from initopt_jax.reports.curvature import curvature_figures
-from initopt_jax.reports.figures import draw
-from initopt_jax.reports.interactive import figure
-from initopt_jax.reports.prepare import make_results
+from initopt_jax.reports.charts.results import make_results
+from initopt_jax.reports.render.matplotlib_charts import draw
+from initopt_jax.reports.render.plotly_charts import figure
+from initopt_jax.reports.sections.curvature import curvature_figures
 
 NAMES = ["glorot_uniform", "he_normal"]
 OPTIMIZERS = ["momentum", "adam"]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from initopt_jax.reports.depth_figures import depth_figures
-from initopt_jax.reports.interactive import figure
-from initopt_jax.reports.prepare import make_results
+from initopt_jax.reports.charts.results import make_results
+from initopt_jax.reports.render.plotly_charts import figure
+from initopt_jax.reports.sections.depth import depth_figures
 
 KERNELS = ["dense_0/kernel", "dense_1/kernel", "head/kernel"]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from initopt_jax.reports.charts import LineChart, Panel, Series
-from initopt_jax.reports.interactive import figure
-from initopt_jax.reports.palette import Style
+from initopt_jax.reports.charts.descriptions import LineChart, Panel, Series
+from initopt_jax.reports.charts.palette import Style
+from initopt_jax.reports.render.plotly_charts import figure
 
 X = np.arange(1.0, 4.0)
 

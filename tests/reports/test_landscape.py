@@ -11,15 +11,21 @@ import xarray as xr
 from PIL import Image
 
 from initopt_jax import reports
-from initopt_jax.reports import surface as told
-from initopt_jax.reports.canvas import apart
-from initopt_jax.reports.ground import contour_levels
-from initopt_jax.reports.journeys import Journeys, spread_starts
-from initopt_jax.reports.landscape import basin_chart, motion_chart, shares_text
-from initopt_jax.reports.landscape_words import basin_sentence, common_starts, speed_sentences
-from initopt_jax.reports.palette import Style
-from initopt_jax.reports.profile import profile_chart, solved_chart, stairs
-from initopt_jax.reports.surface import Surface, outcomes
+from initopt_jax.reports.charts import surface as told
+from initopt_jax.reports.charts.landscape import (
+    basin_chart,
+    basin_sentence,
+    common_starts,
+    motion_chart,
+    shares_text,
+    speed_sentences,
+)
+from initopt_jax.reports.charts.palette import Style
+from initopt_jax.reports.charts.profile import profile_chart, solved_chart, stairs
+from initopt_jax.reports.charts.surface import Surface, outcomes
+from initopt_jax.reports.charts.trajectories import Journeys, spread_starts
+from initopt_jax.reports.render.contours import contour_levels
+from initopt_jax.reports.render.figure_layout import apart
 from initopt_jax.stats import StudyInfo
 from initopt_jax.tasks.cost_function import find_landscape
 from initopt_jax.tasks.metrics import Target

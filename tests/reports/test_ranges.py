@@ -6,16 +6,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from initopt_jax.reports.charts import LineChart, Panel, Series, beyond, point_ends, y_ends
-from initopt_jax.reports.depth import gradient_chart, missing_words
-from initopt_jax.reports.figures import draw
-from initopt_jax.reports.interactive import figure
-from initopt_jax.reports.numbers import count, score, tick
-from initopt_jax.reports.palette import Style
-from initopt_jax.reports.prepare import curve_chart, heat_chart, make_results, rate_chart
-from initopt_jax.reports.probing import Look, Probing
-from initopt_jax.reports.scales import clear_range, from_shortfall
-from initopt_jax.reports.tradeoff import tradeoff_chart
+from initopt_jax.reports.charts.depth import gradient_chart, missing_words
+from initopt_jax.reports.charts.descriptions import (
+    LineChart,
+    Panel,
+    Series,
+    beyond,
+    point_ends,
+    y_ends,
+)
+from initopt_jax.reports.charts.numbers import count, score, tick
+from initopt_jax.reports.charts.palette import Style
+from initopt_jax.reports.charts.probing import Look, Probing
+from initopt_jax.reports.charts.results import curve_chart, heat_chart, make_results, rate_chart
+from initopt_jax.reports.charts.scales import clear_range, from_shortfall
+from initopt_jax.reports.charts.tradeoff import tradeoff_chart
+from initopt_jax.reports.render.matplotlib_charts import draw
+from initopt_jax.reports.render.plotly_charts import figure
 
 X = np.arange(3.0)
 EMPTY = np.full(3, np.nan)

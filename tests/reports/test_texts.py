@@ -19,8 +19,7 @@ from matplotlib.figure import Figure
 
 from initopt_jax import reports
 from initopt_jax.cli import show
-from initopt_jax.reports.tables import Entry, Table, crossed
-from initopt_jax.reports.texts import (
+from initopt_jax.reports.charts.texts import (
     looks_of,
     markdown_text,
     matplotlib_text,
@@ -30,6 +29,7 @@ from initopt_jax.reports.texts import (
     renamed,
     shown_names,
 )
+from initopt_jax.reports.page.tables import Entry, Table, crossed
 from initopt_jax.store.csv_table import csv_text
 
 HOSTILE = [

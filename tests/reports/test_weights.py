@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from initopt_jax.errors import ConfigError
-from initopt_jax.reports.weights import Drawn, histograms
+from initopt_jax.reports.render.histograms import Drawn, histograms
 from initopt_jax.studies.preview import audit
 
 

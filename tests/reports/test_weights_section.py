@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from initopt_jax import reports
-from initopt_jax.reports.prepare import make_results
-from initopt_jax.reports.ridges import draw_ridges, ridge_panel, shown_evaluations
-from initopt_jax.reports.weights_section import shown_optimizer, weights_figures
+from initopt_jax.reports.charts.results import make_results
+from initopt_jax.reports.render.ridges import draw_ridges, ridge_panel, shown_evaluations
+from initopt_jax.reports.sections.weights import shown_optimizer, weights_figures
 
 KERNELS = [f"dense_{i}/kernel" for i in range(3)]
 NAMES = ["zeros", "normal(stddev=0.01)", "he_normal"]

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from initopt_jax.reports import words
-from initopt_jax.reports.charts import heat_colors
-from initopt_jax.reports.interactive import figure
-from initopt_jax.reports.prepare import curve_chart, heat_chart, make_results, rate_chart
-from initopt_jax.reports.scales import from_shortfall, log_ticks, shortfall, shortfall_ticks
-from initopt_jax.reports.tables import best_table, crossed
-from initopt_jax.reports.tradeoff import tradeoff_chart
+from initopt_jax.reports.charts import captions
+from initopt_jax.reports.charts.descriptions import heat_colors
+from initopt_jax.reports.charts.results import curve_chart, heat_chart, make_results, rate_chart
+from initopt_jax.reports.charts.scales import from_shortfall, log_ticks, shortfall, shortfall_ticks
+from initopt_jax.reports.charts.tradeoff import tradeoff_chart
+from initopt_jax.reports.page.tables import best_table, crossed
+from initopt_jax.reports.render.plotly_charts import figure
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def results(make_study):
 
 
 def test_scale_counts_the_lanes(results):
-    text = words.scale_sentence(results)
+    text = captions.scale_sentence(results)
     assert text.startswith("1,344 networks (mlp 64-64-64-10, tanh) were trained on digits")
     assert "448 more on other seeds for tuning" in text
     assert "8 initializers × 7 optimizers, 224 settings in all, 6 seeds each" in text
@@ -29,13 +29,13 @@ def test_scale_counts_the_lanes(results):
 def test_best_pair_is_the_highest_mean_of_those_that_never_diverged(results):
     calm = results.best[results.best["n_diverged"] == 0]
     top = calm.loc[calm["test_accuracy_mean"].idxmax()]
-    assert words.best_sentence(results).startswith(
+    assert captions.best_sentence(results).startswith(
         f"Best: {top['initializer']} with {top['optimizer']}, "
     )
 
 
 def test_each_initializer_has_its_sentence_and_verdict(results):
-    sentences = words.comparison_sentences(results)
+    sentences = captions.comparison_sentences(results)
     assert len(sentences) == 8
     for sentence, label in zip(sentences, results.initializers, strict=True):
         assert sentence.startswith(label + ": ")
@@ -45,7 +45,7 @@ def test_each_initializer_has_its_sentence_and_verdict(results):
 
 
 def test_zeros_are_told_apart_from_learning(results):
-    (sentence,) = words.constant_sentences(results)
+    (sentence,) = captions.constant_sentences(results)
     assert "at most 10.4%, so nothing was learned from it" in sentence
     assert "Every kernel stayed exactly zero" in sentence
 
@@ -54,14 +54,14 @@ def test_zeros_are_told_apart_from_learning(results):
 def test_where_lower_is_better_the_constant_answer_bounds_from_below(make_study, chance, what):
     dataset, lanes, info = make_study(seeds=4, tuning=1, evals=4)
     info = replace(info, primary="loss", metrics={"loss": "min"}, target=None, chance=chance)
-    (sentence,) = words.constant_sentences(make_results(dataset, lanes, info))
+    (sentence,) = captions.constant_sentences(make_results(dataset, lanes, info))
     number = sentence.partition("no less than ")[2].partition(",")[0]
     assert float(number) == chance
     assert f"input can give no less than {number}, so {what} was learned" in sentence
 
 
 def test_divergence_counts_by_optimizer_and_rate(results):
-    first, *rest = words.divergence_sentences(results)
+    first, *rest = captions.divergence_sentences(results)
     report = results.finals[results.finals["role"] == "report"]
     assert first.startswith(f"{int(report['diverged'].sum())} of the 1,344")
     adam = report[report["optimizer"] == "adam"]
@@ -69,7 +69,7 @@ def test_divergence_counts_by_optimizer_and_rate(results):
 
 
 def test_speed_names_the_fastest_and_how_many_arrived(results):
-    (sentence,) = words.speed_sentences(results)
+    (sentence,) = captions.speed_sentences(results)
     arrived = int(results.best["steps_to_target_median"].notna().sum())
     assert sentence.startswith(f"{arrived} of 56 pairs reached validation accuracy ≥ 0.95")
     assert f"median {results.best['steps_to_target_median'].min():.0f} steps" in sentence
@@ -77,14 +77,14 @@ def test_speed_names_the_fastest_and_how_many_arrived(results):
 
 def test_one_seed_claims_no_ranking(make_study):
     alone = make_results(*make_study(2, 2, 2, 1, 1, evals=4))
-    assert "no ranking is claimed" in words.best_sentence(alone)
-    assert all("too few seeds to tell" in text for text in words.comparison_sentences(alone))
+    assert "no ranking is claimed" in captions.best_sentence(alone)
+    assert all("too few seeds to tell" in text for text in captions.comparison_sentences(alone))
 
 
 def test_all_diverged_is_said_so(make_study):
     lost = make_results(*make_study(2, 2, 2, 3, 1, diverge_all=True))
-    assert words.best_sentence(lost) == "Every network diverged: there is no best pair."
-    assert words.divergence_sentences(lost)[0].startswith("24 of the 24 reported networks")
+    assert captions.best_sentence(lost) == "Every network diverged: there is no best pair."
+    assert captions.divergence_sentences(lost)[0].startswith("24 of the 24 reported networks")
     assert [entry.text for entry in best_table(lost.best, lost.lanes, lost.info).rows[0]][3:] == [
         "n/a",
         "not reached",

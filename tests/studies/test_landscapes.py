@@ -15,15 +15,15 @@ import initopt_jax as iox
 from initopt_jax.config.schema import read_config, validate
 from initopt_jax.errors import ConfigError, StudyError
 from initopt_jax.probes.slices import record
-from initopt_jax.reports.net_landscape_words import (
+from initopt_jax.reports.charts.net_map import NetPanel, contour_levels
+from initopt_jax.reports.charts.results import make_results
+from initopt_jax.reports.sections.net_landscapes import (
+    landscape_figures_of_nets,
     lanes_sentence,
     line_sentence,
     paths_sentence,
     slice_sentence,
 )
-from initopt_jax.reports.net_landscapes import landscape_figures_of_nets
-from initopt_jax.reports.net_map import NetPanel, contour_levels
-from initopt_jax.reports.prepare import make_results
 from initopt_jax.store import LANDSCAPES, RESULTS
 from initopt_jax.studies import preview
 from initopt_jax.studies.loss_landscapes import StoredWeights, make_landscapes

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from initopt_jax.cli import commands
 from initopt_jax.errors import ConfigError
-from initopt_jax.reports.probing import Look, Probing, judge
+from initopt_jax.reports.charts.probing import Look, Probing, judge
 from initopt_jax.studies import signal_propagation
 
 KERNELS = ("a/kernel", "b/kernel", "c/kernel")

@@ -32,7 +32,8 @@ from initopt_jax.store import Store
 # What a study imports on its way.
 IMPORTS = (
     "matplotlib.backends.backend_agg", "matplotlib.figure", "orbax.checkpoint", "plotly.io",
-    "sklearn.datasets", "initopt_jax.models", "initopt_jax.reports.html", "initopt_jax.cli.show",
+    "sklearn.datasets", "initopt_jax.models", "initopt_jax.reports.page.html",
+    "initopt_jax.cli.show",
 )  # fmt: skip
 ACCESSES = {
     "open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate",

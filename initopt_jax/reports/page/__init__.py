@@ -1,0 +1,1 @@
+"""Tables and HTML pages, put together of charts and captions."""

@@ -1,0 +1,1 @@
+"""Charts drawn from their descriptions, by Matplotlib (PNG, PDF, GIF) and by Plotly (the page)."""

@@ -1,0 +1,1 @@
+"""Groups of figures of a report with their captions."""
