@@ -6,6 +6,8 @@ WORKERS ?= 2
 # How long `make fuzz` goes on.
 HOURS ?= 1
 
+# Tests that share a study go to one process, in the order of tests/conftest.py.
+SHARED := --dist loadgroup --no-loadscope-reorder
 VENV := .venv
 BENCH := .venv-bench
 BIN := $(VENV)/bin
@@ -16,11 +18,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv study test lint format types doctest fuzz house bench scaling bench-compile bench-init bench-curvature bench-forecast bench-probes bench-resnet bench-streaming parity lock clean
+.PHONY: help venv study test benchmarks-smoke lint format types doctest fuzz house bench scaling bench-compile bench-init bench-curvature bench-forecast bench-probes bench-resnet bench-streaming parity lock clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: PYTHON=$(PYTHON), ARGS (to study, test, fuzz, bench), WORKERS=$(WORKERS) (test, fuzz), HOURS=$(HOURS) (fuzz)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Variables: PYTHON=$(PYTHON), ARGS (to study, test, benchmarks-smoke, fuzz, bench), WORKERS=$(WORKERS) (tests, fuzz), HOURS=$(HOURS) (fuzz)"
 
 venv: $(STAMP) ## Make .venv with the pinned packages and this checkout
 
@@ -37,8 +39,11 @@ $(STAMP): requirements.lock pyproject.toml
 study: $(STAMP) ## Run the first study, configs/effects_digits.yaml (again: resume it)
 	$(BIN)/initopt run configs/effects_digits.yaml $(ARGS)
 
-test: $(STAMP) ## Run all tests
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+test: $(STAMP) ## Run all tests but those of the benchmarks
+	$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) --ignore=tests/benchmarks $(ARGS)
+
+benchmarks-smoke: $(STAMP) ## Try every benchmark on a tiny network
+	$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) tests/benchmarks $(ARGS)
 
 lint: $(STAMP) ## Check style and format
 	$(BIN)/ruff check .

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import jax
 import matplotlib as mpl
 import pytest
+
+from initopt_jax import reports
+from tests import light_report
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 THREADS = """
@@ -34,10 +37,13 @@ jax.config.update("jax_num_cpu_devices", 4)
 mpl.use("Agg")
 
 # Many tests compile the same small programs: within one session each is compiled once. The folder
-# is fresh, so no session sees what another compiled.
+# is fresh, so no session sees what another compiled. The process that collects the tests makes it,
+# before it starts its workers, which find it here.
+COMPILED = "INITOPT_TESTS_COMPILED"
 _CACHE = tempfile.TemporaryDirectory(prefix="initopt-tests-")
-jax.config.update("jax_compilation_cache_dir", _CACHE.name)
-os.environ["INITOPT_CACHE_DIR"] = _CACHE.name  # of decoded pictures, likewise
+_COMPILED = os.environ.setdefault(COMPILED, str(Path(_CACHE.name, "compiled")))
+jax.config.update("jax_compilation_cache_dir", _COMPILED)
+os.environ["INITOPT_CACHE_DIR"] = _CACHE.name  # of decoded pictures, of this process alone
 os.environ["XDG_STATE_HOME"] = _CACHE.name  # of the key that marks one's own studies
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -54,12 +60,37 @@ hypothesis.settings.load_profile("initopt")
 
 
 # Minutes and half minutes: begun last, they would leave the other workers idle.
-LONG = ("test_kills", "test_bits", "test_command")
+LONG = ("system", "test_bits", "test_configs", "test_docs")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests come first."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    """The tests of a file share its studies, so one worker takes them all; the longest first."""
+    for item in items:
+        shared = "system" if item.path.parent.name == "system" else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(shared))
+    items.sort(key=lambda item: not {item.path.stem, item.path.parent.name} & set(LONG))
+
+
+# Where reports are looked at; the studies of all other tests have light ones.
+REPORTS = {"benchmarks", "cli", "experiments", "fuzz", "reports"}  # folders
+REPORTS |= {"test_command", "test_configs", "test_trust"}
+_FULL = reports.build
+
+
+@pytest.fixture(scope="module", autouse=True)
+def light_reports(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Reports of this process are light, see `light_report.py`, but where they are looked at."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not {request.path.stem, request.path.parent.name} & REPORTS:
+            patch.setattr(reports, "build", light_report.build)
+        yield
+
+
+@pytest.fixture
+def full_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of this test are whole."""
+    monkeypatch.setattr(reports, "build", _FULL)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +119,7 @@ def subprocess_environment() -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
+        "JAX_COMPILATION_CACHE_DIR": _COMPILED,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }

@@ -10,7 +10,7 @@ from initopt_jax import modifiers, schedules, transforms
 from initopt_jax.augmentations import REGISTRY as AUGMENTATIONS
 from initopt_jax.data import REGISTRY as DATA
 from initopt_jax.initializers import MODEL_LEVEL, REGISTRY
-from initopt_jax.networks import fans
+from initopt_jax.networks.fans import fans
 from initopt_jax.types import option_names
 
 

@@ -349,8 +349,9 @@ def test_a_float64_study_leaves_no_trace_in_the_process(three):
     assert jnp.ones(()).dtype == np.float32
 
 
-def test_float64_results_are_stored_told_and_verified_as_such(three):
+def test_float64_results_are_stored_told_and_verified_as_such(three, full_reports):
     study = three["wide"]
+    study.report()
     kinds = {study.dataset[name].dtype.name for name in study.dataset.data_vars}
     assert kinds == {"float64", "bool"}
     assert study.manifest["dtypes"] == {"wide": "float64", "compute": "float64"}

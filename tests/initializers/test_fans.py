@@ -3,8 +3,7 @@
 import pytest
 
 from initopt_jax.initializers import he_normal
-from initopt_jax.networks import fans
-from initopt_jax.networks.fans import weight_fans
+from initopt_jax.networks.fans import fans, weight_fans
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from initopt_jax.initializers import (
     initialize,
     torch_default_bias,
 )
-from initopt_jax.networks import fans
+from initopt_jax.networks.fans import fans
 from initopt_jax.planning.sweep import expand_initializers
 
 # A layer of each kind: inputs 400, units 250; a 3x3 convolution from 4 to 8 channels.

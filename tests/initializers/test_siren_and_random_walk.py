@@ -12,7 +12,7 @@ from initopt_jax.initializers import random_walk, siren
 from initopt_jax.initializers.activations import find_activation
 from initopt_jax.initializers.random_walk import random_walk_law
 from initopt_jax.initializers.siren import siren_law
-from initopt_jax.networks import fans
+from initopt_jax.networks.fans import fans
 
 SHAPE, SQUARE = (400, 250), (400, 400)
 

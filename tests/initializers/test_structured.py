@@ -16,7 +16,7 @@ from scipy import stats
 from initopt_jax import initializers
 from initopt_jax.audits import audit_leaf
 from initopt_jax.initializers import REGISTRY
-from initopt_jax.networks import fans
+from initopt_jax.networks.fans import fans
 
 # Shared with the conformance suite: each shape costs a compilation per family.
 DENSE, CONVOLUTION, LARGE = (64, 10), (3, 3, 4, 8), (400, 250)

@@ -56,7 +56,8 @@ def test_the_config_in_the_manifest_has_them_too(study):
     json.loads((study.dir / "manifest.json").read_bytes())
 
 
-def test_summary_csv_is_safe_for_spreadsheets(study):
+def test_summary_csv_is_safe_for_spreadsheets(study, full_reports):
+    study.report()
     content = (study.dir / "summary.csv").read_bytes()
     table = pd.read_csv(io.BytesIO(content), dtype={"optimizer": str}, keep_default_na=False)
     assert table["optimizer"].tolist() == [csv_text(label) for label in LABELS]

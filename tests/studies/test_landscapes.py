@@ -164,7 +164,8 @@ def test_slices_lines_and_planes_pass_through_the_networks(study: iox.Study, net
         assert apart == pytest.approx(np.linalg.norm(flat[a] - flat[b]), rel=1e-5)
 
 
-def test_pictures_stand_in_the_report(study: iox.Study) -> None:
+def test_pictures_stand_in_the_report(study: iox.Study, full_reports: None) -> None:
+    study.report()
     names = ["paths", "slice", "slice_2", "line", "lanes"]
     for name in names:
         assert (study.dir / "figures" / f"landscape_{name}.png").stat().st_size > 5_000

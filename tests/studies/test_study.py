@@ -1,5 +1,6 @@
 """From Python: run, open, look; and everything of the user's own, by name."""
 
+import shutil
 import textwrap
 
 import numpy as np
@@ -127,8 +128,21 @@ def test_hyperparameter_that_decides_structure_is_sent_to_static(mine, own_confi
     assert len(iox.run(own_config, "ok").lanes) == 8
 
 
-def test_frame_has_a_row_per_lane_and_evaluation(working_dir, small_config):
-    study = iox.run(small_config, "here", overrides=["seeds=1"])
+@pytest.fixture(scope="module")
+def small_study(tmp_path_factory):
+    """`(small_config) -> study` of one seed, run once; not to be changed."""
+    folder, known = tmp_path_factory.mktemp("small") / "study", []
+
+    def study(config):
+        if not known:
+            known.append(iox.run(config, folder, overrides=["seeds=1"]))
+        return known[0]
+
+    return study
+
+
+def test_frame_has_a_row_per_lane_and_evaluation(small_study, small_config):
+    study = small_study(small_config)
     frame = study.frame()
     lanes = study.lanes
     evaluations = 5  # steps 0 to 20 by 5; gd has 0 to 4 by 1
@@ -142,14 +156,14 @@ def test_frame_has_a_row_per_lane_and_evaluation(working_dir, small_config):
     summary = study.summary()
     assert len(summary) == 2 * 3
     assert summary["test_accuracy_mean"].between(0, 1).all()
-    opened = iox.open_study("here")
+    opened = iox.open_study(study.dir)
     assert opened.config == read_config(small_config, ["seeds=1"])
     assert opened.manifest["seconds"] > 0
 
 
-def test_initial_norms_are_those_of_the_initializer(working_dir, small_config):
+def test_initial_norms_are_those_of_the_initializer(small_study, small_config):
     """End to end: what stands in the results is what was asked of the first weights."""
-    study = iox.run(small_config, "here")
+    study = small_study(small_config)
     norms = study.dataset["weight_norm"].isel(eval=0).sel(leaf="dense_0/kernel")
     normal = study.lanes.index[study.lanes["initializer"] == "normal(stddev=0.1)"]
     n = 64 * 8  # a chi distribution: mean 0.1 sqrt(n), standard deviation 0.1 / sqrt(2)
@@ -172,7 +186,7 @@ def test_regression_reports_explained_variance(working_dir, small_config):
     assert study.info.primary == "r2"
 
 
-def test_study_of_which_every_lane_diverges_still_reports(working_dir, small_config):
+def test_study_of_which_every_lane_diverges_still_reports(working_dir, small_config, full_reports):
     small_config |= {
         "task": {"name": "regression", "dataset": "diabetes", "batch_size": 32},
         "model": {"name": "linear"},
@@ -191,14 +205,13 @@ def test_refused_config_creates_nothing(working_dir, small_config):
     assert not any(working_dir.iterdir())
 
 
-def test_studies_begun_elsewhere_do_not_go_on(working_dir, small_config):
-    study = iox.run(small_config)
-    store = Store(study.dir)
+def test_studies_begun_elsewhere_do_not_go_on(small_study, small_config, study_dir):
+    store = Store(shutil.copytree(small_study(small_config).dir, study_dir))
     manifest = store.manifest() | {"status": "stopped"}
     manifest["versions"]["jax"] = "0.0.1"
     store.write_manifest(manifest)
     with pytest.raises(iox.StudyError, match=r"versions\.jax: '0\.0\.1'"):
-        iox.run(small_config)
+        iox.run(small_config, study_dir, overrides=["seeds=1"])
 
 
 def test_unknown_attribute_of_the_package():

@@ -32,11 +32,11 @@ class Zygote:
             text=True,
         )
 
-    def live(self, folder, log, *arguments, kill=None):
+    def live(self, folder, log, *arguments, kill=None, report="light"):
         """`initopt ...` on the study in `folder`; the exit status, -9 where it was killed."""
         order = {
             "arguments": [str(argument) for argument in arguments], "folder": str(folder),
-            "log": str(log), "kill": kill or {},
+            "log": str(log), "kill": kill or {}, "report": report,
         }  # fmt: skip
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()

@@ -38,6 +38,23 @@ def initopt(working_dir, subprocess_environment):
 
 
 @pytest.fixture
+def here(working_dir, monkeypatch, capsys):
+    """Runs `initopt ...` in this process, which has JAX at hand; as the finished process."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["initopt", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
 def config_file(working_dir, small_config):
     """The small study as a file."""
     path = working_dir / "small.yaml"
@@ -50,7 +67,7 @@ def results(folder):
     return {name: data[name].to_numpy().tobytes() for name in data.data_vars}
 
 
-def test_a_study_from_its_first_run_to_its_verification(initopt, config_file, working_dir):
+def test_a_study_from_its_first_run_to_its_verification(initopt, here, config_file, working_dir):
     """Run, look at what was written, run again, report again, verify, tamper, verify."""
     ran = initopt("run", config_file)
     assert ran.returncode == 0, ran.stderr
@@ -75,12 +92,12 @@ def test_a_study_from_its_first_run_to_its_verification(initopt, config_file, wo
     assert (folder / "report.html").stat().st_mtime < began, "a finished study is left alone"
     assert results(folder) == before
 
-    changed = initopt("run", config_file, "--set", "steps=40")
+    changed = here("run", config_file, "--set", "steps=40")
     assert changed.returncode == 2
     assert "steps: 20 -> 40" in changed.stderr
 
     (folder / "summary.csv").unlink()
-    assert initopt("report", folder).returncode == 0
+    assert here("report", folder).returncode == 0
     assert (folder / "summary.csv").stat().st_size > 0
 
     same = initopt("verify", folder, "--sample", 6)
@@ -91,34 +108,34 @@ def test_a_study_from_its_first_run_to_its_verification(initopt, config_file, wo
 
     array = zarr.open_array(folder / "results.zarr" / "val_loss", mode="r+")
     array[3, 2] = np.nextafter(array[3, 2], np.float32(1))
-    differs = initopt("verify", folder, "--lane", 3)
+    differs = here("verify", folder, "--lane", 3)
     assert differs.returncode == 1
     assert "lane 3: val_loss differs first at step 10" in differs.stdout
 
     original = (folder / "manifest.json").read_text()
     manifest["versions"]["jax"] = "0.0.1"
     Store(folder).write_manifest(manifest)  # with a seal, as one of elsewhere has
-    elsewhere = initopt("verify", folder, "--lane", 3)
+    elsewhere = here("verify", folder, "--lane", 3)
     assert elsewhere.returncode == 2
     assert "versions.jax" in elsewhere.stdout
-    mixed = initopt("run", config_file)
+    mixed = here("run", config_file)
     assert mixed.returncode == 2, "a tile redone elsewhere does not match its neighbours"
     assert "begun elsewhere" in mixed.stderr
 
     (folder / "manifest.json").write_text(original)
-    damaged = initopt("report", folder)
+    damaged = here("report", folder)
     assert damaged.returncode == 2
     assert "1 of 7 tiles is damaged (val_loss of lanes" in damaged.stderr
-    repaired = initopt("run", config_file)
+    repaired = here("run", config_file)
     assert repaired.returncode == 0, repaired.stderr
     assert results(folder) == before, "the damaged tile was not found and redone"
 
 
-def test_dry_run_and_audit_create_nothing(initopt, config_file, working_dir):
-    dry = initopt("run", config_file, "--dry-run")
+def test_dry_run_and_audit_create_nothing(here, config_file, working_dir):
+    dry = here("run", config_file, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "28 lanes in 7 tiles" in dry.stdout
-    audit = initopt("audit", config_file)
+    audit = here("audit", config_file)
     assert audit.returncode == 0
     assert "dense_1/kernel" in audit.stdout
     assert [path.name for path in working_dir.iterdir()] == ["small.yaml"]
@@ -141,19 +158,16 @@ def test_dry_run_and_audit_create_nothing(initopt, config_file, working_dir):
     ],
 )
 def test_mistakes_end_with_one_message_and_code_2(
-    config_file, working_dir, monkeypatch, capsys, arguments, message
+    here, config_file, working_dir, arguments, message
 ):
-    monkeypatch.setattr(sys, "argv", ["initopt", *arguments])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    stderr = capsys.readouterr().err
-    assert message in stderr
-    assert "Traceback" not in stderr
+    ended = here(*arguments)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
     assert [path.name for path in working_dir.iterdir()] == ["small.yaml"]
 
 
-def test_failed_audit_ends_with_code_1(initopt, config_file, working_dir):
+def test_failed_audit_ends_with_code_1(here, config_file, working_dir):
     (working_dir / "mine.py").write_text(
         "import jax.numpy as jnp\n"
         "from initopt_jax.types import Law\n"
@@ -161,7 +175,7 @@ def test_failed_audit_ends_with_code_1(initopt, config_file, working_dir):
         "    return jnp.zeros(shape, dtype)\n"
         "wrong.law = lambda shape: Law('normal', std=1.0)\n"
     )
-    outcome = initopt("run", config_file, "--set", "initializers.0=mine:wrong")
+    outcome = here("run", config_file, "--set", "initializers.0=mine:wrong")
     assert outcome.returncode == 1
     assert "missed" in outcome.stderr
     assert "dense_0/kernel" in outcome.stderr

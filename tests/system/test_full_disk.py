@@ -58,13 +58,14 @@ def leave_free(disk, size):
 
 @pytest.fixture
 def run(zygote, tiny_config, tmp_path):
-    """Runs the tiny study in a folder; returns its exit status and what it said besides notes."""
+    """Runs the tiny study; returns its exit status and what it said besides notes and progress."""
 
-    def call(folder, *arguments):
+    def call(folder, *arguments, report="light"):
         log = tmp_path / "log"
         arguments = arguments or ("run", tiny_config, "--out", folder, "--devices", 1)
-        status = zygote.live(folder, log, *arguments)
-        said = re.sub("^note: .*\n", "", log.with_suffix(".err").read_text(), flags=re.M)
+        status = zygote.live(folder, log, *arguments, report=report)
+        said = log.with_suffix(".err").read_text()
+        said = re.sub(r"^(note: |\d+/\d+ lanes, ).*\n", "", said, flags=re.M)
         assert "Traceback" not in said, said
         return status, said
 
@@ -91,7 +92,7 @@ def test_disk_that_is_full_at_any_moment(
     study, stopped_while = disk / "study", set()
     for size in (*range(3 * BLOCK, 40 * BLOCK, 5 * BLOCK), 2**20, 2**22, ENOUGH):
         leave_free(disk, size - sum(path.stat().st_blocks * 512 for path in study.rglob("*")))
-        status, said = run(study, "run", config, "--out", study, "--devices", 1)
+        status, said = run(study, "run", config, "--out", study, "--devices", 1, report="full")
         if status == 0:
             break
         assert status == 3, said

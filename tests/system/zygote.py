@@ -6,6 +6,7 @@ threads would not survive the fork. Each line of standard input is one life as J
     arguments: of the command `initopt`
     folder: of the study
     log: a file outside of it, for what the child has done; beside it, what it prints
+    report: "full", or "light" as in light_report.py
     kill: {}, or {"start": seconds from when the command begins}, or
         {"after": seconds from when the folder is locked}, or
         {"event": nth access to a file of the study, "delay": seconds from then}, or
@@ -26,8 +27,10 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
+from initopt_jax import reports
 from initopt_jax.cli import commands
 from initopt_jax.store import Store
+from tests import light_report
 
 # What a study imports on its way.
 IMPORTS = (
@@ -59,6 +62,7 @@ class Life:
 
     def __init__(self, order):
         self.arguments, self.kill = order["arguments"], order["kill"]
+        self.report = order.get("report", "full")
         self.folder = str(Path(order["folder"]).resolve())
         self.log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.events = self.saves = 0
@@ -119,6 +123,8 @@ class Life:
         self.watch()
         if "start" in self.kill:
             die_after(max(0.02, self.kill["start"]), self.kill)  # not before the command begins
+        if self.report == "light":
+            reports.build = light_report.build
         sys.argv = ["initopt", *self.arguments]
         commands.main()
 

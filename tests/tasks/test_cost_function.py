@@ -93,8 +93,9 @@ def test_tuning_starts_elsewhere():
     np.testing.assert_array_equal(tuning, start[lanes["optimizer"] == "adam"])
 
 
-def test_verify_and_report(study):
+def test_verify_and_report(study, full_reports):
     assert verify(study.dir, sample=5, devices=1).exit_code == 0
+    study.report()
     text = (study.dir / "report.html").read_text().partition("plotly.js")[0]
     assert "18 runs minimized the cost function himmelblau" in text
     for word in ("accuracy", "data set", "batches", "network", "test loss", "validation", "epoch"):
@@ -218,7 +219,7 @@ def test_a_function_of_ones_own(working_dir):
     assert verify(study.dir, lanes=[0], devices=1, trust=True).exit_code == 2
 
 
-def test_a_study_without_paths_has_no_map(working_dir):
+def test_a_study_without_paths_has_no_map(working_dir, full_reports):
     optimizers = [{"name": "gd", "learning_rate": 0.001}]
     study = iox.run(
         config(probes=["weight_norm"], optimizers=optimizers, steps=10, seeds=4), devices=1
@@ -228,7 +229,7 @@ def test_a_study_without_paths_has_no_map(working_dir):
     assert (study.dir / "report.html").is_file()
 
 
-def test_reading_results_runs_no_code(working_dir, monkeypatch):
+def test_reading_results_runs_no_code(working_dir, monkeypatch, full_reports):
     """Every number, map and page comes from what is stored; without the values, it is said."""
     (working_dir / "mine.py").write_text(BOWL)
     function = {"name": "mine:bowl", "depth": 0.5}
@@ -257,7 +258,7 @@ def test_reading_results_runs_no_code(working_dir, monkeypatch):
     assert "mine" not in sys.modules
 
 
-def test_an_unbounded_cost_gives_a_report(working_dir):
+def test_an_unbounded_cost_gives_a_report(working_dir, full_reports):
     """Runs down a saddle leave the numbers: they are counted, and the rest has negative costs."""
     task = {"name": "cost_function", "function": "saddle"}
     optimizers = [{"name": "gd", "learning_rate": [0.01, 3.0]}]

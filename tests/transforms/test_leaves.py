@@ -42,14 +42,15 @@ def tree(dtype):
 
 
 @pytest.mark.parametrize("name", MAKES)
-@pytest.mark.parametrize("dtype", REFUSED)
-def test_leaves_that_are_not_real_are_refused_by_name(name, dtype):
+def test_leaves_that_are_not_real_are_refused_by_name(name):
     transform, good = built(MAKES[name]), tree("float32")
-    message = f"and block/w is {dtype}"
-    with pytest.raises(ValueError, match=message):
-        transform.init(tree(dtype))
-    with pytest.raises(ValueError, match=message):
-        transform.update(tree(dtype), transform.init(good), good)
+    state = transform.init(good)
+    for dtype in REFUSED:
+        message = f"and block/w is {dtype}"
+        with pytest.raises(ValueError, match=message):
+            transform.init(tree(dtype))
+        with pytest.raises(ValueError, match=message):
+            transform.update(tree(dtype), state, good)
 
 
 def test_a_schedule_refuses_them_too():
