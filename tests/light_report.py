@@ -8,8 +8,8 @@ and the page show is held in `tests/reports`, and that every kind of study has a
 import zlib
 from typing import Any
 
-from initopt_jax.reports.prepare import make_results
-from initopt_jax.reports.tables import summary_csv
+from initopt_jax.reports.charts.results import make_results
+from initopt_jax.reports.page.tables import summary_csv
 
 
 def build(dataset: Any, lanes: Any, info: Any, landscapes: Any = ()) -> dict[str, bytes]:
