@@ -6,7 +6,7 @@ lanes. Without the compiler's optimization, which takes most of the time and cha
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 from initopt_jax.conformance.comparing import differ
 from initopt_jax.conformance.examples import Examples
 from initopt_jax.models.fit import Forms
+from initopt_jax.networks.programs import equations
 from initopt_jax.types import Array, Model, PyTree, Split
 
 COMPUTED = ("init", "evaluation", "training")
@@ -217,7 +218,7 @@ def traced(function: Callable[..., Any], *given: Any) -> Trace:
     """A function's operations; places in memory are no part of them."""
     closed = jax.make_jaxpr(function)(*given)
     text = re.sub(r"0x[0-9a-f]+", "", str(closed))
-    return Trace(text, closed.consts, frozenset(_names(closed.jaxpr)))
+    return Trace(text, closed.consts, frozenset(e.primitive.name for e in equations(closed.jaxpr)))
 
 
 def same_trace(one: Trace, other: Trace) -> bool:
@@ -226,16 +227,6 @@ def same_trace(one: Trace, other: Trace) -> bool:
         return False
     pairs = zip(one.constants, other.constants, strict=True)
     return not any(differ(a, b) for a, b in pairs)
-
-
-def _names(jaxpr: Any) -> Iterator[str]:
-    for equation in jaxpr.eqns:
-        yield equation.primitive.name
-        for value in equation.params.values():
-            for part in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(part, "jaxpr", part)
-                if hasattr(inner, "eqns"):
-                    yield from _names(inner)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from initopt_jax.initializers import Layout, standard_layout
 from initopt_jax.tree import named_leaves
 from initopt_jax.types import Array, PyTree
 
-STEPS, FEW = 100, 2
+STEPS, FEW = 100, 5
 SMALL_RATE, LARGE_RATE = 0.01, 3.0  # beyond 2 / 1, where descent on the quadratic below diverges
 LARGE = "large "
 START = {

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from initopt_jax.networks.programs import programs_in
 from initopt_jax.types import Model, PyTree
 
 
@@ -57,18 +58,8 @@ def largest(jaxpr: Any) -> int:
     for equation in jaxpr.eqns:
         made = (variable.aval for variable in equation.outvars)
         size = sum(math.prod(a.shape) * getattr(a.dtype, "itemsize", 8) for a in made)
-        most = max(most, size, *map(largest, _inner(equation)))
+        most = max(most, size, *(largest(part.jaxpr) for part in programs_in(equation)))
     return most
-
-
-def _inner(equation: Any) -> list[Any]:
-    """The jaxprs that an operation runs."""
-    return [
-        getattr(part, "jaxpr", part)
-        for value in equation.params.values()
-        for part in (value if isinstance(value, tuple | list) else (value,))
-        if hasattr(getattr(part, "jaxpr", part), "eqns")
-    ]
 
 
 def _made(equation: Any) -> int:
@@ -81,9 +72,9 @@ def _made(equation: Any) -> int:
 def _equations(jaxpr: Any, times: int) -> Iterator[tuple[Any, int]]:
     """The innermost operations and how often each runs."""
     for equation in jaxpr.eqns:
-        inner = _inner(equation)
+        inner = programs_in(equation)
         for part in inner:
-            yield from _equations(part, times * equation.params.get("length", 1))
+            yield from _equations(part.jaxpr, times * equation.params.get("length", 1))
         if not inner:
             yield equation, times
 

@@ -26,6 +26,7 @@ import numpy as np
 from jax.interpreters import partial_eval
 
 from initopt_jax.models.convolution import as_stock
+from initopt_jax.networks.programs import programs_in
 
 MOVES = frozenset((
     "bitcast_convert_type", "broadcast_in_dim", "complex", "concatenate", "convert_element_type",
@@ -99,14 +100,8 @@ def _of_equation(equation: Any) -> Operations:
         return _of_jaxpr(params["jaxprs"].solve.jaxpr)
     if (count := _of_arithmetic(equation)) is not None:
         return Operations(count)
-    inner = [
-        getattr(part, "jaxpr", part)
-        for value in params.values()
-        for part in (value if isinstance(value, tuple | list) else (value,))
-    ]
-    inside = [part for part in inner if hasattr(part, "eqns")]
-    if inside:
-        return sum(map(_of_jaxpr, inside), Operations())
+    if inside := programs_in(equation):
+        return sum((_of_jaxpr(program.jaxpr) for program in inside), Operations())
     floats = any(_is_float(v) for v in (*equation.invars, *equation.outvars))
     return Operations(sum(map(_size, equation.outvars)) if floats else 0)
 

@@ -10,19 +10,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import Literal
 
 from initopt_jax.networks.fans import Fans
 from initopt_jax.networks.layout import Layout
-from initopt_jax.networks.usage import (
-    DOTS,
-    LOOPS,
-    Follower,
-    inner_jaxprs,
-    once,
-    prepare,
-    times_used,
-)
+from initopt_jax.networks.programs import Program, compute, evaluate
+from initopt_jax.networks.usage import DOTS, LOOPS, Follower, parts_of, prepare
 from initopt_jax.networks.values import CONSTANT, Value
 from initopt_jax.types import Array, PyTree, Shape
 
@@ -138,8 +130,9 @@ def anatomy(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> Anatomy:
     >>> found.branches[0].kernels, found.inputs
     (('a', 'b'), ('in',))
     """
-    surveyor, closed, given = prepare(_Surveyor, apply, params, *inputs)
-    results = surveyor.walk(closed.jaxpr, given)
+    program, shapes, given = prepare(apply, params, *inputs)
+    surveyor = _Surveyor(shapes)
+    results = evaluate(program, given, surveyor)
     surveyor.finish(results)
     return surveyor.anatomy(frozenset[str]().union(*(one.leaves for one in results)))
 
@@ -163,11 +156,11 @@ class _Surveyor(Follower):
         self.loops: list[int] = []  # lengths of the loops around the present operation
         self.fed_back: set[str] = set()  # kernels whose results are their inputs a round later
 
-    def inside(self, equation: Any, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
+    def inside(self, equation: Any, part: Program, given: Sequence[Value]) -> list[Value]:
         looped = equation.primitive.name in LOOPS
         if looped:
             self.loops.append(equation.params.get("length", 1))
-        results = self.walk(jaxpr, given)
+        results = evaluate(part, given, self)
         if looped:
             self.loops.pop()
         return results
@@ -254,70 +247,51 @@ def kernel_sums(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict
     >>> {path: array.shape for path, array in sums.items()}
     {'a': (2, 4), 'b': (2, 5)}
     """
-    recorder, closed, given = prepare(_Recorder, apply, params, *inputs)
-    values = jax.tree.leaves((params, *inputs))
-    recorder.run(closed.jaxpr, closed.consts, given, values)
-    return recorder.sums
+    program, shapes, given = prepare(apply, params, *inputs)
+    numbers = jax.tree.leaves((params, *inputs))
+    visitor = _Sums(shapes)
+    evaluate(program, [_Number(*one) for one in zip(given, numbers, strict=True)], visitor)
+    return visitor.sums
 
 
-class _Recorder(Follower):
-    """Computes on the way, and keeps what kernels make of their inputs."""
+class _Number(NamedTuple):
+    """An array on the way through a network: what is known of it, and its numbers."""
+
+    value: Value
+    number: Any
+
+
+class _Sums:
+    """A visitor that computes on the way, and keeps what kernels make of their inputs."""
 
     def __init__(self, shapes: Mapping[str, Shape]):
-        super().__init__(shapes)
+        self.follower = Follower(shapes)
         self.sums: dict[str, Array] = {}
 
-    def run(
-        self, jaxpr: Any, consts: Sequence[Any], given: Sequence[Value], values: Sequence[Any]
-    ) -> tuple[list[Value], list[Any]]:
-        known = dict(zip(jaxpr.invars, given, strict=True))
-        used = times_used(jaxpr)
-        computed = dict(zip(jaxpr.invars, values, strict=True))
-        computed.update(zip(jaxpr.constvars, consts, strict=True))
+    def constant(self, value: Any) -> _Number:
+        return _Number(CONSTANT, value)
 
-        def look_up(variable: Any) -> Value:
-            if isinstance(variable, Literal):
-                return CONSTANT
-            return once(known.get(variable, CONSTANT), used[variable])
+    def read(self, known: _Number, times: int) -> _Number:
+        return known._replace(value=self.follower.read(known.value, times))
 
-        def number(variable: Any) -> Any:
-            return variable.val if isinstance(variable, Literal) else computed[variable]
-
-        for equation in jaxpr.eqns:
-            operands = [look_up(variable) for variable in equation.invars]
-            numbers = [number(variable) for variable in equation.invars]
-            results, outcome = self._step(equation, operands, numbers)
-            known.update(zip(equation.outvars, results, strict=True))
-            computed.update(zip(equation.outvars, outcome, strict=True))
-        return [look_up(v) for v in jaxpr.outvars], [number(v) for v in jaxpr.outvars]
-
-    def _step(
-        self, equation: Any, operands: Sequence[Value], numbers: Sequence[Any]
-    ) -> tuple[list[Value], list[Any]]:
-        name = equation.primitive.name
-        parts = [] if name in (*LOOPS, "cond") else inner_jaxprs(equation, operands)
+    def visit(self, equation: Any, operands: Sequence[_Number]) -> list[_Number]:
+        name, notes = equation.primitive.name, self.follower.notes
+        values = [one.value for one in operands]
+        parts = [] if name in (*LOOPS, "cond") else parts_of(equation, values)
         if parts:
             part, given = parts[0]
-            results, outcome = self.run(part.jaxpr, part.consts, given, numbers)
-            if len(outcome) == len(equation.outvars):
-                return results, outcome
-        before = set(self.notes.uses)
-        results = self.through(equation, operands)
-        outcome = compute(equation, numbers)
+            numbers = [_Number(v, one.number) for v, one in zip(given, operands, strict=True)]
+            inside = evaluate(part, numbers, self)
+            if len(inside) == len(equation.outvars):
+                return inside
+        before = set(notes.uses)
+        results = self.follower.visit(equation, values)
+        outcome = compute(equation, [one.number for one in operands])
         if name in SUMS:
-            for path in self.notes.new_kernels(before):
-                if self.notes.is_one_kernel(path, operands, self.shapes[path]):
-                    self.sums[path] = _units_last(equation, operands, path, outcome[0])
-        return results, outcome
-
-
-def compute(equation: Any, numbers: Sequence[Any]) -> list[Any]:
-    """The results of one operation."""
-    primitive = equation.primitive
-    bound = primitive.get_bind_params(equation.params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # before JAX 0.10
-    outcome = primitive.bind(*functions, *numbers, **params)
-    return list(outcome) if primitive.multiple_results else [outcome]
+            for path in notes.new_kernels(before):
+                if notes.is_one_kernel(path, values, self.follower.shapes[path]):
+                    self.sums[path] = _units_last(equation, values, path, outcome[0])
+        return [_Number(*made) for made in zip(results, outcome, strict=True)]
 
 
 def _units_last(equation: Any, operands: Sequence[Value], path: str, sums: Array) -> Array:

@@ -1,11 +1,13 @@
 """What a program depends on, and whether it draws random numbers: read from its operations."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax.interpreters import partial_eval
+
+from initopt_jax.networks.programs import equations
 
 DRAWS = frozenset({"random_bits", "threefry2x32", "rng_bit_generator"})
 
@@ -40,7 +42,7 @@ def random_operations(jaxpr: Any) -> Counter[str]:
     >>> dict(random_operations(jax.make_jaxpr(lambda key: jax.random.bits(key))(key).jaxpr))
     {'random_bits': 1}
     """
-    names = (equation.primitive.name for equation in _equations(jaxpr))
+    names = (equation.primitive.name for equation in equations(jaxpr))
     return Counter(name for name in names if name in DRAWS)
 
 
@@ -50,15 +52,4 @@ def dtypes_in(jaxpr: Any) -> set[Any]:
     >>> sorted(map(str, dtypes_in(jax.make_jaxpr(lambda x: x.astype("int32") + 1)(1.5).jaxpr)))
     ['int32']
     """
-    return {var.aval.dtype for equation in _equations(jaxpr) for var in equation.outvars}
-
-
-def _equations(jaxpr: Any) -> Iterator[Any]:
-    """The operations of a program, and those of the programs within it."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for part in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(part, "jaxpr", part)
-                if hasattr(inner, "eqns"):
-                    yield from _equations(inner)
+    return {var.aval.dtype for equation in equations(jaxpr) for var in equation.outvars}

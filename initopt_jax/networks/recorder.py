@@ -12,18 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal
 
-from initopt_jax.networks.anatomy import SUMS, compute, unit_axes
+from initopt_jax.networks.anatomy import SUMS, unit_axes
+from initopt_jax.networks.programs import compute, evaluate
 from initopt_jax.networks.tap import RANGES, tapped
-from initopt_jax.networks.usage import (
-    Follower,
-    inner_jaxprs,
-    once,
-    prepare,
-    scan_counts,
-    times_used,
-)
+from initopt_jax.networks.usage import Follower, parts_of, prepare, scan_counts
 from initopt_jax.networks.values import CONSTANT, ELEMENTWISE, Value
 from initopt_jax.types import Array, PyTree, Shape
 
@@ -88,18 +81,18 @@ def record(
     >>> float(records["a"].preactivations[0, 0, 0]), records["c"].slopes.shape
     (1.0, (5, 1, 3))
     """
-    _, closed, given = prepare(Follower, apply, params, *inputs)
+    program, shapes, given = prepare(apply, params, *inputs)
     outputs = jax.eval_shape(apply, params, *inputs)
-    recorder = _Recorder(_shapes(given, params), taps or {})
-    flows = [MIXED if one.data else STILL for one in given]
-    values = jax.tree.leaves((params, *inputs))
-    made = recorder.run(closed.jaxpr, closed.consts, given, flows, values)
+    visitor = _Visitor(shapes, taps or {})
+    numbers = jax.tree.leaves((params, *inputs))
+    made = evaluate(program, _with_flows(given, numbers), visitor)
     examples = jax.tree.leaves(inputs)[0].shape[0]
     records = {
-        path: Record(*(_ordered(part, recorder.units[path], examples) for part in chain.parts))
-        for path, chain in recorder.chains.items()
+        path: Record(*(_ordered(part, visitor.units[path], examples) for part in chain.parts))
+        for path, chain in visitor.chains.items()
     }
-    return jax.tree.unflatten(jax.tree.structure(outputs), made.numbers), records, recorder.stages
+    results = jax.tree.unflatten(jax.tree.structure(outputs), [one.number for one in made])
+    return results, records, visitor.stages
 
 
 @dataclass(eq=False)
@@ -138,84 +131,62 @@ class _Flow:
 STILL, MIXED = _Flow(), _Flow(mixed=True)
 
 
-class _Made(NamedTuple):
-    """Of each result of some operations: what is known of it, its flow and its numbers."""
+class _Seen(NamedTuple):
+    """An array on the way through a network: what is known of it, its flow and its numbers."""
 
-    results: list[Value]
-    flows: list[_Flow]
-    numbers: list[Any]
+    value: Value
+    flow: _Flow
+    number: Any
 
 
-class _Recorder(Follower):
+class _Visitor:
     """Computes on the way and follows chains."""
 
     def __init__(self, shapes: Mapping[str, Shape], taps: Mapping[str, Array]):
-        super().__init__(shapes)
+        self.follower = Follower(shapes)
         self.taps = taps
         self.chains: dict[str, _Chain] = {}
         self.units: dict[str, tuple[int, ...]] = {}
         self.stages: dict[str, int] = {}
 
-    def run(
-        self,
-        jaxpr: Any,
-        consts: Sequence[Any],
-        given: Sequence[Value],
-        flows: Sequence[_Flow],
-        values: Sequence[Any],
-    ) -> _Made:
-        known: dict[Any, tuple[Value, _Flow, Any]] = {}
-        known.update(zip(jaxpr.invars, zip(given, flows, values, strict=True), strict=True))
-        known.update(
-            (v, (CONSTANT, STILL, c)) for v, c in zip(jaxpr.constvars, consts, strict=True)
-        )
-        used = times_used(jaxpr)
+    def constant(self, value: Any) -> _Seen:
+        return _Seen(CONSTANT, STILL, value)
 
-        def look_up(variable: Any) -> tuple[Value, _Flow, Any]:
-            if isinstance(variable, Literal):
-                return CONSTANT, STILL, variable.val
-            value, flow, number = known[variable]
-            value = once(value, used[variable])
-            # What two operations look at (x and its mean, say) is where the pre-activation stays.
-            alone = used[variable] == 1
-            return value, flow if alone else replace(flow, moving=False), number
+    def read(self, known: _Seen, times: int) -> _Seen:
+        # What two operations look at (x and its mean, say) is where the pre-activation stays.
+        flow = known.flow if times == 1 else replace(known.flow, moving=False)
+        return _Seen(self.follower.read(known.value, times), flow, known.number)
 
-        for equation in jaxpr.eqns:
-            made = self._step(equation, *_columns(map(look_up, equation.invars)))
-            known.update(zip(equation.outvars, zip(*made, strict=True), strict=True))
-        return _Made(*_columns(map(look_up, jaxpr.outvars)))
-
-    def _step(
-        self, equation: Any, operands: list[Value], flows: list[_Flow], numbers: list[Any]
-    ) -> _Made:
-        name = equation.primitive.name
+    def visit(self, equation: Any, operands: list[_Seen]) -> list[_Seen]:
+        name, notes = equation.primitive.name, self.follower.notes
         if name == "scan":
-            return self._scan(equation, operands, flows, numbers)
-        parts = [] if name in ("while", "cond") else inner_jaxprs(equation, operands)
+            return self._scan(equation, operands)
+        values = [one.value for one in operands]
+        parts = [] if name in ("while", "cond") else parts_of(equation, values)
         if parts:
             part, given = parts[0]
-            known = len(self.notes.uses)
-            made = self.run(part.jaxpr, part.consts, given, flows, numbers)
-            if len(made.numbers) == len(equation.outvars):
-                if not name.startswith("custom_") or len(self.notes.uses) > known:
+            uses = len(notes.uses)
+            inputs = [one._replace(value=v) for one, v in zip(operands, given, strict=True)]
+            made = evaluate(part, inputs, self)
+            if len(made) == len(equation.outvars):
+                if not name.startswith("custom_") or len(notes.uses) > uses:
                     return made
-                made = _by_own_rule(equation, flows, numbers, made)
-                return self._pool(operands, flows, made)
-        before = set(self.notes.uses)
-        results = self.through(equation, operands)
-        outcome = compute(equation, numbers)
-        new = self.notes.new_kernels(before)
-        if name in SUMS and new and any(one.data for one in operands):
-            units = [unit_axes(equation, operands, path, outcome[0].ndim) for path in new]
+                return self._pool(operands, _by_own_rule(equation, operands, made))
+        before = set(notes.uses)
+        results = self.follower.visit(equation, values)
+        outcome = compute(equation, [one.number for one in operands])
+        new = notes.new_kernels(before)
+        if name in SUMS and new and any(value.data for value in values):
+            units = [unit_axes(equation, values, path, outcome[0].ndim) for path in new]
             self.units.update(zip(new, units, strict=True))
             flow = self._begin(tuple(new), outcome[0])
-            return _Made(results, [flow], [flow.chain.before if flow.chain else outcome[0]])
-        chains = [one.chain for one in flows]
-        flow = self._follow(equation, operands, flows, numbers, outcome)
-        begun = flow.chain is not None and flow.slope is not None and flow.chain not in chains
-        moved = [flow.chain.before] if flow.chain and begun else outcome
-        made = _Made(results, [flow] * len(outcome), moved)
-        return self._pool(operands, flows, made) if name.startswith("reduce_window") else made
+            return [_Seen(results[0], flow, flow.chain.before if flow.chain else outcome[0])]
+        flow = self._follow(equation, operands, outcome)
+        chains = [one.flow.chain for one in operands]
+        if flow.chain and flow.slope is not None and flow.chain not in chains:  # it has just begun
+            outcome = [flow.chain.before]
+        made = [_Seen(one, flow, number) for one, number in zip(results, outcome, strict=True)]
+        return self._pool(operands, made) if name.startswith("reduce_window") else made
 
     def _begin(self, kernels: tuple[str, ...], sums: Array) -> _Flow:
         """A chain from a pre-activation on, tapped for every kernel of it."""
@@ -231,14 +202,12 @@ class _Recorder(Follower):
     def _follow(
         self,
         equation: Any,
-        operands: Sequence[Value],
-        flows: Sequence[_Flow],
-        numbers: Sequence[Any],
+        operands: Sequence[_Seen],
         outcome: Sequence[Any],
     ) -> _Flow:
         """The flow of an operation's results, from those of its operands."""
         name = equation.primitive.name
-        live = [flow for flow in flows if flow.mixed or flow.chain]
+        live = _live(operands)
         if not live:
             return STILL
         chain = live[0].chain
@@ -252,77 +221,82 @@ class _Recorder(Follower):
         same = made.shape == chain.before.shape and jnp.issubdtype(made.dtype, jnp.floating)
         if not on or not same:
             return _Flow(chain)
-        if len(live) == 1 and _moves(equation, operands, flows, live[0]):
-            biased = live[0].biased or (name == "add" and any(one.is_weights for one in operands))
+        if len(live) == 1 and _moves(equation, operands, live[0]):
+            biased = live[0].biased or (name == "add" and _weights_in(operands))
             return replace(self._begin(chain.kernels, made), biased=biased)
-        chain.after, chain.slope = made, _slopes(equation, flows, numbers)[0]
+        chain.after, chain.slope = made, _slopes(equation, operands)[0]
         return _Flow(chain, slope=chain.slope)
 
-    def _pool(self, operands: Sequence[Value], flows: Sequence[_Flow], made: _Made) -> _Made:
+    def _pool(self, operands: Sequence[_Seen], made: list[_Seen]) -> list[_Seen]:
         """Where sums are pooled before their bias and activation, these begin with the pooled."""
-        live = [flow for flow in flows if flow.mixed or flow.chain]
+        live = _live(operands)
         chain = live[0].chain if len(live) == 1 and live[0].moving else None
-        weights = any(one.leaves and not one.data for one in operands)
-        if weights or chain is None or not chain.kernels or made.flows[0].slope is not None:
+        weights = any(one.value.leaves and not one.value.data for one in operands)
+        first, *rest = made
+        if weights or chain is None or not chain.kernels or first.flow.slope is not None:
             return made
-        old, pooled = chain.before, made.numbers[0]
+        old, pooled = chain.before, first.number
         units = self.units[chain.kernels[0]]
         if pooled.ndim != old.ndim or any(pooled.shape[i] != old.shape[i] for i in units):
             return made
         flow = replace(self._begin(chain.kernels, pooled), biased=live[0].biased)
         pooled = flow.chain.before if flow.chain else pooled
-        return _Made(made.results, [flow, *made.flows[1:]], [pooled, *made.numbers[1:]])
+        return [_Seen(first.value, flow, pooled), *rest]
 
-    def _scan(
-        self, equation: Any, operands: list[Value], flows: list[_Flow], numbers: list[Any]
-    ) -> _Made:
+    def _scan(self, equation: Any, operands: list[_Seen]) -> list[_Seen]:
         """A loop, run with a recorder inside; what it records comes out beside the results."""
         params = equation.params
         consts, whole = scan_counts(equation)
         carry = whole - consts
-        (part, given), *_ = inner_jaxprs(equation, operands)
-        kept: list[_Recorder] = []
+        values, numbers = [one.value for one in operands], [one.number for one in operands]
+        (part, given), *_ = parts_of(equation, values)
+        kept: list[_Visitor] = []
         each = {path: tap for path, tap in self.taps.items() if tap.ndim > len(TAP)}
 
         def body(carried: Any, sliced: Any) -> Any:
             rows, taps = sliced
-            inner = _Recorder(self.shapes, {**self.taps, **taps})
-            inner.notes = self.notes.copied()
-            values = [*numbers[:consts], *carried, *rows]
-            inside = [MIXED if one.data else STILL for one in given]
-            for place in range(consts + carry, len(values)):
-                flow, row = flows[place], values[place]
-                if flow.moving:  # sums made for all rounds before the loop, awaiting their partner
+            inner = _Visitor(self.follower.shapes, {**self.taps, **taps})
+            inner.follower.notes = self.follower.notes.copied()
+            inside = _with_flows(given, [*numbers[:consts], *carried, *rows])
+            for place in range(consts + carry, len(inside)):
+                row = inside[place].number
+                if operands[place].flow.moving:  # sums of all rounds, awaiting their partner
                     ones = jnp.ones_like(row)
-                    inside[place] = _Flow(_Chain((), row, row, ones), slope=ones, moving=True)
-            made = inner.run(part.jaxpr, part.consts, given, inside, values)
+                    flow = _Flow(_Chain((), row, row, ones), slope=ones, moving=True)
+                    inside[place] = inside[place]._replace(flow=flow)
+            made = [one.number for one in evaluate(part, inside, inner)]
             kept.append(inner)
             found = {path: chain.parts for path, chain in inner.chains.items()}
-            return tuple(made.numbers[:carry]), (tuple(made.numbers[carry:]), found)
+            return tuple(made[:carry]), (tuple(made[carry:]), found)
 
         start, rows = tuple(numbers[consts : consts + carry]), tuple(numbers[consts + carry :])
         options = {name: params[name] for name in ("length", "reverse", "unroll")}
         ends, (stacked, found) = lax.scan(body, start, (rows, each), **options)
         inner = kept[-1]
-        self.notes = inner.notes
+        self.follower.notes = inner.follower.notes
         self.stages |= inner.stages
         for path, parts in found.items():
             self.chains[path] = _Chain((path,), *parts)
             self.units[path] = tuple(axis + 1 for axis in inner.units[path])
-        results = self.through(equation, operands)
-        flow = MIXED if any(one.data for one in operands) else STILL
-        return _Made(results, [flow] * len(results), [*ends, *stacked])
+        results = self.follower.visit(equation, values)
+        flow = MIXED if any(value.data for value in values) else STILL
+        pairs = zip(results, [*ends, *stacked], strict=True)
+        return [_Seen(value, flow, number) for value, number in pairs]
 
 
-def _shapes(given: Sequence[Value], params: PyTree) -> dict[str, Shape]:
-    paths = [path for one in given for path in one.paths]
-    leaves = jax.tree.leaves(params)
-    return {path: tuple(leaf.shape) for path, leaf in zip(paths, leaves, strict=True)}
+def _with_flows(values: Sequence[Value], numbers: Sequence[Any]) -> list[_Seen]:
+    """Where nothing is known of kernels' sums."""
+    pairs = zip(values, numbers, strict=True)
+    return [_Seen(value, MIXED if value.data else STILL, number) for value, number in pairs]
 
 
-def _columns(rows: Any) -> tuple[list[Any], list[Any], list[Any]]:
-    found = list(rows)
-    return [row[0] for row in found], [row[1] for row in found], [row[2] for row in found]
+def _live(operands: Sequence[_Seen]) -> list[_Flow]:
+    """The flows that have to do with the data."""
+    return [one.flow for one in operands if one.flow.mixed or one.flow.chain]
+
+
+def _weights_in(operands: Sequence[_Seen]) -> bool:
+    return any(one.value.is_weights for one in operands)
 
 
 def _joint(live: Sequence[_Flow], made: Any) -> bool:
@@ -333,48 +307,46 @@ def _joint(live: Sequence[_Flow], made: Any) -> bool:
     return all(chain.before.shape == made.shape for chain in chains)
 
 
-def _moves(equation: Any, operands: Sequence[Value], flows: Sequence[_Flow], flow: _Flow) -> bool:
+def _moves(equation: Any, operands: Sequence[_Seen], flow: _Flow) -> bool:
     """Whether an operation with constants and weights gives a pre-activation from one."""
     name = equation.primitive.name
-    if not flow.moving or name not in SCALING or (name == "div" and flows[0] is not flow):
+    if not flow.moving or name not in SCALING or (name == "div" and operands[0].flow is not flow):
         return False
-    return not flow.biased or (name == "add" and any(one.is_weights for one in operands))
+    return not flow.biased or (name == "add" and _weights_in(operands))
 
 
-def _slopes(equation: Any, flows: Sequence[_Flow], numbers: Sequence[Any]) -> list[Any]:
+def _slopes(equation: Any, operands: Sequence[_Seen]) -> list[Any]:
     """Derivatives of an operation's results along its chain; all else is held constant."""
-    numbers = [lax.stop_gradient(number) for number in numbers]
-    along = [place for place, flow in enumerate(flows) if flow.slope is not None]
+    numbers = [lax.stop_gradient(one.number) for one in operands]
+    along = [place for place, one in enumerate(operands) if one.flow.slope is not None]
 
     def outcome(*moved: Any) -> list[Any]:
         at = dict(zip(along, moved, strict=True))
         return compute(equation, [at.get(place, number) for place, number in enumerate(numbers)])
 
-    slopes = tuple(lax.stop_gradient(flows[place].slope) for place in along)
+    slopes = tuple(lax.stop_gradient(operands[place].flow.slope) for place in along)
     return jax.jvp(outcome, tuple(numbers[place] for place in along), slopes)[1]
 
 
-def _by_own_rule(
-    equation: Any, flows: Sequence[_Flow], numbers: Sequence[Any], made: _Made
-) -> _Made:
+def _by_own_rule(equation: Any, operands: Sequence[_Seen], made: list[_Seen]) -> list[_Seen]:
     """Results by the operation's own rule of derivatives: that of relu is 0 at 0, of max 1/2."""
-    outcome = compute(equation, numbers)
-    on = [place for place, flow in enumerate(made.flows) if flow.slope is not None]
-    if not on or any(made.flows[place].moving for place in on):
+    outcome = compute(equation, [one.number for one in operands])
+    on = [place for place, one in enumerate(made) if one.flow.slope is not None]
+    if not on or any(made[place].flow.moving for place in on):
         return made
     slopes = (
-        _slopes(equation, flows, numbers)
+        _slopes(equation, operands)
         if equation.primitive.name.startswith("custom_jvp")
-        else [flow.slope for flow in made.flows]
+        else [one.flow.slope for one in made]
     )
-    changed = list(made.flows)
+    changed = [one._replace(number=number) for one, number in zip(made, outcome, strict=True)]
     for place in on:
-        chain = made.flows[place].chain
+        chain = made[place].flow.chain
         slope: Any = slopes[place]
-        if chain is not None and chain.after is made.numbers[place]:
+        if chain is not None and chain.after is made[place].number:
             chain.after, chain.slope = outcome[place], slope
-        changed[place] = replace(made.flows[place], slope=slope)
-    return _Made(made.results, changed, outcome)
+        changed[place] = changed[place]._replace(flow=replace(made[place].flow, slope=slope))
+    return changed
 
 
 def _ordered(array: Array, units: tuple[int, ...], examples: int) -> Array:

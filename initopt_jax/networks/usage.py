@@ -8,16 +8,13 @@ works for any function: Flax, another library, or plain JAX. What is not followe
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
-
-import jax
-from jax.extend.core import Literal
+from typing import Any
 
 from initopt_jax.networks.layout import Layout
 from initopt_jax.networks.notes import Notes
+from initopt_jax.networks.programs import Program, evaluate, opened, program_of, programs_in
 from initopt_jax.networks.uses import Meeting
 from initopt_jax.networks.values import (
     CONSTANT,
@@ -77,24 +74,22 @@ def layouts(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict[str
     >>> found["out"].fans((8, 16, 64))
     (128, 64)
     """
-    follower, jaxpr, given = prepare(Follower, apply, params, *inputs)
-    follower.finish(follower.walk(jaxpr.jaxpr, given))
+    program, shapes, given = prepare(apply, params, *inputs)
+    follower = Follower(shapes)
+    follower.finish(evaluate(program, given, follower))
     return follower.layouts()
 
 
 def prepare(
-    kind: Callable[[Mapping[str, Shape]], Any],
-    apply: Callable[..., Any],
-    params: PyTree,
-    *inputs: Any,
-) -> tuple[Any, Any, list[Value]]:
-    """A follower, the operations of `apply`, and what their inputs are."""
+    apply: Callable[..., Any], params: PyTree, *inputs: Any
+) -> tuple[Program, dict[str, Shape], list[Value]]:
+    """The operations of `apply`, the shapes of the leaves, and what the operations are given."""
     shapes = {path: tuple(leaf.shape) for path, leaf in named_leaves(params)}
-    closed = jax.make_jaxpr(apply)(params, *inputs)
+    program = program_of(apply, params, *inputs)
     given = [
         Value(frozenset([path]), terms=((whole(path, shape),),)) for path, shape in shapes.items()
     ]
-    return kind(shapes), closed, given + [DATA] * (len(closed.jaxpr.invars) - len(given))
+    return program, shapes, given + [DATA] * (len(program.jaxpr.invars) - len(given))
 
 
 class Follower:
@@ -121,30 +116,23 @@ class Follower:
         """The layout of every leaf."""
         return {path: self.notes.layout(path, self.shapes) for path in self.shapes}
 
-    def walk(self, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
-        """Follow what is given through a jaxpr; what its results are, in order."""
-        known = dict(zip(jaxpr.invars, given, strict=True))
-        used = times_used(jaxpr)
+    def constant(self, value: Any) -> Value:
+        """Neither weights nor data."""
+        del value
+        return CONSTANT
 
-        def look_up(variable: Any) -> Value:
-            if isinstance(variable, Literal):
-                return CONSTANT
-            return once(known.get(variable, CONSTANT), used[variable])
+    def read(self, known: Value, times: int) -> Value:
+        """A product that several operations read is not summed by one of them."""
+        return replace(known, products=()) if known.products and times > 1 else known
 
-        for equation in jaxpr.eqns:
-            operands = [look_up(variable) for variable in equation.invars]
-            results = self.through(equation, operands)
-            known.update(zip(equation.outvars, results, strict=True))
-        return [look_up(variable) for variable in jaxpr.outvars]
-
-    def through(self, equation: Any, operands: Sequence[Value]) -> list[Value]:
+    def visit(self, equation: Any, operands: Sequence[Value]) -> list[Value]:
         """What the results of an operation are."""
         leaves = frozenset[str]().union(*(one.leaves for one in operands))
         data = any(one.data for one in operands)
         carried = any(one.carried for one in operands)
         results = [Value(leaves, data, carried)] * len(equation.outvars)
-        parts = inner_jaxprs(equation, operands)
-        ends = [self.inside(equation, part.jaxpr, given) for part, given in parts]
+        parts = parts_of(equation, operands)
+        ends = [self.inside(equation, part, given) for part, given in parts]
         if equation.primitive.name in LOOPS:
             ((_, given),) = parts
             self._handed_on(equation.primitive.name, operands[-len(given) :], given)
@@ -157,10 +145,10 @@ class Follower:
         # An operation without results is there for its effect: it prints, or checks.
         return self.made(equation, operands, results) if results else results
 
-    def inside(self, equation: Any, jaxpr: Any, given: Sequence[Value]) -> list[Value]:
+    def inside(self, equation: Any, part: Program, given: Sequence[Value]) -> list[Value]:
         """Follow into an operation that holds others."""
         del equation
-        return self.walk(jaxpr, given)
+        return evaluate(part, given, self)
 
     def _handed_on(self, name: str, before: Sequence[Value], inside: Sequence[Value]) -> None:
         """Note leaves that a loop starts from and mixes with data, round by round."""
@@ -319,45 +307,25 @@ def _either(several: Sequence[Value], operands: Sequence[Value]) -> Value:
     )
 
 
-def times_used(jaxpr: Any) -> Counter[Any]:
-    """How often each variable of a jaxpr is read."""
-    used = Counter(v for e in jaxpr.eqns for v in e.invars if not isinstance(v, Literal))
-    used.update(v for v in jaxpr.outvars if not isinstance(v, Literal))
-    return used
-
-
-def once(value: Value, used: int) -> Value:
-    """A value for one of its readers: a product that several read is not summed by one of them."""
-    return replace(value, products=()) if value.products and used > 1 else value
-
-
-class Inner(NamedTuple):
-    """A jaxpr inside an operation, and its constants."""
-
-    jaxpr: Any
-    consts: Sequence[Any]
-
-
-def inner_jaxprs(equation: Any, operands: Sequence[Value]) -> list[tuple[Inner, list[Value]]]:
-    """The jaxprs inside an operation, each with what its own inputs are."""
+def parts_of(equation: Any, operands: Sequence[Value]) -> list[tuple[Program, list[Value]]]:
+    """The programs inside an operation, each with what its own inputs are."""
     name, params = equation.primitive.name, equation.params
     if name == "scan":
         consts, last = scan_counts(equation)
-        part = _opened(params["jaxpr"])
+        part = opened(params["jaxpr"])
         rows = [_one_of(one) for one in operands[last:]]
-        carried = _carried(part.jaxpr, operands[:consts], operands[consts:last], rows)
+        carried = _carried(part, operands[:consts], operands[consts:last], rows)
         return [(part, [*operands[:consts], *carried, *rows])]
     if name == "cond":
-        return [(_opened(branch), list(operands[1:])) for branch in params["branches"]]
+        return [(opened(branch), list(operands[1:])) for branch in params["branches"]]
     if name == "while":
         first = params["cond_nconsts"]
         last = first + params["body_nconsts"]
-        part = _opened(params["body_jaxpr"])
-        carried = _carried(part.jaxpr, operands[first:last], operands[last:], [])
+        part = opened(params["body_jaxpr"])
+        carried = _carried(part, operands[first:last], operands[last:], [])
         return [(part, [*operands[first:last], *carried])]
-    for value in params.values():
-        part = _opened(value)
-        if hasattr(part.jaxpr, "eqns") and len(part.jaxpr.invars) == len(operands):
+    for part in programs_in(equation):
+        if len(part.jaxpr.invars) == len(operands):
             return [(part, list(operands))]
     return []
 
@@ -367,7 +335,7 @@ def scan_counts(equation: Any) -> tuple[int, int]:
 
     By ranks, since JAX 0.11 no longer names the counts: only what is stacked loses an axis.
     """
-    body = _opened(equation.params["jaxpr"]).jaxpr
+    body = opened(equation.params["jaxpr"]).jaxpr
     both = _of_equal_rank(equation.invars, body.invars)
     return both - _of_equal_rank(equation.outvars, body.outvars), both
 
@@ -379,12 +347,12 @@ def _of_equal_rank(outside: Sequence[Any], inside: Sequence[Any]) -> int:
 
 
 def _carried(
-    body: Any, consts: Sequence[Value], first: Sequence[Value], rows: Sequence[Value]
+    body: Program, consts: Sequence[Value], first: Sequence[Value], rows: Sequence[Value]
 ) -> list[Value]:
     """What a round of a loop gets from the one before: a count stays one, weights may stay so."""
     known = [replace(one, carried=True, products=(), sums=()) for one in first]
     for _ in range(len(known) + 1):
-        ends = Follower({}).walk(body, [*consts, *known, *rows])
+        ends = evaluate(body, [*consts, *known, *rows], Follower({}))
         after = [
             replace(
                 one,
@@ -397,10 +365,6 @@ def _carried(
             return known
         known = after
     return known
-
-
-def _opened(closed: Any) -> Inner:
-    return Inner(getattr(closed, "jaxpr", closed), getattr(closed, "consts", ()))
 
 
 def _one_of(stacked: Value) -> Value:
