@@ -19,10 +19,10 @@ import numpy as np
 import initopt_jax
 from benchmarks.pace import Timed
 from benchmarks.workloads import HELD_OUT, Case
-from initopt_jax.engine.cost import step_operations, tile_bytes
 from initopt_jax.engine.devices import set_up_devices
 from initopt_jax.engine.events import Progress
 from initopt_jax.engine.execute import run_tiles
+from initopt_jax.engine.flops import step_operations, tile_bytes
 from initopt_jax.studies.preview import all_tiles, initial_weights, prepare
 from initopt_jax.studies.training import make_work
 

@@ -1,11 +1,11 @@
-"""Where do optimizers stand on the classic cost functions of two variables, and where does yours?
+"""Where do optimizers stand on the classic test functions of two variables, and where does yours?
 
 Command: `python -m experiments.classics [--fast] [--with module:transform ...] [--rates 0.01,0.1]
 [--functions himmelblau,ravine] [--out DIR]`
 Cost: about two minutes on two CPU cores; with `--fast` (few optimizers, rates, starts and steps)
 half a minute for all functions.
-Result to expect: a study per function, with a map, a film and a report in its folder, and one page
-`index.html` that compares the optimizers over all functions: a table of places, performance
+Result to expect: a study per function, with a map, an animation and a report in its folder, and one
+page `index.html` that compares the optimizers over all functions: a table of places, performance
 profiles, and a sentence on each transform given by `--with`.
 
 All optimizers get the same starts, the same number of steps and the same learning rates to choose
@@ -31,9 +31,9 @@ import initopt_jax
 from experiments.classics_page import NEAR, Entrant, Field, page, place_text, sentences
 from initopt_jax.errors import ConfigError, Interrupted, StudyError, unknown_name
 from initopt_jax.lookup.names import find_transform, importable_from
-from initopt_jax.reports.charts.landscape import common_starts, share_text
+from initopt_jax.reports.charts.function_maps import common_starts, share_text
 from initopt_jax.reports.charts.results import make_results
-from initopt_jax.reports.charts.trajectories import make_journeys
+from initopt_jax.reports.charts.trajectories import make_trajectories
 from initopt_jax.tasks.functions import REGISTRY as FUNCTIONS
 from initopt_jax.transforms import REGISTRY as TRANSFORMS
 from initopt_jax.types import option_names
@@ -98,7 +98,7 @@ def study_config(
     own, box = FUNCTIONS[function].target, BOXES.get(function)
     return {
         "name": f"classics_{function}",
-        "task": {"name": "cost_function", "function": function},
+        "task": {"name": "test_function", "function": function},
         "initializers": ["grid" if box is None else {"name": "grid", "low": -box, "high": box}],
         "optimizers": list(optimizers.values()),
         "seeds": size.starts,
@@ -112,15 +112,15 @@ def study_config(
 def measure(study: initopt_jax.Study) -> Entrant:
     """What a study says of its optimizers: steps to the target from the starts of the grid."""
     results = make_results(study.dataset.load(), study.lanes, study.info)
-    journeys = common_starts(make_journeys(results))
+    trajectories = common_starts(make_trajectories(results))
     picture = study.dir / "figures" / "trails.png"
     return Entrant(
         function=study.info.dataset,
         formula=FUNCTIONS[study.info.dataset].formula,
         target=study.info.target_text,
-        labels=tuple(one.label for one in journeys),
-        settings=tuple(one.setting for one in journeys),
-        times=np.stack([one.steps for one in journeys], axis=1),
+        labels=tuple(one.label for one in trajectories),
+        settings=tuple(one.setting for one in trajectories),
+        times=np.stack([one.steps for one in trajectories], axis=1),
         picture=picture.read_bytes(),
         link=f"{study.dir.name}/report.html",
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from initopt_jax.reports.charts.landscape import share_text
+from initopt_jax.reports.charts.function_maps import share_text
 from initopt_jax.reports.charts.numbers import count, listed
 from initopt_jax.reports.charts.profile import profile_chart
 from initopt_jax.reports.page.html import script_json

@@ -18,11 +18,11 @@ Device: TypeAlias = Any  # jax.Device is no type to type checkers
 PyTree = Any
 Shape = tuple[int, ...]
 Direction = Literal["min", "max"]
-TaskKind = Literal["classification", "regression", "reconstruction", "cost_function"]
+TaskKind = Literal["classification", "regression", "reconstruction", "test_function"]
 
 
 @dataclass(frozen=True)
-class Law:
+class DistributionSpec:
     """What an initializer was asked to draw, for one shape and one set of options.
 
     `kind`, `mean`, `std`, `low`, `high` describe the random numbers of a leaf: all of its weights,
@@ -40,7 +40,7 @@ class Law:
         kurtosis: for `moments` only, `E[(W - mean)^4] / std^4`: tails heavier than a normal's (3)
             make a sample's standard deviation vary more.
         value: for `exact` only, the weights.
-        zeros: how many weights are exactly 0; None where the law does not say.
+        zeros: how many weights are exactly 0; None where the distribution does not say.
         drawn: `(weights) -> array`, the random part, where the rest is arranged: the non-zero ones
             of a sparse leaf, the block that a structured leaf repeats. A matrix for `orthogonal`.
         arranged: `(weights) -> str`, what is wrong with the arrangement, empty if it is right.
@@ -69,14 +69,15 @@ class Initializer:
         name: as written in a config.
         draw: the pure function `(key, shape, dtype=float32, *, **options) -> Array`, usable as any
             Flax `kernel_init`. Options that are numbers may be traced; text and flags may not.
-        law: `(shape, **options) -> Law`, what the audit holds the draw to; None where unknown.
+        distribution: `(shape, **options) -> DistributionSpec`, what the audit holds the draw to;
+            None where unknown.
         formula: one line, plain text.
         reference: authors, year, equation or section.
     """
 
     name: str
     draw: Callable[..., Array]
-    law: Callable[..., Law] | None
+    distribution: Callable[..., DistributionSpec] | None
     formula: str
     reference: str
 
@@ -112,7 +113,7 @@ class Transform:
         full_batch: each step sees the whole training set unless the config sets a batch size.
         kind: how updates go with gradients: `sgd` where they are linear in them, `adam` where the
             gradients' size does not matter; None where unknown.
-        looks_around: whether it asks for the cost at other weights than those of the step, so that
+        looks_around: whether it asks for the loss at other weights than those of the step, so that
             what was done to the gradient before it would not be seen there.
         origin: whose code makes the update: `own`, `optax` where its own is exact and used from
             there, or `user`.
@@ -168,7 +169,7 @@ class Modifier:
     """
 
     name: str
-    place: Literal["gradient", "update", "around"]
+    place: Literal["pre-transform", "post-transform", "wrapper"]
     make: Callable[..., optax.GradientTransformation]
     formula: str
     reference: str
@@ -287,7 +288,7 @@ class Task:
     Attributes:
         name: as written in the config.
         kind: the kind of data set that fits.
-        loss: `(outputs [B, K], targets [B] or [B, K]) -> [B]`, the cost of each example; training
+        loss: `(outputs [B, K], targets [B] or [B, K]) -> [B]`, the loss of each example; training
             minimizes its mean.
         measure: `(outputs, targets, weights [B]) -> dict of scalars`: sums over examples that may
             be added across chunks; `weights` is 1 for an example and 0 for padding.

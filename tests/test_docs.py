@@ -116,7 +116,7 @@ def _resolve(raw, base: dict) -> None:
     part = {"optimizers": raw} if isinstance(raw, list) else raw
     config = part if {"name", "optimizers"} <= part.keys() else base | part
     task = config["task"]
-    if task["name"] == "cost_function":
+    if task["name"] == "test_function":
         config = {key: value for key, value in (SMALLEST | part).items() if key != "model"}
     try:
         prepare(config)

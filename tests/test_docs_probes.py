@@ -22,14 +22,14 @@ def test_probes_of_the_page_can_be_taken(page, small_config, working_dir, monkey
     (working_dir / "mine.py").write_text(code)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     study = iox.run(small_config | {"initializers": ["he_normal"]} | yaml.safe_load(config))
-    far, lowered = study.dataset["far_off"], study.dataset["cost_lowered"].isel(eval=0)
+    far, lowered = study.dataset["far_off"], study.dataset["loss_lowered"].isel(eval=0)
     assert far.dims == ("lane", "eval", "leaf")
     # At the start biases are zero, and of normal weights 4.6% lie beyond two deviations.
     kernels = far.isel(eval=0).sel(leaf=["dense_0/kernel"]).to_numpy()
     assert abs(kernels.mean() - 0.0455) < 0.02
     slow = study.lanes["optimizer.learning_rate"].to_numpy() <= 0.1
     assert (lowered.to_numpy()[slow] > 0).all()
-    assert np.isnan(study.dataset["cost_lowered"].isel(eval=1)).all()
+    assert np.isnan(study.dataset["loss_lowered"].isel(eval=1)).all()
 
 
 def test_the_entries_at_the_head_of_the_page(page, small_config, working_dir):

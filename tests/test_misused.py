@@ -28,7 +28,7 @@ def entry(kind, name):
         "probe": {"probes": [own]},
         "augmentation": {"task": digits | {"augment": [own]}},
         "function": {
-            "task": {"name": "cost_function", "function": own},
+            "task": {"name": "test_function", "function": own},
             "model": None,
             "initializers": ["grid"],
         },

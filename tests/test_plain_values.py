@@ -21,7 +21,7 @@ from initopt_jax.precision import in_precision
 
 FUNCTION = {
     "name": "f",
-    "task": {"name": "cost_function", "function": {"name": "ravine", "ratio": 4.0}},
+    "task": {"name": "test_function", "function": {"name": "ravine", "ratio": 4.0}},
     "initializers": ["grid"],
     "optimizers": [{"name": "gd", "learning_rate": 0.1}],
 }

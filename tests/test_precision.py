@@ -13,9 +13,9 @@ from flax import nnx
 
 import initopt_jax as iox
 from initopt_jax.config.schema import read_config
-from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import set_up_devices
-from initopt_jax.engine.model_cost import ModelCost
+from initopt_jax.engine.flops import tile_shapes
+from initopt_jax.engine.model_size import ModelSize
 from initopt_jax.engine.plan import tile_width
 from initopt_jax.engine.segment import LaneInputs, LaneState, make_lane_step, make_segment
 from initopt_jax.errors import ConfigError, StudyError
@@ -415,7 +415,7 @@ def test_no_number_of_a_float64_step_is_narrower(model):
 def test_points_of_a_cost_function_are_float64_too():
     config = {
         "name": "point",
-        "task": {"name": "cost_function", "function": "himmelblau"},
+        "task": {"name": "test_function", "function": "himmelblau"},
         "initializers": [{"name": "points", "points": [[0.1, 0.3]]}, "normal"],
         "optimizers": [{"name": "gd", "learning_rate": 0.01}],
         "precision": "float64",
@@ -430,9 +430,9 @@ def test_points_of_a_cost_function_are_float64_too():
 
 
 def test_numbers_of_twice_the_bytes_halve_the_width():
-    cost = ModelCost(parameters=100_000, activations=1_000, flops=0)
+    cost = ModelSize(parameters=100_000, activations=1_000, flops=0)
     assert tile_width("cpu", cost, 64, 8) == tile_width("cpu", cost, 64) / 2
-    small = ModelCost(parameters=1_000, activations=10, flops=0)
+    small = ModelSize(parameters=1_000, activations=10, flops=0)
     assert tile_width("gpu", small, 64, 8) == tile_width("gpu", small, 64)  # all fit anyway
 
 

@@ -1,4 +1,4 @@
-"""The audit of first weights: each leaf against the law that its initializer states."""
+"""The audit of first weights: each leaf against the distribution that its initializer states."""
 
 from initopt_jax.audits.leaves import (
     AuditError,

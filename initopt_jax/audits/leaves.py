@@ -8,19 +8,19 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from initopt_jax.audits.laws import miss
+from initopt_jax.audits.distributions import miss
 from initopt_jax.errors import CheckFailed
 from initopt_jax.initializers.registry import REGISTRY
 from initopt_jax.initializers.rules import Draw, Rules, WithLayout, match_rules
 from initopt_jax.networks.layout import Layout, standard_layout
 from initopt_jax.tree import named_leaves
-from initopt_jax.types import Law, PyTree, Shape
+from initopt_jax.types import DistributionSpec, PyTree, Shape
 
-# Angles between units are looked at up to this number: a matrix product is the cost.
+# Angles between units are looked at up to this number: a matrix product takes time.
 ANGLES = 2**20
 UNCHANGED = "left alone"
 
-Verdict = Literal["ok", "fails", "no law"]
+Verdict = Literal["ok", "fails", "no distribution"]
 
 
 class AuditError(CheckFailed):
@@ -40,16 +40,16 @@ class LeafAudit:
             could not be followed.
         fan_in: of that layer, and of the layer that a bias belongs to; None where there is none.
         fan_out: likewise.
-        law: kind of the distribution asked for, None where the initializer states none.
-        asked_mean: of one weight, None without a law.
-        asked_std: of one weight, None without a law.
+        distribution: kind of the distribution asked for, None where the initializer states none.
+        asked_mean: of one weight, None without a distribution.
+        asked_std: of one weight, None without a distribution.
         mean: measured, None for an empty leaf.
         std: measured, None for an empty leaf.
         zeros: share of weights that are exactly 0, None for an empty leaf.
         coherence: largest `|cos|` of the angle between two rows or two columns (the fewer) of a
             kernel: 0 if it is orthogonal, 1 if two units are copies. None for a vector, for a leaf
             of more than a million numbers in such angles, and where one of them is 0.
-        verdict: `no law` where only finiteness could be judged.
+        verdict: `no distribution` where only finiteness could be judged.
         reason: what failed, empty otherwise.
         then: what an initializer of the whole network did to the leaf afterwards; empty where there
             is none. What is measured is measured after it, what is asked was asked before.
@@ -62,7 +62,7 @@ class LeafAudit:
     layer: str
     fan_in: float | None
     fan_out: float | None
-    law: str | None
+    distribution: str | None
     asked_mean: float | None
     asked_std: float | None
     mean: float | None
@@ -78,19 +78,19 @@ def audit_params(
     params: PyTree,
     rules: Rules,
     *,
-    laws: Mapping[str, Callable[[Shape], Law] | None] | None = None,
+    distributions: Mapping[str, Callable[[Shape], DistributionSpec] | None] | None = None,
     label: str | None = None,
     layouts: Mapping[str, Layout] | None = None,
 ) -> list[LeafAudit]:
     """Audit every leaf of one network against the rules that should have drawn it.
 
-    The law of a rule comes from `laws`, else from the registry (also through
-    `functools.partial(draw, **options)`), else from the initializer's attribute `law`.
+    The distribution of a rule comes from `distributions`, else from the registry (also through
+    `functools.partial(draw, **options)`), else from the initializer's attribute `distribution`.
 
     Args:
         params: one network's first weights.
         rules: those given to `initializers.initialize`.
-        laws: pattern to `(shape) -> Law`, or to None where there is none.
+        distributions: pattern to `(shape) -> DistributionSpec`, or to None where there is none.
         label: the name of the initializer in the result; by default that of each rule's own.
         layouts: path to layout, as given to `initializers.initialize`.
 
@@ -112,15 +112,15 @@ def audit_params(
     audits = []
     matched = match_rules(params, rules, layouts)
     for leaf, (_, value) in zip(matched, named_leaves(params), strict=True):
-        name, law_of = _known(leaf.draw)
-        if laws is not None and leaf.pattern in laws:
-            law_of = laws[leaf.pattern]
+        name, distribution_of = _known(leaf.draw)
+        if distributions is not None and leaf.pattern in distributions:
+            distribution_of = distributions[leaf.pattern]
         audits.append(
             audit_leaf(
                 leaf.path,
                 leaf.pattern,
                 np.asarray(value),
-                law_of(leaf.layout.kernel_shape(leaf.shape)) if law_of else None,
+                distribution_of(leaf.layout.kernel_shape(leaf.shape)) if distribution_of else None,
                 leaf.layout.fans(leaf.shape),
                 layout=leaf.layout,
                 initializer=label or name,
@@ -133,7 +133,7 @@ def audit_leaf(
     path: str,
     pattern: str,
     value: np.ndarray,
-    law: Law | None,
+    spec: DistributionSpec | None,
     fans: tuple[float, float] | None,
     *,
     layout: Layout | None = None,
@@ -143,23 +143,23 @@ def audit_leaf(
 
     What is tested, all in float64 and with room for the rounding of the leaf's dtype:
 
-    - all weights are finite, and within the law's bounds;
+    - all weights are finite, and within the distribution's bounds;
     - constants are exact;
     - mean: `|mean - mu| <= 6.1 sigma / sqrt(n)`;
     - standard deviation: `n s^2 / sigma^2` lies within the quantiles of chi-squared with n degrees
       of freedom; exact for a normal, wider than needed for uniform and truncated normal weights;
     - largest magnitude: neither too far out for n draws, nor too far in (a truncated normal);
-    - shape: the Kolmogorov-Smirnov distance to the law stays below `sqrt(ln(2 / 1e-9) / (2 n))`;
+    - shape: the Kolmogorov-Smirnov distance to it stays below `sqrt(ln(2 / 1e-9) / (2 n))`;
     - orthogonal weights: `W^T W = gain^2 I` within rounding, and the mean. That they are Haar
       distributed cannot be judged from one draw;
-    - arranged weights: the number of zeros, and what the law's `arranged` finds, kernel by kernel;
-      then as above for the part that was drawn.
+    - arranged weights: the number of zeros, and what the distribution's `arranged` finds, kernel
+      by kernel; then as above for the part that was drawn.
 
     Args:
         path: of the leaf.
         pattern: of the rule that drew it.
         value: the leaf on the host, any floating dtype.
-        law: what was asked for in each kernel, None where the initializer states none.
+        spec: what was asked for in each kernel, None where the initializer states none.
         fans: fan-in and fan-out, None where the leaf has none.
         layout: how the leaf is made of kernels; by default what its shape suggests.
         initializer: its name.
@@ -172,9 +172,11 @@ def audit_leaf(
         shape.
 
     >>> weights = np.random.default_rng(0).normal(0, 0.1, (100, 50)).astype(np.float32)
-    >>> audit_leaf("kernel", "*", weights, Law("normal", std=0.1), (100, 50)).verdict
+    >>> audit_leaf("kernel", "*", weights, DistributionSpec("normal", std=0.1), (100, 50)).verdict
     'ok'
-    >>> audit_leaf("kernel", "*", 0 * weights, Law("normal", std=0.1), (100, 50)).reason
+    >>> audit_leaf(
+    ...     "kernel", "*", 0 * weights, DistributionSpec("normal", std=0.1), (100, 50)
+    ... ).reason
     'std 0 must be between 0.09395 and 0.1062 (n = 5000)'
     """
     layout = layout or standard_layout(tuple(value.shape))
@@ -184,8 +186,8 @@ def audit_leaf(
         reason = f"{np.sum(~np.isfinite(weights))} of {weights.size} weights are not finite"
     else:
         eps = _resolution(value.dtype)
-        reason = miss(weights, law, layout, eps) if law and weights.size else ""
-    verdict: Verdict = "fails" if reason else "ok" if law else "no law"
+        reason = miss(weights, spec, layout, eps) if spec and weights.size else ""
+    verdict: Verdict = "fails" if reason else "ok" if spec else "no distribution"
     with np.errstate(invalid="ignore", over="ignore"):
         mean, std = (weights.mean(), weights.std()) if weights.size else (None, None)
     return LeafAudit(
@@ -196,9 +198,9 @@ def audit_leaf(
         layer=layout.describe(),
         fan_in=fans[0] if fans else None,
         fan_out=fans[1] if fans else None,
-        law=law.kind if law else None,
-        asked_mean=float(law.mean) if law else None,
-        asked_std=float(law.std) if law else None,
+        distribution=spec.kind if spec else None,
+        asked_mean=float(spec.mean) if spec else None,
+        asked_std=float(spec.std) if spec else None,
         mean=None if mean is None else float(mean),
         std=None if std is None else float(std),
         zeros=float(np.mean(weights == 0)) if weights.size else None,
@@ -219,7 +221,7 @@ def audit_refined(
     """The audit of weights that an initializer of the whole network changed after they were drawn.
 
     Args:
-        audits: of the drawn weights: the laws are theirs.
+        audits: of the drawn weights: the distributions are theirs.
         drawn: those weights.
         refined: what became of them.
         layouts: path to layout, as for `audit_params`.
@@ -258,12 +260,12 @@ def _change(old: np.ndarray, new: np.ndarray) -> str:
 
 
 def failures(audits: Iterable[LeafAudit]) -> list[LeafAudit]:
-    """The leaves that missed their law."""
+    """The leaves that missed their distribution."""
     return [audit for audit in audits if audit.verdict == "fails"]
 
 
 def check(audits: Iterable[LeafAudit]) -> None:
-    """Refuses weights of which a leaf missed its law.
+    """Refuses weights of which a leaf missed its distribution.
 
     Raises:
         AuditError: naming every such leaf and what is wrong with it.
@@ -279,8 +281,8 @@ def to_rows(audits: Iterable[LeafAudit]) -> list[dict[str, Any]]:
     return [asdict(audit) for audit in audits]
 
 
-def _known(draw: Draw) -> tuple[str, Callable[[Shape], Law] | None]:
-    """Name and law of an initializer, looked up in the registry by identity."""
+def _known(draw: Draw) -> tuple[str, Callable[[Shape], DistributionSpec] | None]:
+    """Name and distribution of an initializer, looked up in the registry by identity."""
     options: dict[str, Any] = {}
     if isinstance(draw, WithLayout):
         return _known(draw.draw)
@@ -288,10 +290,12 @@ def _known(draw: Draw) -> tuple[str, Callable[[Shape], Law] | None]:
         draw, options = draw.func, draw.keywords
     for entry in REGISTRY.values():
         if entry.draw is draw:
-            return entry.name, entry.law and functools.partial(entry.law, **options)
-    law = getattr(draw, "law", None)
+            return entry.name, entry.distribution and functools.partial(
+                entry.distribution, **options
+            )
+    distribution = getattr(draw, "distribution", None)
     name = getattr(draw, "__name__", type(draw).__name__)
-    return name, law and functools.partial(law, **options)
+    return name, distribution and functools.partial(distribution, **options)
 
 
 def _resolution(dtype: np.dtype) -> float:

@@ -300,7 +300,7 @@ def check(
 ) -> None:
     """Hold an initializer, optimizer, model ... to what a study relies on; say what fails and why.
 
-    A schedule, modifier, augmentation, probe, task, cost function or data set is tried in a study.
+    A schedule, modifier, augmentation, probe, task, test function or data set is tried in a study.
     """
     from initopt_jax.cli import show
     from initopt_jax.studies import preview

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from initopt_jax.audits import LeafAudit
-from initopt_jax.config.task_keys import COST_FUNCTION
+from initopt_jax.config.task_keys import TEST_FUNCTION
 from initopt_jax.conformance import Finding
 from initopt_jax.data import REGISTRY
 from initopt_jax.data.prepared import PREFIX, PreparedSet
@@ -163,8 +163,8 @@ def plan(planned: Plan) -> None:
     train = f"{data['train']:,} train" + (", streamed" if planned.streamed else "")
     what = (
         f"data {data['name']} ({train}, {data['val']:,} val, {data['test']:,} test)"
-        if data["kind"] != COST_FUNCTION
-        else f"cost function {data['name']}"
+        if data["kind"] != TEST_FUNCTION
+        else f"test function {data['name']}"
     )
     console.print(
         f"{planned.lanes:,} lanes in {planned.tiles:,} tiles, "
@@ -249,7 +249,11 @@ def audit(rows: Sequence[LeafAudit]) -> None:
         if name != "then" or refined:
             table.add_column(name)
     for row in rows:
-        asked = "" if row.law is None else f"{row.law} {row.asked_mean:.4g} ± {row.asked_std:.4g}"
+        asked = (
+            ""
+            if row.distribution is None
+            else f"{row.distribution} {row.asked_mean:.4g} ± {row.asked_std:.4g}"
+        )
         texts = [
             one_line(row.initializer),
             one_line(row.path),
@@ -284,12 +288,12 @@ def probing(found: Probing) -> None:
 
 
 def findings(name: str, found: Sequence[Finding]) -> None:
-    """What something promises, kept or not."""
+    """The contracts of something, kept or not."""
     table = Table(title=name, title_justify="left")
-    for column in ("promise", "", "why"):
+    for column in ("contract", "", "why"):
         table.add_column(column, overflow="fold")
     for finding in found:
-        table.add_row(finding.promise, finding.outcome, finding.reason)
+        table.add_row(finding.contract, finding.outcome, finding.reason)
     _console().print(table)
 
 
@@ -336,7 +340,7 @@ def verification(outcome: Verification) -> None:
 def _mismatch(item: Mismatch) -> str:
     entry = f" ({item.entry})" if item.entry else ""
     place = "" if item.step is None else f" at step {item.step:.0f}"
-    units = "" if item.units is None else f", {item.units:,} units in the last place"
+    units = "" if item.ulp_distance is None else f", {item.ulp_distance:,} units in the last place"
     return (
         f"lane {item.lane}: {item.variable}{entry} differs first{place}: stored {item.stored!r}, "
         f"now {item.again!r}; distance {item.absolute:.3g}, relative {item.relative:.3g}{units}"

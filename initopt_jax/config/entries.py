@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from initopt_jax.checks import LARGEST
-from initopt_jax.config.task_keys import COST_FUNCTION, of_task
+from initopt_jax.config.task_keys import TEST_FUNCTION, of_task
 from initopt_jax.errors import checked_size, nearest
 
 MAX_SEED = 1_000_000  # reported seeds lie below, tuning seeds start here: they never meet
@@ -89,7 +89,7 @@ class DatasetConfig(Open):
 
 
 class FunctionConfig(Open):
-    """A cost function of two variables by name (`ravine`, `module:function`) and its options."""
+    """A test function of two variables by name (`ravine`, `module:function`) and its options."""
 
 
 class AugmentationConfig(Open):
@@ -99,7 +99,7 @@ class AugmentationConfig(Open):
 class TaskConfig(Strict):
     """What is learned: a loss with metrics, on a data set, in batches of one size.
 
-    Of the task `cost_function` it is a `function`, and there are no data: the other keys are None.
+    Of the task `test_function` it is a `function`, and there are no data: the other keys are None.
 
     Attributes:
         augment: what happens to the examples of training steps, in this order; None for nothing.
@@ -128,7 +128,7 @@ class TaskConfig(Strict):
     def _something_to_learn(
         cls, value: DatasetConfig | None, info: ValidationInfo
     ) -> DatasetConfig | None:
-        return value if info.data.get("name") == COST_FUNCTION else there(value)
+        return value if info.data.get("name") == TEST_FUNCTION else there(value)
 
 
 class ModelConfig(Open):

@@ -99,13 +99,13 @@ def check_kept(entries: Sequence[LandscapeConfig], keep: Keep, *, is_function: b
     """Refuse pictures that a study has no weights for.
 
     Raises:
-        ValueError: no states are kept, or too few for paths; or the task is a cost function.
+        ValueError: no states are kept, or too few for paths; or the task is a test function.
     """
     if not entries:
         return
     if is_function:
         raise ValueError(
-            "landscapes are pictures of networks; the map of a cost function is drawn anyhow"
+            "landscapes are pictures of networks; the map of a test function is drawn anyhow"
         )
     if keep is None:
         raise ValueError(

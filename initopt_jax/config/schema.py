@@ -29,7 +29,7 @@ from initopt_jax.config.entries import (
 )
 from initopt_jax.config.landscapes import KINDS, LandscapeConfig, check_kept
 from initopt_jax.config.overrides import apply_override
-from initopt_jax.config.task_keys import COST_FUNCTION, of_config
+from initopt_jax.config.task_keys import TEST_FUNCTION, of_config
 from initopt_jax.config.yaml_text import TEXT, parse_yaml, unshared
 from initopt_jax.errors import ConfigError, nearest, unknown_name
 from initopt_jax.opening import may_wait, refuse_special
@@ -41,15 +41,15 @@ class Config(Strict):
 
     Attributes:
         name: names the default folder, `runs/<name>`.
-        model: None for a cost function, as nothing but a point moves there.
+        model: None for a test function, as nothing but a point moves there.
         seeds: number of reported seeds, or a crossed design.
         steps: optimizer steps of every lane.
         eval_every: steps between evaluations; divides `steps`. Default: a tenth of the steps.
         eval_train: `train_*` is measured on at most so many training examples.
         target: what counts as reached.
-        probes: measurements of weights and cost between steps; they change no other number.
+        probes: measurements of weights and loss between steps; they change no other number.
         keep: the state of lanes that is stored: `final`, `every` evaluation, or the steps listed.
-        landscapes: pictures of the cost, made from those states after training: `paths`, `slice`,
+        landscapes: pictures of the loss, made from those states after training: `paths`, `slice`,
             `line`, `lanes`; they change no number.
         precision: `float32`; `bfloat16`, in which the model computes, with weights, losses and all
             else in float32; or `float64` for all of the study.
@@ -96,7 +96,7 @@ class Config(Strict):
         cls, value: ModelConfig | None, info: ValidationInfo
     ) -> ModelConfig | None:
         task = info.data.get("task")
-        return value if task is None or task.name == COST_FUNCTION else there(value)
+        return value if task is None or task.name == TEST_FUNCTION else there(value)
 
     @property
     def folder(self) -> Path | None:
@@ -111,8 +111,8 @@ class Config(Strict):
 
     @property
     def is_function(self) -> bool:
-        """Whether the task is a bare cost function."""
-        return self.task.name == COST_FUNCTION
+        """Whether the task is a bare test function."""
+        return self.task.name == TEST_FUNCTION
 
     @field_validator("probes")
     @classmethod

@@ -1,4 +1,4 @@
-"""Do an initializer, a transform or a model keep the promises that a study relies on?
+"""Do an initializer, a transform or a model keep the contracts that a study relies on?
 
 `initopt check NAME` holds anybody's to them, and the test suite every registered one.
 """
@@ -35,7 +35,7 @@ def check(
     examples: Iterable[Examples] | None = None,
     kind: str | None = None,
 ) -> list[Finding]:
-    """Hold what a name stands for to its promises.
+    """Hold what a name stands for to its contracts.
 
     Args:
         name: as in a config: of a registry, `jax.<name>`, `optax.<name>` or `module:function`.
@@ -46,11 +46,11 @@ def check(
             of one's own, the way it is written.
 
     Returns:
-        A finding per promise, in a fixed order.
+        A finding per contract, in a fixed order.
 
     Raises:
         ConfigError: there is no such name or option, it refuses an option's value, or it is of a
-            kind that has no promises of its own.
+            kind that has no contracts of its own.
 
     >>> [finding.outcome for finding in check("zeros")][:3]
     ['ok', 'ok', 'ok']

@@ -1,4 +1,4 @@
-"""Examples to hold a model to its promises with: of a data set, or made up."""
+"""Examples to hold a model to its contracts with: of a data set, or made up."""
 
 import functools
 import math
@@ -119,7 +119,7 @@ def _loaded() -> Dataset:
 
 
 def _task(name: str) -> Task:
-    learnt = {key: task for key, task in tasks.REGISTRY.items() if task.kind != "cost_function"}
+    learnt = {key: task for key, task in tasks.REGISTRY.items() if task.kind != "test_function"}
     if name not in learnt:
         raise ConfigError(f"task {name!r} must be one of {', '.join(learnt)}")
     return learnt[name]

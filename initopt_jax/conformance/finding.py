@@ -1,4 +1,4 @@
-"""What holding something to its promises gives: one finding per promise."""
+"""What holding something to its contracts gives: one finding per contract."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ Outcome = Literal["ok", "fails", "not checked"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One promise and whether it is kept; `reason` says why not."""
+    """One contract and whether it is kept; `reason` says why not."""
 
-    promise: str
+    contract: str
     outcome: Outcome
     reason: str = ""
 
 
 class Broken(Exception):
-    """A promise that is not kept; the message says how."""
+    """A contract that is not kept; the message says how."""
 
 
 class Unchecked(Exception):
-    """A promise that cannot be looked at; the message says why."""
+    """A contract that cannot be looked at; the message says why."""
 
 
-def hold_to(promise: Callable[[Any], None], subject: Any) -> Finding:
-    """The finding of one promise: a function whose docstring says it, and that raises if broken."""
-    text = words(promise)
+def hold_to(contract: Callable[[Any], None], subject: Any) -> Finding:
+    """The finding of one contract: a function whose docstring says it; raises if broken."""
+    text = words(contract)
     try:
-        promise(subject)
+        contract(subject)
     except Broken as broken:
         return Finding(text, "fails", str(broken))
     except Unchecked as unchecked:
@@ -76,16 +76,16 @@ def refuse_values(
                 return
         said = first_line(error)
         raise ConfigError(said if said.startswith(what) else f"{what}: {said}") from error
-    except Exception:  # noqa: BLE001, no matter of values: a promise says what
+    except Exception:  # noqa: BLE001, no matter of values: a contract says what
         return
 
 
-def words(promise: Callable[..., Any]) -> str:
-    """A promise in words, the first line of its docstring.
+def words(contract: Callable[..., Any]) -> str:
+    """A contract in words, the first line of its docstring.
 
     >>> def kept(subject):
     ...     '''It is kept.'''
     >>> words(kept)
     'It is kept'
     """
-    return (promise.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return (contract.__doc__ or "").strip().splitlines()[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Does an initializer keep the promises that a study relies on? One function per promise."""
+"""Does an initializer keep the contracts that a study relies on? One function per contract."""
 
 import functools
 import inspect
@@ -38,14 +38,14 @@ SEEDS = 3
 
 
 def check_initializer(name: str, options: Mapping[str, Any] | None = None) -> list[Finding]:
-    """Hold an initializer to every promise.
+    """Hold an initializer to every contract.
 
     Args:
         name: as in a config: of the registry, `jax.<name>` or `module:function`.
         options: values for its options, as in a config; those without a default need one.
 
     Returns:
-        A finding per promise, in a fixed order.
+        A finding per contract, in a fixed order.
 
     Raises:
         ConfigError: there is no such initializer or option, or it refuses an option's value.
@@ -61,13 +61,13 @@ def check_initializer(name: str, options: Mapping[str, Any] | None = None) -> li
         trial = functools.partial(_shapes, entry.refine, before, network)
         refuse_values(f"initializer {name!r}", trial, given, required_options(entry.refine))
         entry = replace(entry, refine=functools.partial(entry.refine, **given))
-        return [hold_to(promise, entry) for promise in WHOLE_PROMISES]
+        return [hold_to(contract, entry) for contract in WHOLE_CONTRACTS]
     check_options(f"initializer {name!r}", entry.draw, given, given=_first(entry.draw))
     trial = functools.partial(entry.draw, jax.random.key(0), SHAPE, jnp.float32)
     refuse_values(f"initializer {name!r}", trial, given, required_options(entry.draw))
-    law = entry.law and functools.partial(entry.law, **given)
-    entry = replace(entry, draw=functools.partial(entry.draw, **given), law=law)
-    return [hold_to(promise, entry) for promise in PROMISES]
+    distribution = entry.distribution and functools.partial(entry.distribution, **given)
+    entry = replace(entry, draw=functools.partial(entry.draw, **given), distribution=distribution)
+    return [hold_to(contract, entry) for contract in CONTRACTS]
 
 
 def _first(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -114,12 +114,14 @@ def depends_on_the_key_alone(entry: Initializer) -> None:
 
 
 def listens_to_the_key(entry: Initializer) -> None:
-    """Another key gives other weights, unless its law says that nothing is random."""
-    if entry.law and entry.law(SHAPE).kind in ("constant", "exact"):
+    """Another key gives other weights, unless its distribution says that nothing is random."""
+    if entry.distribution and entry.distribution(SHAPE).kind in ("constant", "exact"):
         return
     first, other = (entry.draw(jax.random.key(seed), SHAPE, jnp.float32) for seed in (3, 4))
     if np.array_equal(first, other):
-        raise Broken("two keys give equal weights; give it a law of kind constant or exact if so")
+        raise Broken(
+            "two keys give equal weights; give it a distribution of kind constant or exact if so"
+        )
 
 
 def compiles(entry: Initializer) -> None:
@@ -179,23 +181,24 @@ def _other_numbers(entry: Initializer, numbers: Mapping[str, float]) -> dict[str
     return others
 
 
-def keeps_its_law(entry: Initializer) -> None:
-    """The weights follow the law that it states, at three seeds and three shapes."""
-    if entry.law is None:
+def keeps_its_distribution(entry: Initializer) -> None:
+    """The weights follow the distribution that it states, at three seeds and three shapes."""
+    if entry.distribution is None:
         raise Unchecked(
-            "it states no law, so that an audit can only see whether weights are finite; give it "
-            "an attribute: my_init.law = lambda shape, **options: Law('normal', std=...)"
+            "it states no distribution, so that an audit can only see whether weights are finite; "
+            "give it an attribute: my_init.distribution = lambda shape, **options: "
+            "DistributionSpec('normal', std=...)"
         )
     for shape in (SHAPE, CONVOLUTION, LARGE):
-        law, fans = entry.law(shape), standard_layout(shape).fans(shape)
+        distribution, fans = entry.distribution(shape), standard_layout(shape).fans(shape)
         for seed in range(SEEDS):
             weights = np.asarray(entry.draw(jax.random.key(seed), shape, jnp.float32))
-            row = audit_leaf("kernel", "*", weights, law, fans)
+            row = audit_leaf("kernel", "*", weights, distribution, fans)
             if row.verdict == "fails":
                 raise Broken(f"shape {shape}, key {seed}: {row.reason}")
 
 
-PROMISES: Sequence[Callable[[Initializer], None]] = (
+CONTRACTS: Sequence[Callable[[Initializer], None]] = (
     takes_key_shape_dtype,
     returns_what_was_asked,
     draws_finite_weights,
@@ -204,7 +207,7 @@ PROMISES: Sequence[Callable[[Initializer], None]] = (
     compiles,
     runs_on_many_lanes,
     numbers_may_be_traced,
-    keeps_its_law,
+    keeps_its_distribution,
 )
 
 # Model level --------------------------------------------------------------------------------------
@@ -243,7 +246,7 @@ def refines_alike_each_time(entry: ModelInitializer) -> None:
         raise Broken("weights differ between two calls")
 
 
-WHOLE_PROMISES: Sequence[Callable[[ModelInitializer], None]] = (
+WHOLE_CONTRACTS: Sequence[Callable[[ModelInitializer], None]] = (
     takes_key_params_network,
     returns_the_same_tree,
     changes_something,

@@ -35,7 +35,7 @@ KINDS = {
     "augmentation": "an augmentation",
     "probe": "a probe",
     "task": "a task",
-    "function": "a cost function",
+    "function": "a test function",
     "data": "a data set",
 }
 # A name in two of them is of the first: `linear`, `constant`.
@@ -98,7 +98,7 @@ def _likely(found: Callable[..., Any]) -> list[str]:
     told = {
         "model": "outputs" in names,
         "modifier": first == "inner" or hasattr(found, "place"),
-        "initializer": hasattr(found, "law")
+        "initializer": hasattr(found, "distribution")
         or hasattr(found, "base")
         or second == "shape"
         or (first in KEYS and third in ("dtype", "network"))

@@ -1,7 +1,7 @@
-"""A model with examples, and the few programs that its promises are read from.
+"""A model with examples, and the few programs that its contracts are read from.
 
 Compiled are `init`, evaluation of a batch, one training step of one lane, and ten steps of several
-lanes. Without the compiler's optimization, which takes most of the time and changes no promise.
+lanes. Without the compiler's optimization, which takes most of the time and changes no contract.
 """
 
 import functools
@@ -107,11 +107,11 @@ class ModelSubject:
         task = self.examples.task
 
         def step(params: PyTree, state: PyTree, key: Array, batch: Split) -> Step:
-            def cost(params: PyTree) -> tuple[Array, PyTree]:
+            def loss_of(params: PyTree) -> tuple[Array, PyTree]:
                 outputs, after = model.apply(params, state, batch.inputs, key=key, train=True)
                 return jnp.mean(task.loss(outputs, jnp.asarray(batch.targets))), after
 
-            (loss, after), grads = jax.value_and_grad(cost, has_aux=True)(params)
+            (loss, after), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
             return Step(loss, grads, after)
 
         return step
@@ -201,7 +201,7 @@ class ModelSubject:
         try:
             if same_trace(first, self.second_traced[what]):
                 return True  # a second model that does the same shows it as well
-        except Exception:  # noqa: BLE001, which is another promise
+        except Exception:  # noqa: BLE001, which is another contract
             pass
         return same_trace(first, self.trace(self.model, what))
 

@@ -1,4 +1,4 @@
-"""Does a model keep the promises that a study relies on? One function per promise."""
+"""Does a model keep the contracts that a study relies on? One function per contract."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ def check_model(
     options: Mapping[str, Any] | None = None,
     examples: Iterable[Examples] | None = None,
 ) -> list[Finding]:
-    """Hold a model to every promise.
+    """Hold a model to every contract.
 
     Args:
         name: as in a config: of the registry or `module:function`.
@@ -54,7 +54,7 @@ def check_model(
             a regression.
 
     Returns:
-        A finding per promise, in a fixed order. The reason of the second says what was learnt.
+        A finding per contract, in a fixed order. The reason of the second says what was learnt.
 
     Raises:
         ConfigError: there is no such model or option, or it refuses the values of its options.
@@ -65,7 +65,7 @@ def check_model(
     """
     make, given = find_model(name), dict(options or {})
     if not takes(make, "outputs"):
-        left = [*GATES[1:], *PROMISES]
+        left = [*GATES[1:], *CONTRACTS]
         broken = Finding(words(GATES[0]), "fails", f"{name} takes no outputs=; add it as an option")
         return [broken, *(Finding(words(one), "not checked", "see above") for one in left)]
     check_options(f"model {name!r}", make, given, given=("outputs",))
@@ -90,17 +90,17 @@ def check_model(
 
 
 def _findings(trial: Trial, tried: Sequence[str]) -> list[Finding]:
-    """Those of all promises."""
+    """Those of all contracts."""
     found = [Finding(words(gate), "ok") for gate in GATES[: trial.passed]]
     if trial.passed > 1:
-        found[1] = Finding(found[1].promise, "ok", trial.examples.text)
+        found[1] = Finding(found[1].contract, "ok", trial.examples.text)
     if trial.subject:
-        return found + [hold_to(promise, trial.subject) for promise in PROMISES]
+        return found + [hold_to(contract, trial.subject) for contract in CONTRACTS]
     others = ""
     if trial.passed == 1 and len(tried) > 1:
         others = f"; tried {', '.join(tried)}; name others with --data or --input"
     found.append(Finding(words(GATES[trial.passed]), "fails", trial.broken + others))
-    left = [*GATES[len(found) :], *PROMISES]
+    left = [*GATES[len(found) :], *CONTRACTS]
     return found + [Finding(words(one), "not checked", "see above") for one in left]
 
 
@@ -351,7 +351,7 @@ def _computes_the_same(subject: ModelSubject, other: Model, what: str) -> None:
     require_close(f"{what} of a second model, built with the same options", one, two)
 
 
-PROMISES: Sequence[Callable[[ModelSubject], None]] = (
+CONTRACTS: Sequence[Callable[[ModelSubject], None]] = (
     draws_finite_weights,
     draws_by_its_key,
     names_its_weights_alike,

@@ -1,4 +1,4 @@
-"""A transform with its options, and the few runs that its promises are read from.
+"""A transform with its options, and the few runs that its contracts are read from.
 
 All runs are on one convex quadratic. Two programs are compiled: one update from traced numbers, and
 `STEPS` steps of several lanes, which differ in their numbers.
@@ -56,7 +56,7 @@ def gradients(params: PyTree) -> PyTree:
     )
 
 
-def cost(params: PyTree) -> Array:
+def loss(params: PyTree) -> Array:
     """The quadratic, float32."""
     leaves = zip(jax.tree.leaves(gradients(params)), jax.tree.leaves(params), strict=True)
     products = [jnp.sum(g * (p - jnp.asarray(CENTRE, p.dtype))) for g, p in leaves]
@@ -66,18 +66,18 @@ def cost(params: PyTree) -> Array:
 def extra_arguments(params: PyTree) -> dict[str, Any]:
     """What the engine passes on besides gradients, state and weights."""
     return {
-        "value": cost(params),
+        "value": loss(params),
         "grad": gradients(params),
-        "value_fn": lambda params, key=None: cost(params),
+        "value_fn": lambda params, key=None: loss(params),
         "key": jax.random.key(0),
     }
 
 
 class Path(NamedTuple):
-    """Updates [T, ...] like the weights, and the cost [T] before each."""
+    """Updates [T, ...] like the weights, and the loss [T] before each."""
 
     updates: PyTree
-    costs: Array
+    losses: Array
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Subject:
         return optax.with_extra_args_support(made)
 
     @functools.cached_property
-    def stubborn(self) -> tuple[str, ...]:
+    def untraceable(self) -> tuple[str, ...]:
         """Numbers that cannot be traced: the others can, all at once."""
 
         def traces(names: tuple[str, ...]) -> bool:
@@ -134,12 +134,12 @@ class Subject:
     @property
     def written(self) -> dict[str, Any]:
         """Options that are not traced: static ones, and numbers that cannot be."""
-        return dict(self.static) | {name: self.numbers[name] for name in self.stubborn}
+        return dict(self.static) | {name: self.numbers[name] for name in self.untraceable}
 
     @property
     def traceable(self) -> dict[str, float]:
         """Numbers that can be traced, with the values that are looked at."""
-        return {key: value for key, value in self.numbers.items() if key not in self.stubborn}
+        return {key: value for key, value in self.numbers.items() if key not in self.untraceable}
 
     @property
     def rate(self) -> str | None:
@@ -151,7 +151,7 @@ class Subject:
     def lanes(self) -> dict[str, dict[str, float]]:
         """Numbers per lane: as they stand, each one changed, and with a small learning rate.
 
-        Again with a large learning rate, at which costs rise: what acts then alone is felt too.
+        Again with a large learning rate, at which losses rise: what acts then alone is felt too.
         """
         base = self.traceable
         found = {"": base} | {name: base | {name: _other(base[name])} for name in base}

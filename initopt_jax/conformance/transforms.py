@@ -1,4 +1,4 @@
-"""Does a transform keep the promises that a study relies on? One function per promise.
+"""Does a transform keep the contracts that a study relies on? One function per contract.
 
 Paths are compared to a part of the largest update: compiled programs differ in last bits. A bias
 correction written as `1 - decay**count` keeps four digits of float32; the registered methods, whose
@@ -32,8 +32,8 @@ from initopt_jax.conformance.subject import (
     STEPS,
     Subject,
     as_arrays,
-    cost,
     extra_arguments,
+    loss,
     plain_layouts,
     start,
 )
@@ -58,7 +58,7 @@ def check_transform(
     options: Mapping[str, Any] | None = None,
     static: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
-    """Hold a transform to every promise.
+    """Hold a transform to every contract.
 
     Numbers are traced, as a study does it: those given, and those that are floats by default. Text,
     flags and whole numbers by default are structure, and so is all that is under `static`. Where a
@@ -70,7 +70,7 @@ def check_transform(
         static: options that choose its structure, as in a config.
 
     Returns:
-        A finding per promise, in a fixed order. Two promises bind the registered ones alone, and
+        A finding per contract, in a fixed order. Two contracts bind the registered ones alone, and
         are `not checked` where another breaks them, since no study feels it: bfloat16 (weights are
         float32), and buffers of its own (the first state is made by a compiled program).
 
@@ -82,12 +82,12 @@ def check_transform(
     """
     subject = _subject(name, dict(options or {}), dict(static or {}))
     findings: list[Finding] = []
-    for promise in GATES:
-        findings.append(hold_to(promise, subject))
+    for contract in GATES:
+        findings.append(hold_to(contract, subject))
         if findings[-1].outcome == "fails":
-            left = [*GATES[len(findings) :], *PROMISES]
+            left = [*GATES[len(findings) :], *CONTRACTS]
             return findings + [Finding(words(one), "not checked", "see above") for one in left]
-    return findings + [hold_to(promise, subject) for promise in PROMISES]
+    return findings + [hold_to(contract, subject) for contract in CONTRACTS]
 
 
 def _subject(name: str, options: dict[str, Any], static: dict[str, Any]) -> Subject:
@@ -243,9 +243,9 @@ def numbers_may_be_traced(subject: Subject) -> None:
     """Its numbers may be swept: traced by JAX, in one program for all values."""
     if not subject.numbers:
         raise Unchecked("it has no number")
-    if subject.stubborn:
+    if subject.untraceable:
         raise Broken(
-            f"{', '.join(subject.stubborn)} cannot be traced and so not be swept; give it under "
+            f"{', '.join(subject.untraceable)} cannot be traced and so not be swept; give it under "
             "'static:'"
         )
     _close(subject, "traced numbers", subject.uncompiled(subject.traceable), subject.alone(""))
@@ -253,7 +253,7 @@ def numbers_may_be_traced(subject: Subject) -> None:
 
 def listens_to_its_numbers(subject: Subject) -> None:
     """Each of its numbers changes the path when it is changed."""
-    deaf = [
+    inert = [
         name
         for name in subject.traceable
         if all(
@@ -261,10 +261,10 @@ def listens_to_its_numbers(subject: Subject) -> None:
             for base in subject.bases
         )
     ]
-    what = f"{', '.join(deaf)} changed nothing in {STEPS} steps"
-    if subject.given.intersection(deaf):
+    what = f"{', '.join(inert)} changed nothing in {STEPS} steps"
+    if subject.given.intersection(inert):
         raise Broken(what)
-    if deaf:
+    if inert:
         raise Unchecked(f"{what} on a quadratic; by default, and so not asked for")
 
 
@@ -275,7 +275,7 @@ def works_on_a_part_of_the_weights(subject: Subject) -> None:
     labels = {"dense": "mine", "bias": "rest"}
     numbers = as_arrays(subject.traceable)
     given = extra_arguments(params)
-    given["value_fn"] = lambda params, key=None: asked.append(1) or cost(params)
+    given["value_fn"] = lambda params, key=None: asked.append(1) or loss(params)
     g = given["grad"]
     mine = subject.build(numbers)
     whole = optax.partition(
@@ -285,7 +285,7 @@ def works_on_a_part_of_the_weights(subject: Subject) -> None:
         updates, _ = whole.update(g, whole.init(params), params, **given)
     except Exception as error:
         if asked:
-            raise Unchecked("it asks for the cost, which is one of all weights") from error
+            raise Unchecked("it asks for the loss, which is one of all weights") from error
         raise
     _close(subject, "weights left out", jnp.zeros_like(g["bias"]), updates["bias"])
     if not asked:
@@ -339,23 +339,23 @@ def stays_finite_without_gradient(subject: Subject) -> None:
 
 
 def descends(subject: Subject) -> None:
-    """At its learning rate, or a small one, it lowers the cost of a convex quadratic."""
-    paths = [subject.together[lane].costs for lane in ("", "small") if lane in subject.lanes]
-    if not any(costs[-1] < costs[0] for costs in paths):
+    """At its learning rate, or a small one, it lowers the loss of a convex quadratic."""
+    paths = [subject.together[lane].losses for lane in ("", "small") if lane in subject.lanes]
+    if not any(losses[-1] < losses[0] for losses in paths):
         first, last = paths[-1][0], paths[-1][-1]
-        raise Broken(f"the cost goes from {first:.4g} to {last:.4g} in {STEPS} steps")
+        raise Broken(f"the loss goes from {first:.4g} to {last:.4g} in {STEPS} steps")
 
 
-def offers_weights_like_those_it_trains(subject: Subject) -> None:
-    """Weights that it offers for evaluation, where it does, are like those that it trains."""
+def eval_params_are_like_params(subject: Subject) -> None:
+    """Where it has eval_params, these are like the params that it trains."""
     made = subject.make(**subject.static, **subject.numbers)
     if isinstance(made, EvaluatedTransform):
         params = start()
-        offered = jax.eval_shape(made.eval_params, made.init(params), params)
-        _same_types("weights to evaluate", params, offered)
+        evaluated = jax.eval_shape(made.eval_params, made.init(params), params)
+        _same_types("eval_params", params, evaluated)
 
 
-PROMISES: Sequence[Callable[[Subject], None]] = (
+CONTRACTS: Sequence[Callable[[Subject], None]] = (
     keeps_trees_shapes_and_dtypes,
     keeps_the_types_of_its_state,
     keeps_bfloat16,
@@ -369,7 +369,7 @@ PROMISES: Sequence[Callable[[Subject], None]] = (
     takes_a_schedule,
     stays_finite_without_gradient,
     descends,
-    offers_weights_like_those_it_trains,
+    eval_params_are_like_params,
 )
 
 

@@ -1,4 +1,4 @@
-"""How far a model comes with some examples before anything is computed: the first promises."""
+"""How far a model comes with some examples before anything is computed: the first contracts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

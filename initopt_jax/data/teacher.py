@@ -1,4 +1,4 @@
-"""Synthetic data from a random teacher network, with a known floor under the cost."""
+"""Synthetic data from a random teacher network, with a known floor under the loss."""
 
 import numpy as np
 

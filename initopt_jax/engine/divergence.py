@@ -8,7 +8,7 @@ at beside every evaluation, in a program of its own, so that no bit of training 
 Where a second moment has overflowed, weights stand still, and are finite. The package's own
 transforms make their updates NaN then (`transforms.numerics.normalized`); of all others the state
 is looked at too (`sound`), as far as it is finite before the first step: some hold infinities by
-design, such as the best cost so far.
+design, such as the best loss so far.
 """
 
 from collections.abc import Callable, Mapping

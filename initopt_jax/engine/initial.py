@@ -93,10 +93,10 @@ class InitialWeights:
             found = self._drawn[cell]
             self._drawn.move_to_end(cell)
         if mine:  # outside the lock: devices draw side by side
-            self._settle(cell, found, device or jax.local_devices()[0])
+            self._finish(cell, found, device or jax.local_devices()[0])
         return found.result()
 
-    def _settle(self, cell: Cell, drawn: Future[PyTree], device: Device) -> None:
+    def _finish(self, cell: Cell, drawn: Future[PyTree], device: Device) -> None:
         """Draw what others may be waiting for, and make room."""
         try:
             params = self._draw(*cell, device)

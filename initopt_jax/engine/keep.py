@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from initopt_jax.engine.cost import tile_shapes
+from initopt_jax.engine.flops import tile_shapes
 from initopt_jax.engine.plan import Program
 from initopt_jax.engine.records import Variable
 from initopt_jax.engine.segment import LaneState

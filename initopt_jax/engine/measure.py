@@ -71,7 +71,7 @@ class LaneView(NamedTuple):
     """What a probe may look at of a lane; arrays gain a leading W in a tile.
 
     params: those that are evaluated. weights: those that are trained. start: the first ones. grads:
-    of the cost of the probe's batch. updates: what the optimizer would add. The last three are None
+    of the loss of the probe's batch. updates: what the optimizer would add. The last three are None
     where the probe does not ask.
     """
 
@@ -112,7 +112,7 @@ def make_measure(
 
 
 def make_grads(workload: Workload, width: int) -> Callable[..., tuple[Array, PyTree]]:
-    """`grads(view, batch) -> (costs [W], grads)` of a tile: once for all probes that ask for it."""
+    """`grads(view, batch) -> (losses [W], grads)` of a tile, once for all probes that ask."""
 
     def of_lane(view: LaneView, batch: Batch) -> tuple[Array, PyTree]:
         return jax.value_and_grad(_loss(workload, view))(view.weights, batch)
@@ -121,19 +121,19 @@ def make_grads(workload: Workload, width: int) -> Callable[..., tuple[Array, PyT
 
 
 def make_updates(workload: Workload, program: Program, width: int) -> Callable[..., PyTree]:
-    """`updates(view, optimizer, costs, batch) -> updates` of a tile, as a training step has them.
+    """`updates(view, optimizer, losses, batch) -> updates` of a tile, as a training step has them.
 
     The view holds the gradients.
     """
 
-    def of_lane(view: LaneView, optimizer: OptimizerView, cost: Array, batch: Batch) -> PyTree:
+    def of_lane(view: LaneView, optimizer: OptimizerView, value: Array, batch: Batch) -> PyTree:
         loss = _loss(workload, view)
         held = _optimizer(program, view, optimizer)
         updates, _ = held.transform.update(
             view.grads,
             held.state,
             held.params,
-            value=cost,
+            value=value,
             grad=view.grads,
             value_fn=lambda params, key=None: loss(params, batch),
             key=_key(view, "updates"),
@@ -175,7 +175,7 @@ def _network(workload: Workload, view: LaneView, batch: Batch) -> Network:
 
 
 def _loss(workload: Workload, view: LaneView) -> Callable[[PyTree, Batch], Array]:
-    """The mean cost of a batch as in training, where the model's state is that of the lane."""
+    """The mean loss of a batch as in training, where the model's state is that of the lane."""
 
     def loss(params: PyTree, batch: Batch) -> Array:
         outputs = _network(workload, view, batch).apply(params, batch.inputs)

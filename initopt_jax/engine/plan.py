@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initopt_jax.engine.model_cost import ModelCost
+from initopt_jax.engine.model_size import ModelSize
 from initopt_jax.engine.segment import MakeTransform
 
 CPU_WIDTH = 16
@@ -18,8 +18,8 @@ CPU_WIDTH_OF_FEW = 2048
 CPU_WEIGHT_BYTES, CPU_ACTIVATION_BYTES = 8 * 2**20, 4 * 2**20
 ACCELERATOR_BYTES = 2**30
 # States that probes look at together: of 32, 64 and 128, the digits study was fastest with 128.
-CPU_ALBUM = 128
-CPU_ALBUM_WEIGHT_BYTES, CPU_ALBUM_ACTIVATION_BYTES = 32 * 2**20, 16 * 2**20
+CPU_BUFFER = 128
+CPU_BUFFER_WEIGHT_BYTES, CPU_BUFFER_ACTIVATION_BYTES = 32 * 2**20, 16 * 2**20
 SEGMENT_INDEX_BYTES = 8 * 2**20  # example numbers sent to a device at once
 SEGMENT_FLOPS = (
     10**11
@@ -38,7 +38,7 @@ class Program:
         eval_every: steps between evaluations.
         segment_steps: steps of one device call; divides `eval_every`.
         width: W, lanes of a tile.
-        evaluated: whether the transform offers other weights to evaluate than it trains.
+        evaluated: whether the transform has `eval_params`.
         method: the transform's name; empty where modifiers stand around it.
         probe_slots: evaluations of a tile that light probes look at together.
         watched: whether the optimizer's state is looked at where lanes may have diverged: that of
@@ -89,36 +89,36 @@ class Tile:
         return np.pad(self.lanes, (0, width - len(self.lanes)), mode="edge")
 
 
-def tile_width(platform: str, cost: ModelCost, batch: int, number_bytes: int = 4) -> int:
+def tile_width(platform: str, size: ModelSize, batch: int, number_bytes: int = 4) -> int:
     """The tile width by rule, from platform, model and batch size, never by timing.
 
     The largest power of two, up to 16 on CPU and 512 elsewhere, for which four copies of
     all lanes' weights (weights, gradients, two accumulators) stay within 8 MiB on CPU and 1 GiB
     elsewhere, and the activations of their batches within 4 MiB and 1 GiB. On CPU up to 2048 lanes
-    of a model of at most four weights, such as a point on a cost function. Twice the bytes of a
+    of a model of at most four weights, such as a point on a test function. Twice the bytes of a
     number, half the lanes.
 
-    >>> digits = ModelCost(parameters=8_970, activations=406, flops=17_664)
+    >>> digits = ModelSize(parameters=8_970, activations=406, flops=17_664)
     >>> tile_width("cpu", digits, 64), tile_width("cpu", digits, 1_078)
     (16, 2)
     >>> tile_width("gpu", digits, 64)
     512
-    >>> tile_width("cpu", ModelCost(parameters=2, activations=20, flops=0), 1)
+    >>> tile_width("cpu", ModelSize(parameters=2, activations=20, flops=0), 1)
     2048
     """
     cpu = platform == "cpu"
-    few = CPU_WIDTH_OF_FEW if cost.parameters <= FEW_PARAMETERS else CPU_WIDTH
+    few = CPU_WIDTH_OF_FEW if size.parameters <= FEW_PARAMETERS else CPU_WIDTH
     most = few if cpu else ACCELERATOR_WIDTH
     weights = (CPU_WEIGHT_BYTES if cpu else ACCELERATOR_BYTES) // (
-        4 * number_bytes * max(cost.parameters, 1)
+        4 * number_bytes * max(size.parameters, 1)
     )
     activations = CPU_ACTIVATION_BYTES if cpu else ACCELERATOR_BYTES
-    fitting = min(weights, activations // (number_bytes * batch * max(cost.activations, 1)))
+    fitting = min(weights, activations // (number_bytes * batch * max(size.activations, 1)))
     return max(1, min(most, 2 ** int(math.log2(max(fitting, 1)))))
 
 
 def probe_slots(
-    platform: str, cost: ModelCost, width: int, evaluations: int, number_bytes: int = 4
+    platform: str, size: ModelSize, width: int, evaluations: int, number_bytes: int = 4
 ) -> int:
     """Evaluations of a tile that light probes look at together, by rule.
 
@@ -126,15 +126,15 @@ def probe_slots(
     evaluations are probed in one, up to 128 lanes, while four copies of their weights stay within
     32 MiB and the activations of 64 examples within 16 MiB. Elsewhere a tile fills the device.
 
-    >>> digits = ModelCost(parameters=8_970, activations=406, flops=17_664)
+    >>> digits = ModelSize(parameters=8_970, activations=406, flops=17_664)
     >>> [probe_slots("cpu", digits, width, evaluations=21) for width in (16, 2)]
     [7, 21]
     """
     if platform != "cpu":
         return 1
-    weights = CPU_ALBUM_WEIGHT_BYTES // (4 * number_bytes * max(cost.parameters, 1))
-    activations = CPU_ALBUM_ACTIVATION_BYTES // (number_bytes * 64 * max(cost.activations, 1))
-    most = max(1, min(CPU_ALBUM, weights, activations) // width)
+    weights = CPU_BUFFER_WEIGHT_BYTES // (4 * number_bytes * max(size.parameters, 1))
+    activations = CPU_BUFFER_ACTIVATION_BYTES // (number_bytes * 64 * max(size.activations, 1))
+    most = max(1, min(CPU_BUFFER, weights, activations) // width)
     return -(-evaluations // -(-evaluations // most))  # as even as can be
 
 

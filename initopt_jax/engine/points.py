@@ -1,4 +1,4 @@
-"""Starting points of cost functions, thousands at once."""
+"""Starting points of test functions, thousands at once."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence

@@ -32,7 +32,7 @@ class BufferedState(NamedTuple):
 
 
 class ProbeBuffer:
-    """Snapshots of one tile, W lanes each.
+    """Evaluations of one tile, W lanes each.
 
     Args:
         program: that trains the tile.

@@ -1,4 +1,4 @@
-"""Probes of one device: their batches and compiled programs there, and what they cost."""
+"""Probes of one device: their batches and compiled programs there, and what they timing."""
 
 import itertools
 import time
@@ -50,7 +50,7 @@ class Prober:
         self.light_shapes = {
             name: shape for probe in self.light for name, shape in probe.shapes.items()
         }
-        self._costs: dict[tuple[Any, ...], _Cost] = {}
+        self._timings: dict[tuple[Any, ...], _Timing] = {}
         self._before: Any = None
         self._count = 1
         self.asks_start = any("start" in probe.asks for probe in work.measurements)
@@ -117,13 +117,13 @@ class Prober:
             optimizer: of the lanes.
             width: how many.
             before: what the device may still be busy with.
-            count: of how many evaluations they are, for the costs.
+            count: of how many evaluations they are, for the timings.
         """
         self._before, self._count = before, count
         found: dict[str, jax.Array] = {}
         start = view.start
         view = view._replace(start=None)
-        slopes: dict[int, Any] = {}  # by examples: costs and gradients, and what becomes of them
+        slopes: dict[int, Any] = {}  # by examples: losses and gradients, and what becomes of them
         steps: dict[int, Any] = {}
         for probe in due:
             size, batch = probe.examples, self._batches.get(probe.examples)
@@ -149,38 +149,38 @@ class Prober:
         return found
 
     def _booked(self, name: str, place: tuple[int, ...], jitted: Any, *given: Any) -> Any:
-        """What a jitted function gives, on its way; some calls are timed alone, see `costs`."""
-        cost = self._costs.setdefault((name, *place), _Cost())
-        timed = cost.calls <= TIMED or cost.calls % TIMED_AGAIN == 0
+        """What a jitted function gives, on its way; some calls are timed alone, see `timings`."""
+        timing = self._timings.setdefault((name, *place), _Timing())
+        timed = timing.calls <= TIMED or timing.calls % TIMED_AGAIN == 0
         if timed:
             jax.block_until_ready((given, self._before))
-        if cost.calls == 0:
+        if timing.calls == 0:
             began = time.perf_counter()
             jitted.lower(*given).compile()  # which the call below finds
-            cost.compiling = time.perf_counter() - began
+            timing.compiling = time.perf_counter() - began
         began = time.perf_counter()
         found = jitted(*given)
         if timed:
             jax.block_until_ready(found)
-            cost.book(time.perf_counter() - began)
-        cost.calls += 1
-        cost.times += self._count
+            timing.book(time.perf_counter() - began)
+        timing.calls += 1
+        timing.times += self._count
         return found
 
-    def costs(self) -> Iterator[Probed]:
+    def timings(self) -> Iterator[Probed]:
         """What every probe took since this was last asked: times, and seconds by the timed calls.
 
         Waiting for each result would cost as much as most probes: the first few calls and then one
         of many are timed alone, and stand for the others.
         """
-        for name, group in itertools.groupby(sorted(self._costs), key=lambda place: place[0]):
-            fresh = [self._costs[place].new() for place in group]
+        for name, group in itertools.groupby(sorted(self._timings), key=lambda place: place[0]):
+            fresh = [self._timings[place].new() for place in group]
             times, seconds, compiling = map(sum, zip(*fresh, strict=True))
             yield Probed(name, int(times), seconds, compiling)
 
 
 @dataclass
-class _Cost:
+class _Timing:
     """What one program took.
 
     Attributes:

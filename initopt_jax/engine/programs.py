@@ -11,9 +11,9 @@ import numpy as np
 
 from initopt_jax import memory
 from initopt_jax.engine.batch_source import DataChunk, split_bytes
-from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import compiler_options
 from initopt_jax.engine.divergence import make_finite, sound
+from initopt_jax.engine.flops import tile_shapes
 from initopt_jax.engine.initial import FirstWeights
 from initopt_jax.engine.keep import Keep
 from initopt_jax.engine.measure import Measurement, make_grads, make_measure, make_updates

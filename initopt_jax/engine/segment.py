@@ -77,13 +77,13 @@ def make_lane_step(model: Model, task: Task, make_transform: MakeTransform) -> C
         if task.augment is not None:  # under a name, so that it moves neither of the other keys
             examples = task.augment(named_key(key, "augment"), examples)
 
-        def cost(params: PyTree) -> tuple[Array, PyTree]:
+        def loss_of(params: PyTree) -> tuple[Array, PyTree]:
             outputs, model_state = model.apply(
                 params, state.model_state, examples, key=model_key, train=True
             )
             return jnp.mean(task.loss(outputs, targets)), model_state
 
-        (loss, model_state), grads = jax.value_and_grad(cost, has_aux=True)(state.params)
+        (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         transform = optax.with_extra_args_support(make_transform(inputs.numbers))
         updates, opt_state = transform.update(
             grads,
@@ -91,7 +91,7 @@ def make_lane_step(model: Model, task: Task, make_transform: MakeTransform) -> C
             state.params,
             value=loss,
             grad=grads,
-            value_fn=lambda params, key=None: cost(params)[0],  # line searches pass on the key
+            value_fn=lambda params, key=None: loss_of(params)[0],  # line searches pass on the key
             key=transform_key,
         )
         params = optax.apply_updates(state.params, updates)

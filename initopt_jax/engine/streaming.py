@@ -100,7 +100,7 @@ def check_streamed(
 def piece_lengths(steps: int, most: int) -> list[int]:
     """Steps of the chunks of one segment: at most `most` each, equal where that is possible.
 
-    Pieces of another length are another program to compile, so up to twice as many are taken if
+    Chunks of another length are another program to compile, so up to twice as many are taken if
     all have the same length; else lengths differ by one.
 
     >>> piece_lengths(100, 30), piece_lengths(7, 3)
@@ -162,7 +162,7 @@ class Streamed:
         largest = self.shapes(program)[0]
         return split_bytes(largest.data) + 4 * math.prod(largest.batches.shape)
 
-    def chunks(self, tile: Tile, program: Program, step: int) -> "_Pieces":
+    def chunks(self, tile: Tile, program: Program, step: int) -> "_Chunks":
         """The examples of a few steps at a time; reading begins at once."""
         seeds, lane_of = np.unique(
             self._lanes.data_seed[tile.padded(program.width)], return_inverse=True
@@ -177,7 +177,7 @@ class Streamed:
             of_lanes = numbers.reshape(steps, len(seeds), batch)[:, lane_of]
             batches[steps] = jax.device_put(of_lanes, self._device)
         source = _Reading(functools.partial(self.read, program, seeds), spans)
-        return _Pieces(source, batches, self._device)
+        return _Chunks(source, batches, self._device)
 
     def read(
         self, program: Program, seeds: np.ndarray, first: int, steps: int
@@ -235,7 +235,7 @@ class _Reading:
         return self.read(*self.spans[number])
 
 
-class _Pieces:
+class _Chunks:
     """What Grain's threads have read, handed to the device when it is asked for."""
 
     def __init__(self, source: _Reading, batches: Mapping[int, jax.Array], device: Device):
@@ -248,7 +248,7 @@ class _Pieces:
         self._examples.start_prefetch()
         self._spans, self._batches, self._device = iter(source.spans), batches, device
 
-    def __iter__(self) -> "_Pieces":
+    def __iter__(self) -> "_Chunks":
         return self
 
     def __next__(self) -> DataChunk:

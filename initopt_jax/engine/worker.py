@@ -141,7 +141,7 @@ class Worker:
         self._fetch(run)
         self._close(run, run.record["last_eval"] == OPEN)
         record = {name: value[: len(tile.lanes)] for name, value in run.record.items()}
-        for probed in self.prober.costs():
+        for probed in self.prober.timings():
             self.emit(probed)
         skipped = (tile.steps - run.step) * len(tile.lanes)
         seconds = time.perf_counter() - began
@@ -370,7 +370,7 @@ class Worker:
             run.outputs.append(self.prober.flush(run.buffer, run.program, run.measured))
 
     def _eval_params(self, program: Program, state: LaneState, inputs: LaneInputs) -> PyTree:
-        """The weights to measure: those of training, unless the transform offers others."""
+        """The weights to measure: those of training, unless the transform has `eval_params`."""
         if not program.evaluated:
             return state.params
         return self.programs.eval_params[program.index](state, inputs)

@@ -1,7 +1,7 @@
 """First weights: pure functions of a key, a shape and traced options, and rules that place them.
 
 Each draw is `(key, shape, dtype=float32, *, options)` and fits any Flax `kernel_init`; its
-entry in `REGISTRY` states the law that the audit holds it to.
+entry in `REGISTRY` states the distribution that the audit holds it to.
 """
 
 from initopt_jax.initializers.biases import chrono, forget_gate, prior_log_odds

@@ -28,8 +28,8 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
-from initopt_jax.initializers.constant import constant, constant_law
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.initializers.constant import constant, constant_distribution
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def prior_log_odds(
@@ -64,9 +64,9 @@ def prior_log_odds(
     return constant(key, shape, dtype, value=_log_odds(prior))
 
 
-def prior_log_odds_law(shape: Shape, *, prior: float = 0.01) -> Law:
-    """The law of `prior_log_odds`."""
-    return constant_law(shape, value=float(_log_odds(prior)))
+def prior_log_odds_distribution(shape: Shape, *, prior: float = 0.01) -> DistributionSpec:
+    """The distribution of `prior_log_odds`."""
+    return constant_distribution(shape, value=float(_log_odds(prior)))
 
 
 def forget_gate(
@@ -111,15 +111,17 @@ def forget_gate(
     return _join({"f": constant(key, part, dtype, value=value)}, gates)
 
 
-def forget_gate_law(shape: Shape, *, value: float = 1.0, gates: str = "f") -> Law:
-    """The law of `forget_gate`."""
+def forget_gate_distribution(
+    shape: Shape, *, value: float = 1.0, gates: str = "f"
+) -> DistributionSpec:
+    """The distribution of `forget_gate`."""
     part = _gate_shape(shape, gates, "f")
     if gates == "f":
-        return constant_law(shape, value=value)
+        return constant_distribution(shape, value=value)
     checks.number("value", value)
     blocks = [np.full(part, value if gate == "f" else 0.0) for gate in gates]
     asked = np.concatenate(blocks, axis=-1)
-    return Law(
+    return DistributionSpec(
         "exact",
         mean=float(asked.mean()),
         std=float(asked.std()),
@@ -184,8 +186,10 @@ def chrono(
     return _join({"f": bias, "i": -bias}, gates)
 
 
-def chrono_law(shape: Shape, *, t_max: float = 100.0, gates: str = "f") -> Law:
-    """The law of `chrono`: that of `exp(b_f)`, which is uniform."""
+def chrono_distribution(
+    shape: Shape, *, t_max: float = 100.0, gates: str = "f"
+) -> DistributionSpec:
+    """The distribution of `chrono`: that of `exp(b_f)`, which is uniform."""
     checks.above("t_max", t_max, low=2)
     _gate_shape(shape, gates, "fi")
 
@@ -203,7 +207,7 @@ def chrono_law(shape: Shape, *, t_max: float = 100.0, gates: str = "f") -> Law:
             return f"b_i must be -b_f (gates {gates!r})"
         return ""
 
-    return Law(
+    return DistributionSpec(
         "uniform",
         mean=t_max / 2,
         std=(t_max - 2) / math.sqrt(12),
@@ -246,21 +250,21 @@ ENTRIES = (
     Initializer(
         name="prior_log_odds",
         draw=prior_log_odds,
-        law=prior_log_odds_law,
+        distribution=prior_log_odds_distribution,
         formula="b = -ln((1 - prior) / prior)",
         reference="Lin, Goyal, Girshick, He and Dollár (2017), section 4.1",
     ),
     Initializer(
         name="forget_gate",
         draw=forget_gate,
-        law=forget_gate_law,
+        distribution=forget_gate_distribution,
         formula="b_f = value, 0 for other gates",
         reference="Gers et al. (2000), section 3; Jozefowicz et al. (2015), section 2.2",
     ),
     Initializer(
         name="chrono",
         draw=chrono,
-        law=chrono_law,
+        distribution=chrono_distribution,
         formula="b_f ~ ln U[1, t_max - 1], b_i = -b_f, 0 for other gates",
         reference="Tallec and Ollivier (2018), eq. 16",
     ),

@@ -46,12 +46,12 @@ def at_centre(matrix: Array, shape: Shape) -> Array:
 
 
 def centre_of(weights: np.ndarray) -> np.ndarray:
-    """The matrix at the centre of a leaf, for `Law.drawn`."""
+    """The matrix at the centre of a leaf, for `DistributionSpec.drawn`."""
     return weights[centre(weights.shape)]
 
 
 def around_centre(weights: np.ndarray) -> str:
-    """What is wrong with the rest of a leaf, for `Law.arranged`."""
+    """What is wrong with the rest of a leaf, for `DistributionSpec.arranged`."""
     rest = weights.copy()
     rest[centre(weights.shape)] = 0
     count = int(np.count_nonzero(rest))

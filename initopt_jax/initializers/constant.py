@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import as_number, working_dtype
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def zeros(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
@@ -39,9 +39,9 @@ def zeros(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
     return constant(key, shape, dtype, value=0.0)
 
 
-def zeros_law(shape: Shape) -> Law:
-    """The law of `zeros`."""
-    return constant_law(shape, value=0.0)
+def zeros_distribution(shape: Shape) -> DistributionSpec:
+    """The distribution of `zeros`."""
+    return constant_distribution(shape, value=0.0)
 
 
 def ones(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
@@ -70,9 +70,9 @@ def ones(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
     return constant(key, shape, dtype, value=1.0)
 
 
-def ones_law(shape: Shape) -> Law:
-    """The law of `ones`."""
-    return constant_law(shape, value=1.0)
+def ones_distribution(shape: Shape) -> DistributionSpec:
+    """The distribution of `ones`."""
+    return constant_distribution(shape, value=1.0)
 
 
 def constant(
@@ -112,32 +112,32 @@ def _filled(number: ArrayLike, *, shape: Shape, dtype: Any) -> Array:
     return jnp.full(shape, number).astype(dtype)
 
 
-def constant_law(shape: Shape, *, value: float = 0.1) -> Law:
-    """The law of `constant`."""
+def constant_distribution(shape: Shape, *, value: float = 0.1) -> DistributionSpec:
+    """The distribution of `constant`."""
     del shape
     checks.number("value", value)
-    return Law("constant", mean=value, low=value, high=value)
+    return DistributionSpec("constant", mean=value, low=value, high=value)
 
 
 ENTRIES = (
     Initializer(
         name="zeros",
         draw=zeros,
-        law=zeros_law,
+        distribution=zeros_distribution,
         formula="W = 0",
         reference="Rumelhart, Hinton and Williams (1986)",
     ),
     Initializer(
         name="ones",
         draw=ones,
-        law=ones_law,
+        distribution=ones_distribution,
         formula="W = 1",
         reference="Ioffe and Szegedy (2015)",
     ),
     Initializer(
         name="constant",
         draw=constant,
-        law=constant_law,
+        distribution=constant_distribution,
         formula="W = value",
         reference="Rumelhart, Hinton and Williams (1986)",
     ),

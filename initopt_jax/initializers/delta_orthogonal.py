@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.centre import around_centre, at_centre, centre_of, matrix_shape
 from initopt_jax.initializers.orthogonal import orthogonal
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def delta_orthogonal(
@@ -56,10 +56,10 @@ def delta_orthogonal(
     return at_centre(orthogonal(key, matrix_shape(shape), dtype, gain=gain), shape)
 
 
-def delta_orthogonal_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `delta_orthogonal`."""
+def delta_orthogonal_distribution(shape: Shape, *, gain: float = 1.0) -> DistributionSpec:
+    """The distribution of `delta_orthogonal`."""
     checks.positive("gain", gain)
-    return Law(
+    return DistributionSpec(
         "orthogonal",
         std=gain / math.sqrt(max(matrix_shape(shape))),
         low=-gain,
@@ -74,7 +74,7 @@ ENTRIES = (
     Initializer(
         name="delta_orthogonal",
         draw=delta_orthogonal,
-        law=delta_orthogonal_law,
+        distribution=delta_orthogonal_distribution,
         formula="W = gain Q at the centre of the window, Q orthogonal; 0 elsewhere",
         reference="Xiao et al. (2018), algorithm 1",
     ),

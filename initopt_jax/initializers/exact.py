@@ -1,17 +1,17 @@
-"""The law of a leaf that leaves nothing to chance."""
+"""The distribution of a leaf that leaves nothing to chance."""
 
 import numpy as np
 
-from initopt_jax.types import Law
+from initopt_jax.types import DistributionSpec
 
 
-def exact_law(value: np.ndarray) -> Law:
-    """The law that asks for these weights and no others.
+def exact_distribution(value: np.ndarray) -> DistributionSpec:
+    """The distribution that asks for these weights and no others.
 
-    >>> exact_law(np.eye(2)).mean
+    >>> exact_distribution(np.eye(2)).mean
     0.5
     """
-    return Law(
+    return DistributionSpec(
         "exact",
         mean=float(value.mean()),
         std=float(value.std()),

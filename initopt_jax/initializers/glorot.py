@@ -5,8 +5,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from initopt_jax.initializers.variance_scaling import variance_scaling, variance_scaling_law
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.initializers.variance_scaling import (
+    variance_scaling,
+    variance_scaling_distribution,
+)
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def glorot_normal(
@@ -54,11 +57,11 @@ def glorot_normal(
     )
 
 
-def glorot_normal_law(
+def glorot_normal_distribution(
     shape: Shape, *, gain: float = 1.0, mode: str = "fan_avg", activation: str = "linear"
-) -> Law:
-    """The law of `glorot_normal`."""
-    return variance_scaling_law(
+) -> DistributionSpec:
+    """The distribution of `glorot_normal`."""
+    return variance_scaling_distribution(
         shape, gain=gain, mode=mode, activation=activation, distribution="normal"
     )
 
@@ -108,11 +111,11 @@ def glorot_uniform(
     )
 
 
-def glorot_uniform_law(
+def glorot_uniform_distribution(
     shape: Shape, *, gain: float = 1.0, mode: str = "fan_avg", activation: str = "linear"
-) -> Law:
-    """The law of `glorot_uniform`."""
-    return variance_scaling_law(
+) -> DistributionSpec:
+    """The distribution of `glorot_uniform`."""
+    return variance_scaling_distribution(
         shape, gain=gain, mode=mode, activation=activation, distribution="uniform"
     )
 
@@ -121,14 +124,14 @@ ENTRIES = (
     Initializer(
         name="glorot_normal",
         draw=glorot_normal,
-        law=glorot_normal_law,
+        distribution=glorot_normal_distribution,
         formula="W ~ N(0, 2 gain^2 / (fan_in + fan_out))",
         reference="Glorot and Bengio (2010), eq. 12",
     ),
     Initializer(
         name="glorot_uniform",
         draw=glorot_uniform,
-        law=glorot_uniform_law,
+        distribution=glorot_uniform_distribution,
         formula="W ~ U[-a, a), a = gain * sqrt(6 / (fan_in + fan_out))",
         reference="Glorot and Bengio (2010), eq. 16",
     ),

@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
 from initopt_jax.initializers.centre import matrix_shape
-from initopt_jax.initializers.exact import exact_law
+from initopt_jax.initializers.exact import exact_distribution
 from initopt_jax.networks.fans import fans
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def hadamard(key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayLike = 1.0) -> Array:
@@ -67,12 +67,14 @@ def hadamard(key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayL
     return (scale * sylvester(rows, columns, working)).reshape(shape).astype(dtype)
 
 
-def hadamard_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `hadamard`."""
+def hadamard_distribution(shape: Shape, *, gain: float = 1.0) -> DistributionSpec:
+    """The distribution of `hadamard`."""
     checks.positive("gain", gain)
     _, columns = matrix_shape(shape)
     rows, _ = fans(shape)
-    return exact_law((gain / math.sqrt(rows) * sylvester_host(rows, columns)).reshape(shape))
+    return exact_distribution(
+        (gain / math.sqrt(rows) * sylvester_host(rows, columns)).reshape(shape)
+    )
 
 
 def sylvester(rows: int, columns: int, dtype: Any) -> Array:
@@ -88,7 +90,7 @@ def sylvester(rows: int, columns: int, dtype: Any) -> Array:
 
 
 def sylvester_host(rows: int, columns: int) -> np.ndarray:
-    """`sylvester` in float64 on the host, for laws.
+    """`sylvester` in float64 on the host, for distributions.
 
     >>> sylvester_host(2, 2).tolist()
     [[1.0, 1.0], [1.0, -1.0]]
@@ -101,7 +103,7 @@ ENTRIES = (
     Initializer(
         name="hadamard",
         draw=hadamard,
-        law=hadamard_law,
+        distribution=hadamard_distribution,
         formula="W = gain / sqrt(fan_in) * H[:fan_in, :outputs], H of Sylvester",
         reference="Sylvester (1867); Zhao, Schäfer and Anandkumar (2022), definition 1",
     ),

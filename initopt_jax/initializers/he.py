@@ -5,8 +5,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from initopt_jax.initializers.variance_scaling import variance_scaling, variance_scaling_law
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.initializers.variance_scaling import (
+    variance_scaling,
+    variance_scaling_distribution,
+)
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def he_normal(
@@ -54,11 +57,11 @@ def he_normal(
     )
 
 
-def he_normal_law(
+def he_normal_distribution(
     shape: Shape, *, gain: float = 1.0, mode: str = "fan_in", activation: str = "relu"
-) -> Law:
-    """The law of `he_normal`."""
-    return variance_scaling_law(
+) -> DistributionSpec:
+    """The distribution of `he_normal`."""
+    return variance_scaling_distribution(
         shape, gain=gain, mode=mode, activation=activation, distribution="normal"
     )
 
@@ -108,11 +111,11 @@ def he_uniform(
     )
 
 
-def he_uniform_law(
+def he_uniform_distribution(
     shape: Shape, *, gain: float = 1.0, mode: str = "fan_in", activation: str = "relu"
-) -> Law:
-    """The law of `he_uniform`."""
-    return variance_scaling_law(
+) -> DistributionSpec:
+    """The distribution of `he_uniform`."""
+    return variance_scaling_distribution(
         shape, gain=gain, mode=mode, activation=activation, distribution="uniform"
     )
 
@@ -121,14 +124,14 @@ ENTRIES = (
     Initializer(
         name="he_normal",
         draw=he_normal,
-        law=he_normal_law,
+        distribution=he_normal_distribution,
         formula="W ~ N(0, 2 gain^2 / fan_in)",
         reference="He, Zhang, Ren and Sun (2015), eq. 10",
     ),
     Initializer(
         name="he_uniform",
         draw=he_uniform,
-        law=he_uniform_law,
+        distribution=he_uniform_distribution,
         formula="W ~ U[-a, a), a = gain * sqrt(6 / fan_in)",
         reference="He, Zhang, Ren and Sun (2015), eq. 10",
     ),

@@ -9,8 +9,8 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
 from initopt_jax.initializers.centre import at_centre, centre, matrix_shape
-from initopt_jax.initializers.exact import exact_law
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.initializers.exact import exact_distribution
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def identity(key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayLike = 1.0) -> Array:
@@ -59,19 +59,19 @@ def identity(key: Array, shape: Shape, dtype: Any = jnp.float32, *, gain: ArrayL
     return at_centre(matrix.astype(dtype), shape)
 
 
-def identity_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `identity`."""
+def identity_distribution(shape: Shape, *, gain: float = 1.0) -> DistributionSpec:
+    """The distribution of `identity`."""
     checks.positive("gain", gain)
     value = np.zeros(shape)
     value[centre(shape)] = gain * np.eye(*matrix_shape(shape))
-    return exact_law(value)
+    return exact_distribution(value)
 
 
 ENTRIES = (
     Initializer(
         name="identity",
         draw=identity,
-        law=identity_law,
+        distribution=identity_distribution,
         formula="W = gain I, at the centre of the window",
         reference="Le, Jaitly and Hinton (2015), section 3",
     ),

@@ -5,8 +5,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from initopt_jax.initializers.variance_scaling import variance_scaling, variance_scaling_law
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.initializers.variance_scaling import (
+    variance_scaling,
+    variance_scaling_distribution,
+)
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def lecun_normal(
@@ -55,11 +58,11 @@ def lecun_normal(
     )
 
 
-def lecun_normal_law(
+def lecun_normal_distribution(
     shape: Shape, *, gain: float = 1.0, mode: str = "fan_in", activation: str = "linear"
-) -> Law:
-    """The law of `lecun_normal`."""
-    return variance_scaling_law(
+) -> DistributionSpec:
+    """The distribution of `lecun_normal`."""
+    return variance_scaling_distribution(
         shape, gain=gain, mode=mode, activation=activation, distribution="normal"
     )
 
@@ -110,11 +113,11 @@ def lecun_uniform(
     )
 
 
-def lecun_uniform_law(
+def lecun_uniform_distribution(
     shape: Shape, *, gain: float = 1.0, mode: str = "fan_in", activation: str = "linear"
-) -> Law:
-    """The law of `lecun_uniform`."""
-    return variance_scaling_law(
+) -> DistributionSpec:
+    """The distribution of `lecun_uniform`."""
+    return variance_scaling_distribution(
         shape, gain=gain, mode=mode, activation=activation, distribution="uniform"
     )
 
@@ -123,14 +126,14 @@ ENTRIES = (
     Initializer(
         name="lecun_normal",
         draw=lecun_normal,
-        law=lecun_normal_law,
+        distribution=lecun_normal_distribution,
         formula="W ~ N(0, gain^2 / fan_in)",
         reference="LeCun, Bottou, Orr and Müller (1998), section 4.6",
     ),
     Initializer(
         name="lecun_uniform",
         draw=lecun_uniform,
-        law=lecun_uniform_law,
+        distribution=lecun_uniform_distribution,
         formula="W ~ U[-a, a), a = gain * sqrt(3 / fan_in)",
         reference="LeCun, Bottou, Orr and Müller (1998), section 4.6",
     ),

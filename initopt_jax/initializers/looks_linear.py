@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.centre import around_centre, at_centre, centre_of, matrix_shape
 from initopt_jax.initializers.orthogonal import orthogonal
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 MIRRORS = ("even", "both", "inputs", "outputs")
 
@@ -92,8 +92,10 @@ def looks_linear(
     return at_centre(matrix, shape)
 
 
-def looks_linear_law(shape: Shape, *, gain: float = 1.0, mirror: str = "even") -> Law:
-    """The law of `looks_linear`."""
+def looks_linear_distribution(
+    shape: Shape, *, gain: float = 1.0, mirror: str = "even"
+) -> DistributionSpec:
+    """The distribution of `looks_linear`."""
     checks.positive("gain", gain)
     inputs, outputs = _halved(shape, mirror)
     rows, columns = matrix_shape(shape)
@@ -107,7 +109,7 @@ def looks_linear_law(shape: Shape, *, gain: float = 1.0, mirror: str = "even") -
             return "the weights of the second half of the outputs do not mirror those of the first"
         return around_centre(weights)
 
-    return Law(
+    return DistributionSpec(
         "orthogonal",
         std=gain / math.sqrt(max(rows, columns)),
         low=-gain,
@@ -142,7 +144,7 @@ ENTRIES = (
     Initializer(
         name="looks_linear",
         draw=looks_linear,
-        law=looks_linear_law,
+        distribution=looks_linear_distribution,
         formula="W = [[Q, -Q], [-Q, Q]], Q orthogonal, at the centre of the window",
         reference="Balduzzi et al. (2017), the looks-linear initialization",
     ),

@@ -17,9 +17,9 @@ from initopt_jax.initializers.mean_field import (
     critical_table,
     require_critical,
 )
-from initopt_jax.initializers.normal import normal_law
+from initopt_jax.initializers.normal import normal_distribution
 from initopt_jax.networks.fans import weight_fans
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 SIGMA_B = math.sqrt(0.05)
 
@@ -80,14 +80,14 @@ def mean_field_critical(
     return scaled_normal(key, shape, dtype, sigma_w / math.sqrt(fan_in))
 
 
-def mean_field_critical_law(
+def mean_field_critical_distribution(
     shape: Shape, *, sigma_b: float = SIGMA_B, activation: str = "tanh"
-) -> Law:
-    """The law of `mean_field_critical`."""
+) -> DistributionSpec:
+    """The distribution of `mean_field_critical`."""
     checks.number("sigma_b", sigma_b)
     fan_in, _ = weight_fans(shape)
     sigma_w = critical_sigma_w(activation, float(sigma_b))
-    return normal_law(shape, stddev=sigma_w / math.sqrt(fan_in))
+    return normal_distribution(shape, stddev=sigma_w / math.sqrt(fan_in))
 
 
 def mean_field_bias(
@@ -121,24 +121,24 @@ def mean_field_bias(
     return scaled_normal(key, shape, dtype, sigma_b)
 
 
-def mean_field_bias_law(shape: Shape, *, sigma_b: float = SIGMA_B) -> Law:
-    """The law of `mean_field_bias`."""
+def mean_field_bias_distribution(shape: Shape, *, sigma_b: float = SIGMA_B) -> DistributionSpec:
+    """The distribution of `mean_field_bias`."""
     checks.positive("sigma_b", sigma_b)
-    return normal_law(shape, stddev=sigma_b)
+    return normal_distribution(shape, stddev=sigma_b)
 
 
 ENTRIES = (
     Initializer(
         name="mean_field_critical",
         draw=mean_field_critical,
-        law=mean_field_critical_law,
+        distribution=mean_field_critical_distribution,
         formula="W ~ N(0, sigma_w^2 / fan_in), sigma_w^2 E[phi'(sqrt(q*) z)^2] = 1",
         reference="Schoenholz et al. (2017), section 3",
     ),
     Initializer(
         name="mean_field_bias",
         draw=mean_field_bias,
-        law=mean_field_bias_law,
+        distribution=mean_field_bias_distribution,
         formula="b ~ N(0, sigma_b^2)",
         reference="Schoenholz et al. (2017), section 2",
     ),

@@ -12,7 +12,7 @@ from initopt_jax.initializers.base import (
     scaled_normal,
     scaled_truncated_normal,
 )
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def normal(
@@ -46,11 +46,11 @@ def normal(
     return scaled_normal(key, shape, dtype, stddev)
 
 
-def normal_law(shape: Shape, *, stddev: float = 0.01) -> Law:
-    """The law of `normal`."""
+def normal_distribution(shape: Shape, *, stddev: float = 0.01) -> DistributionSpec:
+    """The distribution of `normal`."""
     del shape
     checks.positive("stddev", stddev)
-    return Law("normal", std=stddev)
+    return DistributionSpec("normal", std=stddev)
 
 
 def truncated_normal(
@@ -91,26 +91,26 @@ def truncated_normal(
     return scaled_truncated_normal(key, shape, dtype, stddev)
 
 
-def truncated_normal_law(shape: Shape, *, stddev: float = 0.01) -> Law:
-    """The law of `truncated_normal`."""
+def truncated_normal_distribution(shape: Shape, *, stddev: float = 0.01) -> DistributionSpec:
+    """The distribution of `truncated_normal`."""
     del shape
     checks.positive("stddev", stddev)
     bound = CUT * stddev / TRUNCATED_STD
-    return Law("truncated_normal", std=stddev, low=-bound, high=bound)
+    return DistributionSpec("truncated_normal", std=stddev, low=-bound, high=bound)
 
 
 ENTRIES = (
     Initializer(
         name="normal",
         draw=normal,
-        law=normal_law,
+        distribution=normal_distribution,
         formula="W ~ N(0, stddev^2)",
         reference="Krizhevsky, Sutskever and Hinton (2012), section 5",
     ),
     Initializer(
         name="truncated_normal",
         draw=truncated_normal,
-        law=truncated_normal_law,
+        distribution=truncated_normal_distribution,
         formula="W ~ N(0, s^2) given |W| <= 2 s, s = stddev / 0.8796",
         reference="Johnson, Kotz and Balakrishnan (1994), section 10.1",
     ),

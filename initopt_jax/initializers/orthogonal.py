@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.base import as_number, working_dtype
 from initopt_jax.networks.fans import require_kernel
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 # Reflections multiplied at a time: the more, the fewer passes over the matrix.
 BLOCK = 64
@@ -67,11 +67,11 @@ def orthogonal(
     return _draw(key, as_number(gain, working), shape=tuple(shape), dtype=jnp.dtype(dtype))
 
 
-def orthogonal_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `orthogonal`."""
+def orthogonal_distribution(shape: Shape, *, gain: float = 1.0) -> DistributionSpec:
+    """The distribution of `orthogonal`."""
     checks.positive("gain", gain)
     std = gain / math.sqrt(max(_matrix_shape(shape)))
-    return Law("orthogonal", std=std, low=-gain, high=gain, gain=gain)
+    return DistributionSpec("orthogonal", std=std, low=-gain, high=gain, gain=gain)
 
 
 def _matrix_shape(shape: Shape) -> tuple[int, int]:
@@ -189,7 +189,7 @@ ENTRIES = (
     Initializer(
         name="orthogonal",
         draw=orthogonal,
-        law=orthogonal_law,
+        distribution=orthogonal_distribution,
         formula="W^T W = gain^2 I (or W W^T), Haar-distributed",
         reference="Saxe, McClelland and Ganguli (2014), section 3",
     ),

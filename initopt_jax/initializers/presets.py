@@ -11,10 +11,13 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import scaled_uniform
-from initopt_jax.initializers.glorot import glorot_uniform, glorot_uniform_law
-from initopt_jax.initializers.uniform import uniform_law
-from initopt_jax.initializers.variance_scaling import variance_scaling, variance_scaling_law
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.initializers.glorot import glorot_uniform, glorot_uniform_distribution
+from initopt_jax.initializers.uniform import uniform_distribution
+from initopt_jax.initializers.variance_scaling import (
+    variance_scaling,
+    variance_scaling_distribution,
+)
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 # a = sqrt(3) std: a gain of 1 / sqrt(3) makes a = 1 / sqrt(fan_in).
 _TORCH_GAIN = 1 / math.sqrt(3)
@@ -51,9 +54,9 @@ def flax_default(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
     return variance_scaling(key, shape, dtype, distribution="truncated_normal")
 
 
-def flax_default_law(shape: Shape) -> Law:
-    """The law of `flax_default`."""
-    return variance_scaling_law(shape, distribution="truncated_normal")
+def flax_default_distribution(shape: Shape) -> DistributionSpec:
+    """The distribution of `flax_default`."""
+    return variance_scaling_distribution(shape, distribution="truncated_normal")
 
 
 def torch_default(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
@@ -85,9 +88,9 @@ def torch_default(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
     return variance_scaling(key, shape, dtype, gain=_TORCH_GAIN, distribution="uniform")
 
 
-def torch_default_law(shape: Shape) -> Law:
-    """The law of `torch_default`."""
-    return variance_scaling_law(shape, gain=_TORCH_GAIN, distribution="uniform")
+def torch_default_distribution(shape: Shape) -> DistributionSpec:
+    """The distribution of `torch_default`."""
+    return variance_scaling_distribution(shape, gain=_TORCH_GAIN, distribution="uniform")
 
 
 def torch_default_bias(
@@ -125,14 +128,14 @@ def torch_default_bias(
     return scaled_uniform(key, shape, dtype, fan_in**-0.5)
 
 
-def torch_default_bias_law(shape: Shape, *, fan_in: float) -> Law:
-    """The law of `torch_default_bias`."""
+def torch_default_bias_distribution(shape: Shape, *, fan_in: float) -> DistributionSpec:
+    """The distribution of `torch_default_bias`."""
     checks.positive("fan_in", fan_in)
-    return uniform_law(shape, scale=fan_in**-0.5)
+    return uniform_distribution(shape, scale=fan_in**-0.5)
 
 
-# Where the registry has no entry, this is where the audit finds the law.
-torch_default_bias.__dict__["law"] = torch_default_bias_law
+# Where the registry has no entry, this is where the audit finds the distribution.
+torch_default_bias.__dict__["distribution"] = torch_default_bias_distribution
 
 
 def keras_default(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
@@ -162,30 +165,30 @@ def keras_default(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
     return glorot_uniform(key, shape, dtype)
 
 
-def keras_default_law(shape: Shape) -> Law:
-    """The law of `keras_default`."""
-    return glorot_uniform_law(shape)
+def keras_default_distribution(shape: Shape) -> DistributionSpec:
+    """The distribution of `keras_default`."""
+    return glorot_uniform_distribution(shape)
 
 
 ENTRIES = (
     Initializer(
         name="flax_default",
         draw=flax_default,
-        law=flax_default_law,
+        distribution=flax_default_distribution,
         formula="W ~ N(0, s^2) given |W| <= 2 s, s = sqrt(1 / fan_in) / 0.8796",
         reference="Flax 0.12, linen.linear.default_kernel_init",
     ),
     Initializer(
         name="torch_default",
         draw=torch_default,
-        law=torch_default_law,
+        distribution=torch_default_distribution,
         formula="W ~ U[-a, a), a = 1 / sqrt(fan_in)",
         reference="PyTorch 2, nn.Linear.reset_parameters",
     ),
     Initializer(
         name="keras_default",
         draw=keras_default,
-        law=keras_default_law,
+        distribution=keras_default_distribution,
         formula="W ~ U[-a, a), a = sqrt(6 / (fan_in + fan_out))",
         reference="Keras 3, keras.initializers.GlorotUniform",
     ),

@@ -9,9 +9,9 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.errors import unknown_name
 from initopt_jax.initializers.base import scaled_normal
-from initopt_jax.initializers.normal import normal_law
+from initopt_jax.initializers.normal import normal_distribution
 from initopt_jax.networks.fans import weight_fans
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 ACTIVATIONS = ("linear", "relu")
 
@@ -67,10 +67,12 @@ def random_walk(
     return scaled_normal(key, shape, dtype, gain * _std(shape, activation))
 
 
-def random_walk_law(shape: Shape, *, gain: float = 1.0, activation: str = "linear") -> Law:
-    """The law of `random_walk`."""
+def random_walk_distribution(
+    shape: Shape, *, gain: float = 1.0, activation: str = "linear"
+) -> DistributionSpec:
+    """The distribution of `random_walk`."""
     checks.positive("gain", gain)
-    return normal_law(shape, stddev=gain * _std(shape, activation))
+    return normal_distribution(shape, stddev=gain * _std(shape, activation))
 
 
 def _std(shape: Shape, activation: str) -> float:
@@ -86,7 +88,7 @@ ENTRIES = (
     Initializer(
         name="random_walk",
         draw=random_walk,
-        law=random_walk_law,
+        distribution=random_walk_distribution,
         formula="W ~ N(0, (gain g)^2 / N), g = exp(1/(2N)), ReLU sqrt(2) exp(1.2/(max(N,6)-2.4))",
         reference="Sussillo and Abbott (2014), section 3",
     ),

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
 from initopt_jax.networks.fans import weight_fans
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 # bfloat16, the coarsest dtype of a leaf, rounds by at most this.
 ROUNDING = 2**-8
@@ -57,8 +57,8 @@ def signed_constant(
     return jnp.where(odd == 1, magnitude, -magnitude).astype(dtype)
 
 
-def signed_constant_law(shape: Shape, *, gain: float = 1.0) -> Law:
-    """The law of `signed_constant`."""
+def signed_constant_distribution(shape: Shape, *, gain: float = 1.0) -> DistributionSpec:
+    """The distribution of `signed_constant`."""
     checks.positive("gain", gain)
     magnitude = gain * _magnitude(shape)
 
@@ -68,7 +68,9 @@ def signed_constant_law(shape: Shape, *, gain: float = 1.0) -> Law:
             return ""
         return f"magnitudes from {low:.4g} to {high:.4g}, asked was {magnitude:.4g} for all"
 
-    return Law("moments", std=magnitude, low=-magnitude, high=magnitude, arranged=arranged)
+    return DistributionSpec(
+        "moments", std=magnitude, low=-magnitude, high=magnitude, arranged=arranged
+    )
 
 
 def _magnitude(shape: Shape) -> float:
@@ -80,7 +82,7 @@ ENTRIES = (
     Initializer(
         name="signed_constant",
         draw=signed_constant,
-        law=signed_constant_law,
+        distribution=signed_constant_distribution,
         formula="W = +-gain * sqrt(2 / fan_in) with fair signs",
         reference="Ramanujan et al. (2020), the signed Kaiming constant",
     ),

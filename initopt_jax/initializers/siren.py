@@ -8,9 +8,9 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import scaled_uniform
-from initopt_jax.initializers.uniform import uniform_law
+from initopt_jax.initializers.uniform import uniform_distribution
 from initopt_jax.networks.fans import weight_fans
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def siren(
@@ -64,9 +64,11 @@ def siren(
     return scaled_uniform(key, shape, dtype, _bound(shape, omega, gain, first))
 
 
-def siren_law(shape: Shape, *, omega: float = 30.0, gain: float = 1.0, first: bool = False) -> Law:
-    """The law of `siren`."""
-    return uniform_law(shape, scale=_bound(shape, omega, gain, first))
+def siren_distribution(
+    shape: Shape, *, omega: float = 30.0, gain: float = 1.0, first: bool = False
+) -> DistributionSpec:
+    """The distribution of `siren`."""
+    return uniform_distribution(shape, scale=_bound(shape, omega, gain, first))
 
 
 def _bound(shape: Shape, omega: Any, gain: Any, first: bool) -> Any:
@@ -81,7 +83,7 @@ ENTRIES = (
     Initializer(
         name="siren",
         draw=siren,
-        law=siren_law,
+        distribution=siren_distribution,
         formula="W ~ U[-a, a), a = gain sqrt(6 / fan_in) / omega; first layer a = gain / fan_in",
         reference="Sitzmann et al. (2020), section 3.2",
     ),

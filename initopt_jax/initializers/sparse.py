@@ -13,7 +13,7 @@ from initopt_jax import checks
 from initopt_jax.initializers.base import working_dtype
 from initopt_jax.initializers.centre import matrix_shape
 from initopt_jax.networks.fans import fans
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def sparse(
@@ -70,8 +70,10 @@ def sparse(
     return (jnp.asarray(stddev, working) * weights).reshape(shape).astype(dtype)
 
 
-def sparse_law(shape: Shape, *, connections: float = 15.0, stddev: float = 1.0) -> Law:
-    """The law of `sparse`."""
+def sparse_distribution(
+    shape: Shape, *, connections: float = 15.0, stddev: float = 1.0
+) -> DistributionSpec:
+    """The distribution of `sparse`."""
     checks.positive("connections", connections)
     checks.positive("stddev", stddev)
     _, units = matrix_shape(shape)
@@ -84,7 +86,7 @@ def sparse_law(shape: Shape, *, connections: float = 15.0, stddev: float = 1.0) 
             return ""
         return f"units have {counts.min()} to {counts.max()} connections, asked were {kept}"
 
-    return Law(
+    return DistributionSpec(
         "normal",
         std=stddev,
         zeros=(fan_in - kept) * units,
@@ -121,7 +123,7 @@ ENTRIES = (
     Initializer(
         name="sparse",
         draw=sparse,
-        law=sparse_law,
+        distribution=sparse_distribution,
         formula="W ~ N(0, stddev^2) on `connections` random inputs of each unit; 0 elsewhere",
         reference="Martens (2010), section 5",
     ),

@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.initializers.base import scaled_uniform
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def uniform(
@@ -45,18 +45,18 @@ def uniform(
     return scaled_uniform(key, shape, dtype, scale)
 
 
-def uniform_law(shape: Shape, *, scale: float = 0.05) -> Law:
-    """The law of `uniform`."""
+def uniform_distribution(shape: Shape, *, scale: float = 0.05) -> DistributionSpec:
+    """The distribution of `uniform`."""
     del shape
     checks.positive("scale", scale)
-    return Law("uniform", std=scale / math.sqrt(3), low=-scale, high=scale)
+    return DistributionSpec("uniform", std=scale / math.sqrt(3), low=-scale, high=scale)
 
 
 ENTRIES = (
     Initializer(
         name="uniform",
         draw=uniform,
-        law=uniform_law,
+        distribution=uniform_distribution,
         formula="W ~ U[-scale, scale)",
         reference="Glorot and Bengio (2010), eq. 1",
     ),

@@ -21,10 +21,10 @@ from initopt_jax.initializers.base import (
     scaled_uniform,
 )
 from initopt_jax.initializers.gains import squared_gain
-from initopt_jax.initializers.normal import normal_law, truncated_normal_law
-from initopt_jax.initializers.uniform import uniform_law
+from initopt_jax.initializers.normal import normal_distribution, truncated_normal_distribution
+from initopt_jax.initializers.uniform import uniform_distribution
 from initopt_jax.networks.fans import weight_fans
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
@@ -98,23 +98,23 @@ def variance_scaling(
     raise ValueError(unknown_name("distribution", distribution, DISTRIBUTIONS))
 
 
-def variance_scaling_law(
+def variance_scaling_distribution(
     shape: Shape,
     *,
     gain: float = 1.0,
     mode: str = "fan_in",
     activation: str = "linear",
     distribution: str = "normal",
-) -> Law:
-    """The law of `variance_scaling`."""
+) -> DistributionSpec:
+    """The distribution of `variance_scaling`."""
     checks.positive("gain", gain)
     std = gain * _std(shape, mode, activation)
     if distribution == "normal":
-        return normal_law(shape, stddev=std)
+        return normal_distribution(shape, stddev=std)
     if distribution == "truncated_normal":
-        return truncated_normal_law(shape, stddev=std)
+        return truncated_normal_distribution(shape, stddev=std)
     if distribution == "uniform":
-        return uniform_law(shape, scale=math.sqrt(3) * std)
+        return uniform_distribution(shape, scale=math.sqrt(3) * std)
     raise ValueError(unknown_name("distribution", distribution, DISTRIBUTIONS))
 
 
@@ -122,7 +122,7 @@ ENTRIES = (
     Initializer(
         name="variance_scaling",
         draw=variance_scaling,
-        law=variance_scaling_law,
+        distribution=variance_scaling_distribution,
         formula="Var W = gain^2 / (E[phi(z)^2] fan), z ~ N(0, 1)",
         reference="He, Zhang, Ren and Sun (2015), eq. 10 and 14",
     ),

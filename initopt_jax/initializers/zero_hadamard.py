@@ -7,9 +7,9 @@ import numpy as np
 
 from initopt_jax.initializers.base import working_dtype
 from initopt_jax.initializers.centre import at_centre, centre, matrix_shape
-from initopt_jax.initializers.exact import exact_law
+from initopt_jax.initializers.exact import exact_distribution
 from initopt_jax.initializers.hadamard import sylvester, sylvester_host
-from initopt_jax.types import Array, Initializer, Law, Shape
+from initopt_jax.types import Array, DistributionSpec, Initializer, Shape
 
 
 def zero_hadamard(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
@@ -62,15 +62,15 @@ def zero_hadamard(key: Array, shape: Shape, dtype: Any = jnp.float32) -> Array:
     return at_centre(matrix.astype(dtype), shape)
 
 
-def zero_hadamard_law(shape: Shape) -> Law:
-    """The law of `zero_hadamard`."""
+def zero_hadamard_distribution(shape: Shape) -> DistributionSpec:
+    """The distribution of `zero_hadamard`."""
     rows, columns = matrix_shape(shape)
     widens = columns > rows
     value = np.zeros(shape)
     value[centre(shape)] = (
         _factor(columns) * sylvester_host(rows, columns) if widens else np.eye(rows, columns)
     )
-    return exact_law(value)
+    return exact_distribution(value)
 
 
 def _factor(outputs: int) -> float:
@@ -82,7 +82,7 @@ ENTRIES = (
     Initializer(
         name="zero_hadamard",
         draw=zero_hadamard,
-        law=zero_hadamard_law,
+        distribution=zero_hadamard_distribution,
         formula="W = I, or 2^(-(m - 1) / 2) H_m where the layer widens to at most 2^m outputs",
         reference="Zhao, Schäfer and Anandkumar (2022), algorithm 1",
     ),

@@ -209,8 +209,8 @@ def find_modifier(name: str, registry: Mapping[str, Modifier]) -> Modifier:
     if ":" in name:
         make = import_object("modifier", name)
         inside = next(iter(option_names(make)), "") == "inner"
-        place = "around" if inside else getattr(make, "place", "gradient")
-        if place not in ("gradient", "update", "around"):
+        place = "wrapper" if inside else getattr(make, "place", "pre-transform")
+        if place not in ("pre-transform", "post-transform", "wrapper"):
             raise ConfigError(f"modifier {name!r}: its place must be gradient or update")
         return Modifier(name, place, make, _first_line(make), reference=name)
     return lookup("modifier", name, registry)
@@ -221,18 +221,19 @@ def find_initializer(
 ) -> Initializer | ModelInitializer:
     """An initializer by registry name, `jax.<name>` or `module:function`.
 
-    A user's function may carry its law as the attribute `law`: `(shape, **options) -> Law`; the
-    audit then holds its draws to it. One whose second parameter is called `params` sees the whole
-    network: `(key, params, network, **options) -> (params, info)`. It starts from weights of the
-    initializer that its attribute `base` names, by default `lecun_normal`.
+    A user's function may carry its distribution as the attribute `distribution`:
+    `(shape, **options) -> DistributionSpec`; the audit then holds its draws to it. One
+    whose second parameter is called `params` sees the whole network: `(key, params, network,
+    **options) -> (params, info)`. It starts from weights of the initializer that its attribute
+    `base` names, by default `lecun_normal`.
     """
     if ":" in name:
         draw = import_object("initializer", name)
         if list(option_names(draw))[1:2] == ["params"]:
             base = getattr(draw, "base", "lecun_normal")
             return ModelInitializer(name, draw, base, formula=_first_line(draw), reference=name)
-        law = getattr(draw, "law", None)
-        return Initializer(name, draw, law, formula=_first_line(draw), reference=name)
+        distribution = getattr(draw, "distribution", None)
+        return Initializer(name, draw, distribution, formula=_first_line(draw), reference=name)
     if name.startswith("jax."):
         attribute = name.removeprefix("jax.")
         if name not in jax_initializers():

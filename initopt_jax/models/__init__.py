@@ -22,7 +22,7 @@ from initopt_jax.models.adapter import (
     is_module_class,
     param_shapes,
 )
-from initopt_jax.models.fit import Forms, first_state, fitted, forms_of
+from initopt_jax.models.fit import Forms, check_shapes, first_state, forms_of
 from initopt_jax.models.layers import network_in, network_of
 from initopt_jax.models.modes import refuse_flags
 from initopt_jax.models.nnx_adapter import from_nnx
@@ -36,11 +36,11 @@ __all__ = [
     "ModelEntry",
     "as_model",
     "brings_weights",
+    "check_shapes",
     "computes_in",
     "declared",
     "find_model",
     "first_state",
-    "fitted",
     "floats_as",
     "forms_of",
     "from_linen",

@@ -28,7 +28,7 @@ class Forms(NamedTuple):
     outputs: Any
 
 
-def fitted(
+def check_shapes(
     name: str, model: Model, task: Task, train: Split, outputs: int, where: str
 ) -> tuple[PyTree, PyTree]:
     """The shapes of a model's weights and of its state, if it can learn the task.
@@ -49,7 +49,7 @@ def fitted(
     >>> train = Split(np.zeros((5, 4), np.float32), np.zeros(5, np.int32))
     >>> mlp = models.REGISTRY["mlp"].make(outputs=3)
     >>> classification = tasks.REGISTRY["classification"]
-    >>> fitted("mlp", mlp, classification, train, 2, "my data")
+    >>> check_shapes("mlp", mlp, classification, train, 2, "my data")
     Traceback (most recent call last):
     initopt_jax.errors.ConfigError: model 'mlp' gives outputs of shape (2, 3) for 2 examples; task
     'classification' on 'my data' needs (2, 2)
@@ -131,7 +131,7 @@ def require_outputs(name: str, task: Task, outputs: Any, wanted: Shape, where: s
 
 
 def require_loss(name: str, task: Task, outputs: Any, targets: np.ndarray) -> None:
-    """Refuse outputs that the task's loss does not take, or makes no cost per example of."""
+    """Refuse outputs that the task's loss does not take, or makes no loss per example of."""
     batch = outputs.shape[0]
     like = jax.ShapeDtypeStruct((batch, *targets.shape[1:]), targets.dtype)
     what = f"model {name!r}: the loss of task {task.name!r}"

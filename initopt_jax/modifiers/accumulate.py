@@ -87,7 +87,7 @@ def every_so_often(count: Array, every: ArrayLike) -> Array:
 ENTRIES = (
     Modifier(
         name="accumulate",
-        place="around",
+        place="wrapper",
         make=accumulate,
         formula="one step with the mean of `every` gradients",
         reference="the batch of `every` batches; e.g. Ott et al. (2018), section 3.2",

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from initopt_jax import checks
 from initopt_jax.modifiers.accumulate import every_so_often
-from initopt_jax.transforms.chain import offered
+from initopt_jax.transforms.chain import eval_params_of
 from initopt_jax.transforms.contract import on_real_leaves
 from initopt_jax.transforms.numerics import (
     moving_mean,
@@ -122,7 +122,7 @@ def _averaging(inner: optax.GradientTransformation, take_in: Any, read: Any) -> 
     """The optimizer with an average beside it.
 
     Args:
-        inner: the optimizer; if it offers weights of its own, these are averaged.
+        inner: the optimizer; if it has `eval_params` of its own, these are averaged.
         take_in: `(average, params after the step, state) -> (average, how many are in it)`.
         read: `(a leaf of the average, how many are in it) -> what to evaluate`.
     """
@@ -139,13 +139,13 @@ def _averaging(inner: optax.GradientTransformation, take_in: Any, read: Any) -> 
         moved, after = optax.with_extra_args_support(inner).update(
             updates, state.inner, params, **extra
         )
-        new = offered(inner, after, optax.apply_updates(params, moved))
+        new = eval_params_of(inner, after, optax.apply_updates(params, moved))
         average, averaged = take_in(state.average, new, state)
         count = jnp.asarray(optax.safe_increment(state.step_count))
         return moved, AverageState(after, average, count, averaged)
 
     def eval_params(state: AverageState, params: PyTree) -> PyTree:
-        own = offered(inner, state.inner, params)
+        own = eval_params_of(inner, state.inner, params)
         return jax.tree.map(
             lambda mean, leaf: jnp.where(state.averaged > 0, read(mean, state.averaged), leaf),
             state.average,
@@ -158,7 +158,7 @@ def _averaging(inner: optax.GradientTransformation, take_in: Any, read: Any) -> 
 ENTRIES = (
     Modifier(
         name="ema",
-        place="around",
+        place="wrapper",
         make=ema,
         formula="evaluated: a / (1 - decay^t), a <- decay * a + (1 - decay) * theta",
         reference="Polyak and Juditsky (1992)",
@@ -167,7 +167,7 @@ ENTRIES = (
         name="swa",
         acts=lambda steps, start, every: int(steps // every - start * steps // every),
         never="no weights would enter the average",
-        place="around",
+        place="wrapper",
         make=swa,
         formula="evaluated: mean of theta_t over t > start * steps, t a multiple of every",
         reference="Izmailov et al. (2018), algorithm 1",

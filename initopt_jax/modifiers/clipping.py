@@ -175,28 +175,28 @@ def _stateless(change: Callable[[PyTree, PyTree], PyTree]) -> optax.GradientTran
 ENTRIES = (
     Modifier(
         name="clip_by_value",
-        place="gradient",
+        place="pre-transform",
         make=clip_by_value,
         formula="g <- min(max(g, -max_value), max_value)",
         reference="Graves (2013), section 4.1",
     ),
     Modifier(
         name="clip_by_global_norm",
-        place="gradient",
+        place="pre-transform",
         make=clip_by_global_norm,
         formula="g <- g * min(1, max_norm / ||g||)",
         reference="Pascanu, Mikolov and Bengio (2013), algorithm 1",
     ),
     Modifier(
         name="clip_by_leaf_norm",
-        place="gradient",
+        place="pre-transform",
         make=clip_by_leaf_norm,
         formula="g_l <- g_l * min(1, max_norm / ||g_l||) for each leaf l",
         reference="Pascanu, Mikolov and Bengio (2013), algorithm 1",
     ),
     Modifier(
         name="adaptive_clip",
-        place="gradient",
+        place="pre-transform",
         make=adaptive_clip,
         formula="g_i <- g_i * min(1, clipping * max(||w_i||, eps) / ||g_i||) for each unit i",
         reference="Brock, De, Smith and Simonyan (2021), eq. 3",

@@ -97,14 +97,14 @@ def decoupled_weight_decay(
 ENTRIES = (
     Modifier(
         name="coupled_weight_decay",
-        place="gradient",
+        place="pre-transform",
         make=coupled_weight_decay,
         formula="g <- g + weight_decay * theta",
         reference="Krogh and Hertz (1991), eq. 3",
     ),
     Modifier(
         name="decoupled_weight_decay",
-        place="update",
+        place="post-transform",
         make=decoupled_weight_decay,
         formula="u <- u - learning_rate * weight_decay * theta",
         reference="Loshchilov and Hutter (2019), eq. 4",

@@ -37,7 +37,7 @@ def lookahead(
 
     Raises:
         ValueError: if a concrete number is out of its range; on update, if no params are given; if
-            `inner` offers weights of its own to evaluate.
+            `inner` has `eval_params` of its own.
 
     Reference:
         Zhang, Lucas, Hinton and Ba (2019), Lookahead optimizer: k steps forward, 1 step back,
@@ -96,7 +96,7 @@ ENTRIES = (
         name="lookahead",
         acts=lambda steps, every: int(steps // every),
         never="the slow weights, which are evaluated, would never move",
-        place="around",
+        place="wrapper",
         make=lookahead,
         formula="every k steps: slow <- slow + slow_step * (theta - slow); theta <- slow",
         reference="Zhang, Lucas, Hinton and Ba (2019), algorithm 1",

@@ -78,7 +78,7 @@ def gradient_noise(
 ENTRIES = (
     Modifier(
         name="gradient_noise",
-        place="gradient",
+        place="pre-transform",
         make=gradient_noise,
         formula="g <- g + N(0, eta / (1 + t)^gamma)",
         reference="Neelakantan et al. (2015), eq. 1",

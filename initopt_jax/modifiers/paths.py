@@ -107,14 +107,14 @@ def freeze(
 ENTRIES = (
     Modifier(
         name="rates",
-        place="update",
+        place="post-transform",
         make=rates,
         formula="u_l <- rate_l * u_l for each leaf l that a pattern of by_path matches",
         reference="layer-wise learning rates, e.g. Howard and Ruder (2018), section 3.2",
     ),
     Modifier(
         name="freeze",
-        place="around",
+        place="wrapper",
         make=freeze,
         formula="g_l <- 0 and u_l <- 0 for each leaf l that a pattern of paths matches",
         reference="Yosinski et al. (2014), section 3",

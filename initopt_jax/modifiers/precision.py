@@ -46,7 +46,7 @@ def float32_state(inner: optax.GradientTransformation) -> optax.GradientTransfor
 ENTRIES = (
     Modifier(
         name="float32_state",
-        place="around",
+        place="wrapper",
         make=float32_state,
         formula="the optimizer's accumulators in float32, whatever the dtype of the weights",
         reference="Micikevicius et al. (2018), section 3.1",

@@ -6,7 +6,7 @@ from initopt_jax.types import Modifier
 ENTRIES = (
     Modifier(
         name="sharpness_aware",
-        place="around",
+        place="wrapper",
         make=sharpness_aware,
         formula="g <- gradient at (theta + rho * g / |g|)",
         reference="Foret, Kleiner, Mobahi and Neyshabur (2021), algorithm 1",

@@ -30,13 +30,13 @@ class Kernel:
         layout: its axes.
         upstream: leaves that its inputs depend on; empty for a layer that sees the data. The kernel
             itself is one of them where a loop feeds its results back, as in a recurrent cell.
-        looped: whether it is used inside a loop, such as a recurrent cell or a stack of layers.
+        in_scan: whether it is used inside a loop, such as a recurrent cell or a stack of layers.
     """
 
     path: str
     layout: Layout
     upstream: frozenset[str]
-    looped: bool
+    in_scan: bool
 
     def fans(self, shape: Shape) -> Fans:
         """Fan-in and fan-out of one kernel of its leaf. Raises ValueError where none are known."""
@@ -154,14 +154,14 @@ class _Surveyor(Follower):
         self.upstream: dict[str, tuple[frozenset[str], bool]] = {}
         self.additions: list[_Addition] = []
         self.loops: list[int] = []  # lengths of the loops around the present operation
-        self.fed_back: set[str] = set()  # kernels whose results are their inputs a round later
+        self.recurrent: set[str] = set()  # kernels whose results are their inputs a round later
 
     def inside(self, equation: Any, part: Program, given: Sequence[Value]) -> list[Value]:
-        looped = equation.primitive.name in LOOPS
-        if looped:
+        in_loop = equation.primitive.name in LOOPS
+        if in_loop:
             self.loops.append(equation.params.get("length", 1))
         results = evaluate(part, given, self)
-        if looped:
+        if in_loop:
             self.loops.pop()
         return results
 
@@ -179,7 +179,7 @@ class _Surveyor(Follower):
                 # One of a stack that the loop runs through is another one in every round.
                 sliced = any(one.is_picked for one in operands)
                 if any(one.carried for one in others) and not sliced:
-                    self.fed_back.add(path)
+                    self.recurrent.add(path)
                     upstream |= {path}
                 self.upstream[path] = upstream, bool(self.loops)
         elif name in ("add", "add_any") and all(one.data for one in operands):
@@ -188,7 +188,7 @@ class _Surveyor(Follower):
     def _addition(self, left: frozenset[str], right: frozenset[str]) -> None:
         own, other = left - right, right - left
         stream = frozenset[str]().union(*(addition.own for addition in self.additions))
-        if (left & right & self.fed_back) - stream:
+        if (left & right & self.recurrent) - stream:
             return
         sure = True
         if own and other:

@@ -35,7 +35,7 @@ class Layout:
         window: the receptive field of a convolution.
         inputs: what a unit sums over, besides the window.
         outputs: the units.
-        alone: numbers kernels that have nothing to do with each other: a stack of layers, the
+        batch_axes: number kernels that have nothing to do with each other: a stack of layers, the
             batch axis of an einsum, the rows of an embedding, parts that are cut out of the leaf.
         groups: the outputs fall in so many equal parts, each with inputs of its own, as in a
             grouped convolution: `inputs` are those of one group.
@@ -54,7 +54,7 @@ class Layout:
     window: tuple[int, ...] = ()
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
-    alone: tuple[int, ...] = ()
+    batch_axes: tuple[int, ...] = ()
     groups: int = 1
     split: tuple[Shape, ...] = ()
     thinned: int = 1
@@ -66,7 +66,7 @@ class Layout:
     @property
     def whole(self) -> bool:
         """Whether the leaf is no kernel, so that it is not taken apart."""
-        return self.kind in ("vector", "unknown") and not self.alone
+        return self.kind in ("vector", "unknown") and not self.batch_axes
 
     def kernel_shape(self, shape: Shape) -> Shape:
         """The shape `(*window, inputs, outputs)` of one kernel of a leaf of this shape.
@@ -101,7 +101,7 @@ class Layout:
         >>> standard_layout((3, 3, 16, 32)).kernels((3, 3, 16, 32))
         1
         """
-        return math.prod(self._fine(shape)[axis] for axis in self.alone) * self.groups
+        return math.prod(self._fine(shape)[axis] for axis in self.batch_axes) * self.groups
 
     def fans(self, shape: Shape) -> Fans | None:
         """Fan-in and fan-out of one kernel, or of the layer that a bias belongs to.
@@ -128,7 +128,7 @@ class Layout:
             return leaf[None]
         one = self._kernel(leaf.shape)
         fine = leaf.reshape(self._fine(leaf.shape))
-        ordered = fine.transpose(self.alone + self.window + self.inputs + self.outputs)
+        ordered = fine.transpose(self.batch_axes + self.window + self.inputs + self.outputs)
         # The groups are the slow part of the outputs.
         parted = ordered.reshape(-1, *one[:-1], self.groups, one[-1])
         return _moved(parted, parted.ndim - 2, 1).reshape(-1, *one)
@@ -140,14 +140,14 @@ class Layout:
         one, sizes = self._kernel(shape), self._fine(shape)
         parted = kernels.reshape(-1, self.groups, *one)
         joined = _moved(parted, 1, parted.ndim - 2)
-        order = self.alone + self.window + self.inputs + self.outputs
+        order = self.batch_axes + self.window + self.inputs + self.outputs
         ordered = joined.reshape(tuple(sizes[axis] for axis in order))
         return ordered.transpose(tuple(int(axis) for axis in np.argsort(order))).reshape(shape)
 
     def text(self, shape: Shape) -> str:
         """The layout as a rule of a config states it; see `stated_layout`.
 
-        >>> Layout("dense", alone=(0,), outputs=(1,), inputs=(2,), split=((3, 16), (8,))).text(
+        >>> Layout("dense", batch_axes=(0,), outputs=(1,), inputs=(2,), split=((3, 16), (8,))).text(
         ...     (48, 8)
         ... )
         '3a*o i'
@@ -162,7 +162,7 @@ class Layout:
 
     def _letters(self) -> dict[int, str]:
         """What each axis does: a (stands alone), w (window), i (inputs), o (outputs)."""
-        letters = {"a": self.alone, "w": self.window, "i": self.inputs, "o": self.outputs}
+        letters = {"a": self.batch_axes, "w": self.window, "i": self.inputs, "o": self.outputs}
         return {axis: letter for letter, axes in letters.items() for axis in axes}
 
     def _fine(self, shape: Shape) -> Shape:
@@ -176,7 +176,9 @@ class Layout:
         'convolution, 4 groups'
         >>> Layout("dense", inputs=(0,), outputs=(1, 2)).describe()
         'dense (i o o)'
-        >>> Layout("dense", alone=(0,), outputs=(1,), inputs=(2,), split=((3, 16), (8,))).describe()
+        >>> Layout(
+        ...     "dense", batch_axes=(0,), outputs=(1,), inputs=(2,), split=((3, 16), (8,))
+        ... ).describe()
         'dense (3a*o i)'
         """
         return self._usual() + (f"; also {self.also}" if self.also else "")
@@ -196,7 +198,7 @@ class Layout:
         return f"{self.kind} ({self.text((1,) * axes)})"
 
 
-EMBEDDING = Layout("embedding", alone=(0,), outputs=(1,))
+EMBEDDING = Layout("embedding", batch_axes=(0,), outputs=(1,))
 
 
 def standard_layout(shape: Shape) -> Layout:
@@ -265,7 +267,7 @@ def stated_layout(text: str, shape: Shape) -> Layout:
     words = text.split()
     if words == ["embedding"] and len(shape) > 1:
         last = len(shape) - 1
-        return Layout("embedding", alone=tuple(range(last)), outputs=(last,), role="weight")
+        return Layout("embedding", batch_axes=tuple(range(last)), outputs=(last,), role="weight")
     places: dict[str, list[int]] = {letter: [] for letter in "awio"}
     split: list[Shape] = []
     for word, size in zip(words, shape, strict=False):
@@ -279,10 +281,10 @@ def stated_layout(text: str, shape: Shape) -> Layout:
         split.append((*(int(part[1]) for part in parts[:-1] if part), size // cut))
     if len(words) != len(shape) or not places["i"] + places["w"] or not places["o"]:
         raise ValueError(_misstated(text, shape))
-    window, inputs, outputs, alone = (tuple(places[letter]) for letter in "wioa")
+    window, inputs, outputs, batch_axes = (tuple(places[letter]) for letter in "wioa")
     kind: Kind = "convolution" if window else "dense"
     cuts = tuple(split) if any(len(sizes) > 1 for sizes in split) else ()
-    return Layout(kind, window, inputs, outputs, alone, split=cuts, role="weight")
+    return Layout(kind, window, inputs, outputs, batch_axes, split=cuts, role="weight")
 
 
 def _misstated(text: str, shape: Shape) -> str:

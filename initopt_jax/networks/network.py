@@ -57,7 +57,7 @@ class Network:
     Attributes:
         apply: `(params, inputs) -> outputs` as in training, deterministic.
         plain: the same in operations that can be looked into; where sums are measured.
-        loss: `(outputs, targets) -> [B]`, the cost of each example.
+        loss: `(outputs, targets) -> [B]`, the loss of each example.
         inputs: of the training split, [N, ...]; methods that need a batch draw it from here.
         targets: likewise, [N] or [N, K].
         anatomy: the network's parts.
@@ -76,7 +76,7 @@ class Network:
         chosen = jax.random.choice(key, len(self.inputs), (count,), replace=False)
         return _rows(self.inputs, chosen), _rows(self.targets, chosen)
 
-    def cost(self, params: PyTree, inputs: Array, targets: Array) -> Array:
+    def mean_loss(self, params: PyTree, inputs: Array, targets: Array) -> Array:
         """The mean loss of a batch, what training minimizes."""
         return self.loss(self.apply(params, inputs), targets).mean()
 

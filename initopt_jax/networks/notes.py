@@ -47,7 +47,7 @@ class Notes:
         """Weights are summed over with data."""
         for term in weights.terms:
             several = sum(bool(view.bonds) for view in term) > 1
-            shared = [axis for axis in meeting.alone if _is_repeated(term, axis)]
+            shared = [axis for axis in meeting.batch_axes if _is_repeated(term, axis)]
             if several and shared:
                 paths = {view.path for view in term if view.path}
                 self.lose(paths, "it is multiplied with weights, and the result used like data")
@@ -163,9 +163,9 @@ class Notes:
     def is_one_kernel(self, path: str, operands: Sequence[Value], shape: Shape) -> bool:
         """Whether the sums of an operation are those of the whole leaf, as one kernel."""
         views = [v for one in operands for term in one.terms for v in term if v.path == path]
-        alone = any(run.step and run.size > 1 for run in self.uses[path][0].alone)
+        batch_axes = any(run.step and run.size > 1 for run in self.uses[path][0].batch_axes)
         whole = all(view.entries == math.prod(shape) and not view.bonds for view in views)
-        return len(views) == 1 and whole and not alone
+        return len(views) == 1 and whole and not batch_axes
 
     def layout(self, path: str, shapes: Mapping[str, Shape]) -> Layout:
         """The layout of a leaf by all that was seen."""
@@ -181,7 +181,7 @@ class Notes:
         if path in self.met and len(shape) > 1:
             last = len(shape) - 1
             kind = "vector" if stacked else "added"
-            layout = Layout(kind, outputs=(last,), alone=tuple(range(last)), role=role)
+            layout = Layout(kind, outputs=(last,), batch_axes=tuple(range(last)), role=role)
             return replace(layout, layer=self._layer(path, shapes) if role == "bias" else None)
         if len(shape) < 2:
             layout = replace(standard_layout(shape), role=role, layer=self._layer(path, shapes))

@@ -254,10 +254,10 @@ class Follower:
         for side in (0, 1):
             one, other = operands[side], operands[1 - side]
             sums = contracted[side]
-            alone = (*batched[side], *(groups if side else ()))
+            batch_axes = (*batched[side], *(groups if side else ()))
             free = [a for a in range(len(equation.invars[side].aval.shape))
-                    if a not in (*sums, *alone)]  # fmt: skip
-            meeting = Meeting("dense", (), sums, free, alone)
+                    if a not in (*sums, *batch_axes)]  # fmt: skip
+            meeting = Meeting("dense", (), sums, free, batch_axes)
             if one.is_weights and other.data:
                 self.notes.sum(one, meeting)
             elif one.is_rows and other.is_activation:

@@ -20,7 +20,7 @@ class Use:
 
     Attributes:
         kind: of the layer.
-        window, inputs, outputs, alone: the entries' runs by what they do, slowest first.
+        window, inputs, outputs, batch_axes: the entries' runs by what they do, slowest first.
         first: place of the first entry in the flat leaf.
         groups: of a convolution. thinned: see `Layout`.
     """
@@ -29,7 +29,7 @@ class Use:
     window: Runs
     inputs: Runs
     outputs: Runs
-    alone: Runs
+    batch_axes: Runs
     first: int = 0
     groups: int = 1
     thinned: int = 1
@@ -38,14 +38,14 @@ class Use:
 class Meeting(NamedTuple):
     """The axes of an array of weights by what a sum over data does with them.
 
-    window, inputs: summed over. alone: shared with the data. outputs: free.
+    window, inputs: summed over. batch_axes: shared with the data. outputs: free.
     """
 
     kind: Kind
     window: Sequence[int]
     inputs: Sequence[int]
     outputs: Sequence[int]
-    alone: Sequence[int]
+    batch_axes: Sequence[int]
     groups: int = 1
     thinned: int = 1
 
@@ -76,9 +76,9 @@ def _use(view: View, term: Term, meeting: Meeting) -> Use | None:
     summed = any(run.size > 1 for axis in meeting.inputs for run in view.axes[axis].runs)
     if summed and not _moving(inputs) and not _moving(window):
         return None  # it does not vary along what is summed: it stretches the data
-    alone = view.picked + view.runs(meeting.alone)
+    batch_axes = view.picked + view.runs(meeting.batch_axes)
     kind, groups, thinned = meeting.kind, meeting.groups, meeting.thinned
-    return Use(kind, window, tuple(inputs), tuple(outputs), alone, view.first, groups, thinned)
+    return Use(kind, window, tuple(inputs), tuple(outputs), batch_axes, view.first, groups, thinned)
 
 
 def _moving(runs: Sequence[Run]) -> list[Run]:
@@ -131,13 +131,13 @@ def layout_of(shape: Shape, uses: Sequence[Use]) -> Layout:
             digits = _aligned_digits(shape, same)
         except Lost:
             # Some of many that stand alone anyway: whichever they are, each is one kernel.
-            first, *others = (replace(use, alone=()) for use in (first, *others))
-            digits = _aligned_digits(shape, [replace(use, alone=()) for use in same])
+            first, *others = (replace(use, batch_axes=()) for use in (first, *others))
+            digits = _aligned_digits(shape, [replace(use, batch_axes=()) for use in same])
         layout = _layout(shape, first, digits)
     except Lost as lost:
         if first.kind == "embedding":
             last = len(shape) - 1
-            return Layout("embedding", alone=tuple(range(last)), outputs=(last,))
+            return Layout("embedding", batch_axes=tuple(range(last)), outputs=(last,))
         return unknown_layout(shape, str(lost))
     for use in others:
         try:
@@ -164,7 +164,7 @@ def _aligned_digits(shape: Shape, same: Sequence[Use]) -> list[_Digit]:
 
 def _digits(shape: Shape, use: Use) -> list[_Digit]:
     """The axes that a use cuts a leaf into, slowest first."""
-    by_role = {"w": use.window, "i": use.inputs, "o": use.outputs, "a": use.alone}
+    by_role = {"w": use.window, "i": use.inputs, "o": use.outputs, "a": use.batch_axes}
     if use.groups > 1:
         by_role["g"], by_role["o"] = split_runs(use.outputs, use.groups)
     found = [
@@ -204,7 +204,7 @@ def _at_axes(shape: Shape, digit: _Digit) -> list[_Digit]:
 def _require_aligned(use: Use, digits: Sequence[_Digit]) -> None:
     """Refuse a part that begins in the middle of another."""
     first = use.first
-    for runs in (use.window, use.inputs, use.outputs, use.alone):
+    for runs in (use.window, use.inputs, use.outputs, use.batch_axes):
         first += sum((run.size - 1) * run.step for run in runs if run.step < 0)
     for digit in digits:
         number, first = divmod(first, digit.step)
@@ -238,14 +238,14 @@ def _layout(shape: Shape, use: Use, digits: Sequence[_Digit]) -> Layout:
         roles: tuple(sorted((p for p, d in enumerate(flat) if d.role in roles), key=_rank(flat)))
         for roles in ("w", "i", "o", "acg")
     }
-    window, inputs, outputs, alone = by_role.values()
+    window, inputs, outputs, batch_axes = by_role.values()
     cut = split if any(len(sizes) > 1 for sizes in split) else ()
     kind = use.kind
-    return Layout(kind, window, inputs, outputs, alone, groups, cut, use.thinned)
+    return Layout(kind, window, inputs, outputs, batch_axes, groups, cut, use.thinned)
 
 
 def _four(use: Use) -> tuple[Runs, Runs, Runs, Runs]:
-    return use.window, use.inputs, use.outputs, use.alone
+    return use.window, use.inputs, use.outputs, use.batch_axes
 
 
 def _rank(flat: Sequence[_Digit]):

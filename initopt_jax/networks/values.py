@@ -235,8 +235,8 @@ def product_of(equation: Any, operands: Sequence[Value], bond: int) -> tuple[Ter
         one.terms or ((whole("", shape),),) for one, shape in zip(operands, shapes, strict=True)
     ]
     free = [
-        [axis for axis in range(len(shape)) if axis not in (*sums, *alone)]
-        for shape, sums, alone in zip(shapes, contracted, batched, strict=True)
+        [axis for axis in range(len(shape)) if axis not in (*sums, *batch_axes)]
+        for shape, sums, batch_axes in zip(shapes, contracted, batched, strict=True)
     ]
 
     def placed(side: int) -> Callable[[View], View]:

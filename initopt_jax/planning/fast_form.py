@@ -13,7 +13,7 @@ def fast_form(config: Config) -> Config:
     """A config made fast: whatever could stop the study stops this first.
 
     Ten steps at most, evaluated at the start and the end; one seed, also for tuning (or as many as
-    a picture of the cost joins); the first of every optimizer's swept values. All initializers,
+    a picture of the loss joins); the first of every optimizer's swept values. All initializers,
     optimizers and data stay. It has a name, and so a folder, of its own.
 
     Args:

@@ -52,7 +52,7 @@ class Optimizer:
         structure: what its program depends on besides the names of the axes.
         make: `(hyperparameters) -> transformation`; those of `axes`, and `steps` where `timed`.
         timed: whether it needs to know the steps of its lane.
-        evaluated: whether it offers weights of its own to evaluate.
+        evaluated: whether it has `eval_params` of its own.
         note: what a user should know of it, or empty.
     """
 
@@ -210,7 +210,7 @@ def _modifiers(spec: OptimizerConfig, optimizer: str, layouts: Mapping[str, Layo
         what = f"modifier {item.name!r} of {optimizer}"
         _refuse_seeds(what, found.make, item.options)
         found = replace(found, make=seeded(found.make))
-        first = 1 if found.place == "around" else 0
+        first = 1 if found.place == "wrapper" else 0
         names = list(option_names(found.make))
         asks = frozenset(name for name in names[first:] if name in GIVEN) - set(item.options)
         axes, static = swept_axes(
@@ -233,7 +233,7 @@ def _try_part(what: str, part: _Part) -> None:
     """Build a modifier at every value, one axis at a time."""
     given = {name: None if name == NOISE_KEY else 1.0 for name in part.asks}
     first = {part.prefix + name: values[0] for name, values in part.axes.items()}
-    inner = (optax.identity(),) if part.place == "around" else ()
+    inner = (optax.identity(),) if part.place == "wrapper" else ()
     for name, values in part.axes.items() or [("", [0.0])]:
         for value in values:
             options = part.options(first | {part.prefix + name: value})
@@ -265,21 +265,21 @@ def _maker(
         transform = entry.make(**own, **static)
         if rates:
             transform = chain(transform, transforms.scale_by_leaf(rates))
-        placed: dict[str, list[Any]] = {"gradient": [], "update": [], "around": []}
+        placed: dict[str, list[Any]] = {"pre-transform": [], "post-transform": [], "wrapper": []}
         for number, (part, options) in enumerate(built):
             # It counts the steps that are left to it by what stands around it.
-            outside = built[number + 1 :] if part.place == "around" else built
+            outside = built[number + 1 :] if part.place == "wrapper" else built
             given = {RATE: rate, STEPS: _paced(steps, outside) if STEPS in part.asks else None}
             given[NOISE_KEY] = None if noise is None else named_key(noise, f"modifier {number}")
             asked = {name: given[name] for name in part.asks}
             placed[part.place].append((part.function, options | asked))
-        if placed["gradient"] or placed["update"]:
+        if placed["pre-transform"] or placed["post-transform"]:
             before, after = (
                 [modify(**options) for modify, options in placed[place]]
-                for place in ("gradient", "update")
+                for place in ("pre-transform", "post-transform")
             )
             transform = chain(*before, transform, *after)
-        for modify, options in placed["around"]:
+        for modify, options in placed["wrapper"]:
             transform = modify(transform, **options)
         return transform
 
@@ -389,22 +389,22 @@ def _check_places(
     made: optax.GradientTransformation,
 ) -> None:
     """Refuse what would be undone, or not be seen, without a word."""
-    behind = [part.name for part in around if part.place == "update"]
+    behind = [part.name for part in around if part.place == "post-transform"]
     behind += [f"per_leaf: {spec.per_leaf.name}"] if spec.per_leaf else []
     if behind and isinstance(made, EvaluatedTransform):
         raise ConfigError(
-            f"{what} offers weights of its own to evaluate, which {behind[0]} would not reach: it "
+            f"{what} has `eval_params` of its own, which {behind[0]} would not reach: it "
             "changes updates alone"
         )
-    blind = [part.name for part in around if part.place == "gradient" or part.name in BLIND]
+    blind = [part.name for part in around if part.place == "pre-transform" or part.name in BLIND]
     if blind and (entry.looks_around or spec.name == "optax.lbfgs"):
         raise ConfigError(
-            f"{what} asks for the cost at other weights, where {blind[0]} would not be seen"
+            f"{what} asks for the loss at other weights, where {blind[0]} would not be seen"
         )
     names = [part.name for part in around]
     if "sharpness_aware" in names and "accumulate" in names[names.index("sharpness_aware") :]:
         raise ConfigError(
-            f"{what}: list accumulate before sharpness_aware, which else looks at the cost of the "
+            f"{what}: list accumulate before sharpness_aware, which else looks at the loss of the "
             "last batch alone"
         )
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from initopt_jax import probes
 from initopt_jax.config.entries import ProbeConfig
-from initopt_jax.config.task_keys import COST_FUNCTION
-from initopt_jax.engine.cost import tile_shapes
+from initopt_jax.config.task_keys import TEST_FUNCTION
+from initopt_jax.engine.flops import tile_shapes
 from initopt_jax.engine.keep import KEPT
 from initopt_jax.engine.measure import (
     LaneView,
@@ -19,7 +19,7 @@ from initopt_jax.engine.measure import (
     OptimizerView,
     make_measure,
 )
-from initopt_jax.engine.model_cost import largest
+from initopt_jax.engine.model_size import largest
 from initopt_jax.engine.plan import Program
 from initopt_jax.engine.records import variables
 from initopt_jax.engine.workload import Workload
@@ -56,7 +56,7 @@ def dimension_labels(workload: Workload) -> dict[str, list[str]]:
         "leaf": [name for name, _ in named_leaves(workload.params)],
         "kernel": [kernel.path for kernel in workload.network.anatomy.kernels],
     }
-    return known | ({"coordinate": ["x", "y"]} if workload.task.kind == COST_FUNCTION else {})
+    return known | ({"coordinate": ["x", "y"]} if workload.task.kind == TEST_FUNCTION else {})
 
 
 def find_probe(name: str) -> Probe:

@@ -22,7 +22,7 @@ from initopt_jax.config.landscapes import check_chosen
 from initopt_jax.config.schema import Config
 from initopt_jax.engine.initial import InitialStates
 from initopt_jax.engine.keep import Keep, make_keep
-from initopt_jax.engine.model_cost import model_cost
+from initopt_jax.engine.model_size import model_size
 from initopt_jax.engine.plan import LaneTable, Program, cut_tiles
 from initopt_jax.engine.records import variables
 from initopt_jax.engine.streaming import check_streamed, is_streamed, seeds_at_once
@@ -49,10 +49,10 @@ from initopt_jax.planning.sweep import (
     plan_lanes,
 )
 from initopt_jax.precision import PRECISIONS, param_dtype
-from initopt_jax.tasks.cost_function import (
+from initopt_jax.tasks.function_task import (
     LEAF,
-    Landscape,
-    find_landscape,
+    TestFunction,
+    find_function,
     make_dataset,
     make_model,
     make_task,
@@ -78,7 +78,7 @@ class Experiment:
         sources: the user's own modules behind the config, by name.
         notes: what is known of its seeds, for whoever reads the results.
         dtypes: of the model, besides those of the precision; see `model_building.in_precisions`.
-        landscape: the cost function, where the task is one.
+        test_function: the test function, where the task is one.
         data_root: the folder that a relative path of data was found in, if any.
     """
 
@@ -93,13 +93,13 @@ class Experiment:
     sources: Mapping[str, SourceFile]
     notes: tuple[str, ...] = ()
     dtypes: Mapping[str, Any] = field(default_factory=dict)
-    landscape: Landscape | None = None
+    test_function: TestFunction | None = None
     data_root: Path | None = None
 
     @property
     def network_notes(self) -> list[str]:
         """Which leaves the network uses in ways that are not known, and what follows from it."""
-        if self.landscape:
+        if self.test_function:
             return []
         shapes = {path: tuple(leaf.shape) for path, leaf in named_leaves(self.workload.params)}
         return unknown_notes(self.workload.network.anatomy.layouts, shapes)
@@ -134,12 +134,12 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         ConfigError: an unknown name or option, data that are not there, an impossible combination.
     """
     _refuse_lost(config)
-    landscape = _landscape(config)
-    if landscape:
-        config = _with_target(config, landscape)
-        task, dataset = make_task(landscape.minima), in_wide(make_dataset(landscape))
-        plain, known = make_model(landscape), models.Declared()
-        cells = expand_starts(config, landscape)
+    test_function = _test_function(config)
+    if test_function:
+        config = _with_target(config, test_function)
+        task, dataset = make_task(test_function.minima), in_wide(make_dataset(test_function))
+        plain, known = make_model(test_function), models.Declared()
+        cells = expand_starts(config, test_function)
     else:
         task = find_task(config.task.name)
         dataset = in_wide(load_dataset(config, task, folders))
@@ -149,7 +149,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     _check_tuning(config, task)
     _check_probes(config)
     plain, model, dtypes = in_precisions(config, plain, dataset)
-    params, forms = models.fitted(
+    params, forms = models.check_shapes(
         config.model.name if config.model else config.task.name,
         *(model, task, dataset.train, dataset.outputs, dataset.name),
     )
@@ -158,14 +158,14 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
     states = InitialStates(*models.first_state(model, forms, dataset.train.inputs.shape[1:]))
     model_state = states(config.seeds.first)
     parts = (plain, task, params, model_state, dataset.train)
-    what = f"model {config.model.name!r}" if config.model else "the cost function"
+    what = f"model {config.model.name!r}" if config.model else "the test function"
     with user_code(what):
         network = models.network_of(*parts)
     for cell in cells:
         _check_weights(cell, params, network)
     batch = jax.ShapeDtypeStruct((64, *dataset.train.inputs.shape[1:]), param_dtype())
-    cost = model_cost(plain, params, model_state, batch)
-    sweeps = expand_optimizers(config, len(dataset.train.inputs), cost, network, params)
+    size = model_size(plain, params, model_state, batch)
+    sweeps = expand_optimizers(config, len(dataset.train.inputs), size, network, params)
     workload = Workload(
         model=model,
         plain=plain,
@@ -199,7 +199,7 @@ def resolve(config: Config, folders: Sequence[Path] = ()) -> Experiment:
         sources=collect(own_modules(config.to_json())),
         notes=(*known.notes, *sweeps.notes),
         dtypes=dtypes,
-        landscape=landscape,
+        test_function=test_function,
         data_root=_data_root(config, folders),
     )
     if made.streamed:
@@ -251,23 +251,23 @@ def _refuse_lost(config: Config) -> None:
     refuse_lost(parts, param_dtype())
 
 
-def _landscape(config: Config) -> Landscape | None:
-    """The cost function of a config whose task is one."""
+def _test_function(config: Config) -> TestFunction | None:
+    """The test function of a config whose task is one."""
     spec = config.task.function
-    return find_landscape(spec.name, spec.options) if spec else None
+    return find_function(spec.name, spec.options) if spec else None
 
 
-def _with_target(config: Config, landscape: Landscape) -> Config:
-    """The config with the cost that solves its function as target, where none was given."""
-    if config.target or landscape.target is None:
+def _with_target(config: Config, test_function: TestFunction) -> Config:
+    """The config with the loss that solves its function as target, where none was given."""
+    if config.target or test_function.target is None:
         return config
-    target = TargetConfig(metric="val_loss", at_most=landscape.target)
+    target = TargetConfig(metric="val_loss", at_most=test_function.target)
     return config.model_copy(update={"target": target})
 
 
 def _check_probes(config: Config) -> None:
     if not config.is_function and any(probe.name == LEAF for probe in config.probes):
-        raise ConfigError(f"probe {LEAF!r} is for cost functions; a network is no point in a plane")
+        raise ConfigError(f"probe {LEAF!r} is for test functions; a network is no point in a plane")
 
 
 def _check_weights(cell: InitializerCell, params: PyTree, network: Network) -> None:
@@ -331,7 +331,7 @@ def with_augmentation(config: Config, task: Task, dataset: Dataset) -> Task:
 def load_dataset(config: Config, task: Task, folders: Sequence[Path] = ()) -> Dataset:
     """The data set of a config: by name, from files, from TFDS, or from a user's function."""
     spec = config.task.dataset
-    if spec is None or task.kind == "cost_function":
+    if spec is None or task.kind == "test_function":
         raise ConfigError(f"task {task.name!r} learns from no data set")
     split = data.SplitSpec(**(config.task.split.model_dump() if config.task.split else {}))
     if ":" in spec.name and not spec.name.startswith(DATA_PREFIXES):

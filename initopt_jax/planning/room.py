@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from initopt_jax.config.schema import Config
-from initopt_jax.engine.cost import tile_bytes
+from initopt_jax.engine.flops import tile_bytes
 from initopt_jax.engine.keep import is_kept
 from initopt_jax.engine.plan import Program
 from initopt_jax.engine.records import Variable

@@ -1,4 +1,4 @@
-"""Initializers of a study of a cost function: starting points placed, or drawn like weights."""
+"""Initializers of a study of a test function: starting points placed, or drawn like weights."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,20 +9,20 @@ from initopt_jax import initializers
 from initopt_jax.config.entries import InitializerConfig, SeedsConfig
 from initopt_jax.config.schema import Config
 from initopt_jax.errors import ConfigError, unknown_name
-from initopt_jax.initializers.exact import exact_law
+from initopt_jax.initializers.exact import exact_distribution
 from initopt_jax.lookup.names import OWN, lookup
 from initopt_jax.planning.sweep import InitializerCell, distinct, expand_initializers
 from initopt_jax.precision import param_dtype
-from initopt_jax.tasks.cost_function import Landscape
+from initopt_jax.tasks.function_task import TestFunction
 from initopt_jax.tasks.functions import Domain, Point
 from initopt_jax.tasks.functions.starts import STARTS, Place, make_fixed, make_grid, side_of
-from initopt_jax.types import Law, Shape
+from initopt_jax.types import DistributionSpec, Shape
 
 BOUNDS = ("low", "high")
 KNOWN = {**STARTS, **initializers.REGISTRY}
 
 
-def expand_starts(config: Config, landscape: Landscape) -> tuple[InitializerCell, ...]:
+def expand_starts(config: Config, test_function: TestFunction) -> tuple[InitializerCell, ...]:
     """Every start of a config; what is no start is an initializer that draws points.
 
     Raises:
@@ -32,12 +32,12 @@ def expand_starts(config: Config, landscape: Landscape) -> tuple[InitializerCell
     cells: list[InitializerCell] = []
     for spec in config.initializers:
         if spec.name == "grid":
-            cells.append(_grid(spec, config.seeds, landscape.domain))
+            cells.append(_grid(spec, config.seeds, test_function.domain))
         elif spec.name == "points":
             cells += _points(spec, config.seeds)
         elif spec.name in initializers.MODEL_LEVEL:
             raise ConfigError(
-                f"initializer {spec.name!r} sees a whole network; a cost function has none"
+                f"initializer {spec.name!r} sees a whole network; a test function has none"
             )
         elif ":" not in spec.name and not spec.name.startswith("jax."):
             lookup("initializer", spec.name, KNOWN, "; or jax.<name>" + OWN)
@@ -104,16 +104,16 @@ def _check_names(spec: InitializerConfig, allowed: Sequence[str]) -> None:
 def _cell(
     label: str, hyperparameters: dict[str, float], place: Place, seeds: SeedsConfig
 ) -> InitializerCell:
-    """A cell whose law is the point itself, that of the first seed: what the audit looks at."""
+    """A cell whose distribution is the point of the first seed, which the audit looks at."""
     first = place(np.array([seeds.first]))[0].astype(param_dtype())
 
     def draw(key: Any, shape: Shape, dtype: Any) -> Any:
         del key, shape
         return first.astype(dtype)
 
-    def law(shape: Shape) -> Law:
+    def distribution(shape: Shape) -> DistributionSpec:
         del shape
-        return exact_law(first)
+        return exact_distribution(first)
 
     rules: tuple[tuple[str, Callable[..., Any]], ...] = (("*", draw),)
-    return InitializerCell(label, hyperparameters, rules, {"*": law}, place=place)
+    return InitializerCell(label, hyperparameters, rules, {"*": distribution}, place=place)

@@ -14,7 +14,7 @@ import pandas as pd
 from initopt_jax import initializers, modifiers, transforms
 from initopt_jax.config.entries import MAX_SEED, InitializerConfig, OptimizerConfig, SeedsConfig
 from initopt_jax.config.schema import Config
-from initopt_jax.engine.model_cost import ModelCost
+from initopt_jax.engine.model_size import ModelSize
 from initopt_jax.engine.plan import Program, probe_slots, segment_steps, tile_width
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers import Network
@@ -25,7 +25,7 @@ from initopt_jax.planning.fitting import refuse_idle
 from initopt_jax.planning.optimizers import resolve_optimizer
 from initopt_jax.precision import param_dtype
 from initopt_jax.tasks.functions.starts import STARTS, Place
-from initopt_jax.types import Initializer, Law, ModelInitializer, PyTree, Transform
+from initopt_jax.types import DistributionSpec, Initializer, ModelInitializer, PyTree, Transform
 
 Bound = tuple[Callable[..., Any], Callable[..., Any] | None]
 INITIALIZERS: dict[str, Initializer | ModelInitializer] = {
@@ -44,17 +44,18 @@ class InitializerCell:
 
     Attributes:
         rules: (path pattern, `(key, shape, dtype) -> Array`), first match wins.
-        laws: per pattern, `(shape) -> Law`, or None where the initializer states none.
+        distributions: per pattern, `(shape) -> DistributionSpec`, or None where the initializer
+            states none.
         refine: `(key, params, network) -> (params, info)` of an initializer that sees the whole
             network, applied to what the rules drew.
-        place: `(init seeds [n]) -> points [n, 2]` of a start on a cost function; the rules then
+        place: `(init seeds [n]) -> points [n, 2]` of a start on a test function; the rules then
             only say what it is held to.
     """
 
     label: str
     hyperparameters: dict[str, float]
     rules: tuple[tuple[str, Callable[..., Any]], ...]
-    laws: dict[str, Callable[..., Any] | None]
+    distributions: dict[str, Callable[..., Any] | None]
     refine: Callable[..., Any] | None = None
     place: Place | None = None
 
@@ -65,7 +66,7 @@ def expand_initializers(specs: Sequence[InitializerConfig]) -> tuple[Initializer
     for spec in specs:
         if spec.name in STARTS:
             raise ConfigError(
-                f"initializer {spec.name!r} places the starting points of a cost function; it "
+                f"initializer {spec.name!r} places the starting points of a test function; it "
                 "cannot draw the weights of a network"
             )
         entry = find_initializer(spec.name, INITIALIZERS)
@@ -110,8 +111,8 @@ def distinct(cells: Sequence[InitializerCell]) -> tuple[InitializerCell, ...]:
 
 
 def _bound(entry: Initializer, options: Mapping[str, Any]) -> Bound:
-    """Draw and law of an initializer with its options filled in."""
-    law = entry.law
+    """Draw and distribution of an initializer with its options filled in."""
+    distribution = entry.distribution
     what = f"initializer {entry.name!r}"
     mine = ":" in entry.name
     trial = {"draw": entry.draw, "options": options}
@@ -119,14 +120,18 @@ def _bound(entry: Initializer, options: Mapping[str, Any]) -> Bound:
     if mine and getattr(made, "shape", None) != TRIED:
         got = made.shape if hasattr(made, "shape") else type(made).__name__
         raise ConfigError(f"{what} must return an array of the shape {TRIED} asked for, got {got}")
-    if law and not isinstance(call_with(what, law, {"shape": TRIED, **options}), Law):
-        raise ConfigError(f"{what}: its law must return an initopt_jax.types.Law")
+    if distribution and not isinstance(
+        call_with(what, distribution, {"shape": TRIED, **options}), DistributionSpec
+    ):
+        raise ConfigError(
+            f"{what}: its distribution must return an initopt_jax.types.DistributionSpec"
+        )
 
     def draw(key: Any, shape: Any, dtype: Any) -> Any:
         return entry.draw(key, shape, dtype, **options)
 
     draw.__name__ = entry.name
-    return draw, (lambda shape: law(shape, **options)) if law else None
+    return draw, (lambda shape: distribution(shape, **options)) if distribution else None
 
 
 def _try_draw(draw: Callable[..., Any], options: Mapping[str, Any]) -> Any:
@@ -151,14 +156,16 @@ def _covering(
         label,
         hyperparameters,
         rules=tuple((pattern, draw) for pattern, (draw, _) in rules),
-        laws={pattern: law for pattern, (_, law) in reversed(rules)},  # the first match counts
+        distributions={
+            pattern: distribution for pattern, (_, distribution) in reversed(rules)
+        },  # the first match counts
     )
 
 
 def _stated(rule: InitializerConfig) -> Bound:
     """The initializer of a rule, with the layout of its leaf where the rule states one."""
-    draw, law = _single(rule)
-    return (initializers.with_layout(draw, rule.layout) if rule.layout else draw), law
+    draw, distribution = _single(rule)
+    return (initializers.with_layout(draw, rule.layout) if rule.layout else draw), distribution
 
 
 def _single(spec: InitializerConfig) -> Bound:
@@ -186,7 +193,7 @@ class Sweeps:
 
 
 def expand_optimizers(
-    config: Config, examples: int, cost: ModelCost, network: Network, params: PyTree
+    config: Config, examples: int, size: ModelSize, network: Network, params: PyTree
 ) -> Sweeps:
     """Every optimizer at every value of its swept hyperparameters, grouped in programs.
 
@@ -195,7 +202,7 @@ def expand_optimizers(
     Args:
         config: the config.
         examples: of the training split.
-        cost: of the model.
+        size: of the model.
         network: the model, for rates that belong to its leaves.
         params: shapes of its parameters.
     """
@@ -207,14 +214,14 @@ def expand_optimizers(
         optimizer = resolve_optimizer(spec, network, params)
         notes += [optimizer.note] if optimizer.note else []
         batch = _batch_size(spec, optimizer.entry, config, examples)
-        steps, every = _rhythm(spec, config)
+        steps, every = _steps_and_eval_every(spec, config)
         refuse_idle(spec, steps)
         labels.append(optimizer.label)
         names = optimizer.hyperparameters
         shared = (*optimizer.structure, names, batch, every)
         if shared not in programs:
             seen = batch or examples
-            width = _width(config.tile_width, len(programs), seen, cost)
+            width = _width(config.tile_width, len(programs), seen, size)
             programs[shared] = Program(
                 index=len(programs),
                 label=_program_label(spec, config, batch),
@@ -222,11 +229,11 @@ def expand_optimizers(
                 hyperparameters=names,
                 batch_size=batch,
                 eval_every=every,
-                segment_steps=segment_steps(every, width, seen, cost.flops),
+                segment_steps=segment_steps(every, width, seen, size.flops),
                 width=width,
                 evaluated=optimizer.evaluated,
                 method=_method(spec),
-                probe_slots=_probe_slots(cost, width, steps // every + 1),
+                probe_slots=_probe_slots(size, width, steps // every + 1),
                 watched=_watched(spec),
             )
         for values in grid(f"optimizer {optimizer.label!r}", optimizer.axes):
@@ -257,10 +264,10 @@ def _program_label(spec: OptimizerConfig, config: Config, batch: int | None) -> 
     return f"{spec.name}, {'full batch' if batch is None else f'batch {batch}'}"
 
 
-def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelCost) -> int:
+def _width(given: int | list[int] | None, program: int, batch: int, size: ModelSize) -> int:
     """The tile width of a program: as the config gives it, else by rule."""
     if given is None:
-        return tile_width(jax.default_backend(), cost, batch, param_dtype().itemsize)
+        return tile_width(jax.default_backend(), size, batch, param_dtype().itemsize)
     if isinstance(given, int):
         return given
     if program >= len(given):
@@ -271,8 +278,8 @@ def _width(given: int | list[int] | None, program: int, batch: int, cost: ModelC
     return given[program]
 
 
-def _probe_slots(cost: ModelCost, width: int, evaluations: int) -> int:
-    return probe_slots(jax.default_backend(), cost, width, evaluations, param_dtype().itemsize)
+def _probe_slots(size: ModelSize, width: int, evaluations: int) -> int:
+    return probe_slots(jax.default_backend(), size, width, evaluations, param_dtype().itemsize)
 
 
 def _batch_size(
@@ -290,7 +297,7 @@ def _batch_size(
     return batch
 
 
-def _rhythm(spec: OptimizerConfig, config: Config) -> tuple[int, int]:
+def _steps_and_eval_every(spec: OptimizerConfig, config: Config) -> tuple[int, int]:
     """Steps and steps between evaluations of one optimizer's lanes."""
     steps = spec.steps or config.steps
     every = spec.eval_every or (config.eval_every if spec.steps is None else None)

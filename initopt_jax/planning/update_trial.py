@@ -214,11 +214,13 @@ def _deciding(one_step: Callable[..., Any], numbers: Mapping[str, float], params
 
     if not traces():  # the gradients' own values, then
         return ASKS_FOR_VALUES
-    stubborn = [name for name in numbers if not traces(name)] or list(numbers)
-    if any("." in name for name in stubborn):  # of a modifier or a schedule
-        return f"{' and '.join(stubborn)} cannot be traced and so not be swept: {ASKS_FOR_VALUES}"
+    untraceable = [name for name in numbers if not traces(name)] or list(numbers)
+    if any("." in name for name in untraceable):  # of a modifier or a schedule
+        return (
+            f"{' and '.join(untraceable)} cannot be traced and so not be swept: {ASKS_FOR_VALUES}"
+        )
     return (
-        f"{' and '.join(stubborn)} decides its structure and cannot be swept; "
+        f"{' and '.join(untraceable)} decides its structure and cannot be swept; "
         "move it under 'static:'"
     )
 

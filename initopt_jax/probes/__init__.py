@@ -1,4 +1,4 @@
-"""Probes: measurements of a lane's weights and cost, taken outside the training program."""
+"""Probes: measurements of a lane's weights and loss, taken outside the training program."""
 
 from initopt_jax.probes import curvature as _curvature
 from initopt_jax.probes import gradients as _gradients
@@ -91,7 +91,7 @@ REGISTRY: dict[str, Probe] = {
             "point",
             point,
             {"point": ("coordinate",)},
-            "(x, y), where a run on a cost function stands; on by default there, and only there",
+            "(x, y), where a run on a test function stands; on by default there, and only there",
             "",
         ),
         *_weights.PROBES,

@@ -1,4 +1,4 @@
-"""Where a run on a cost function stands."""
+"""Where a run on a test function stands."""
 
 from initopt_jax.types import Array, PyTree
 

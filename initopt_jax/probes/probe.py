@@ -50,7 +50,7 @@ class Probe:
         measure: the pure function of one network. It says by the names of its parameters what it
             needs, of these: `params`, the weights that metrics are measured on; `weights`, those
             that the optimizer trains; `start`, the first ones; `state`, the model's mutable state;
-            `batch`, a `Batch`; `loss`, `(params, batch) -> scalar`, the mean cost as in training;
+            `batch`, a `Batch`; `loss`, `(params, batch) -> scalar`, the mean loss as in training;
             `grads`, its gradient at `weights` on the batch; `updates`, what the optimizer would add
             to them; `network`, see `initializers.Network`; `key`, of this lane, step and probe;
             `optimizer`, a `LaneOptimizer`; `batch_size`, of a training step; `method`, the

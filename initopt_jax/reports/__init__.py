@@ -7,7 +7,7 @@ import xarray as xr
 
 from initopt_jax.probes.slices.record import Mesh, NetLandscape
 from initopt_jax.stats import StudyInfo
-from initopt_jax.tasks.cost_function import Landscape
+from initopt_jax.tasks.function_task import TestFunction
 
 
 def build(
@@ -25,7 +25,7 @@ def build(
         dataset: the results, dims `lane`, `eval` and (for weight norms) `leaf`.
         lanes: the lane table, index lane id.
         info: the study in words.
-        landscapes: pictures of the networks' cost.
+        landscapes: pictures of the networks' loss.
 
     Returns:
         Relative path to contents: `summary.csv`, `figures/<name>.png` and `.pdf`, `report.html`.
@@ -37,17 +37,17 @@ def build(
 
 
 def mesh_of(
-    landscape: Landscape, dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo
+    test_function: TestFunction, dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo
 ) -> Mesh:
-    """The values of a cost function where the maps of a study show it, to be stored with it.
+    """The values of a test function where the maps of a study show it, to be stored with it.
 
     Args:
-        landscape: the function.
+        test_function: the function.
         dataset: the results.
         lanes: the lane table, index lane id.
         info: the study in words.
     """
     from initopt_jax.reports.charts import results, surface, trajectories
 
-    ways = trajectories.make_journeys(results.make_results(dataset, lanes, info))
-    return surface.make_mesh(landscape, trajectories.all_starts(ways))
+    ways = trajectories.make_trajectories(results.make_results(dataset, lanes, info))
+    return surface.make_mesh(test_function, trajectories.all_starts(ways))

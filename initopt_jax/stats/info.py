@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import xarray as xr
 
-from initopt_jax.config.task_keys import COST_FUNCTION
-from initopt_jax.tasks.cost_function import Landscape
+from initopt_jax.config.task_keys import TEST_FUNCTION
+from initopt_jax.tasks.function_task import TestFunction
 from initopt_jax.tasks.metrics import SPLITS, Target, bare, readable
 from initopt_jax.types import Direction
 
@@ -28,7 +28,7 @@ class StudyInfo:
         target: what the `*_to_target` variables measured, or None.
         chance: the best test score (in `primary`) of a prediction that ignores its input: the share
             of the largest class, or 0 for R^2. None where unknown.
-        landscape: the cost function of two variables, where the task is one.
+        test_function: the test function of two variables, where the task is one.
         manifest: (what, value) rows for the reader: platform, versions, seconds...
 
     Raises:
@@ -50,7 +50,7 @@ class StudyInfo:
     selection: str = "val_loss"
     target: Target | None = None
     chance: float | None = None
-    landscape: Landscape | None = None
+    test_function: TestFunction | None = None
     manifest: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -61,8 +61,8 @@ class StudyInfo:
 
     @property
     def is_function(self) -> bool:
-        """Whether a bare cost function was minimized: there are no networks, no data, no splits."""
-        return self.task == COST_FUNCTION
+        """Whether a bare test function was minimized: there are no networks, no data, no splits."""
+        return self.task == TEST_FUNCTION
 
     @property
     def lane(self) -> str:
@@ -70,14 +70,14 @@ class StudyInfo:
         return "run" if self.is_function else "network"
 
     def readable(self, variable: str) -> str:
-        """A variable's name for readers; of a cost function all splits are the same.
+        """A variable's name for readers; of a test function all splits are the same.
 
         >>> StudyInfo("demo", "classification", "digits", "mlp").readable("test_accuracy")
         'test accuracy'
         """
         if not self.is_function:
             return readable(variable)
-        words = {"loss": "cost", "distance": "distance from the nearest minimum"}
+        words = {"loss": "loss", "distance": "distance from the nearest minimum"}
         return words.get(bare(variable), readable(variable))
 
     @property

@@ -22,7 +22,8 @@ class Mismatch:
         entry: which of a probe's values, such as a leaf; empty where there is one alone.
         step: of that evaluation; None for a variable with one value per lane.
         absolute: `|stored - again|`. relative: that over the larger magnitude.
-        units: floating-point numbers from the one to the other; None for NaN and truth values.
+        ulp_distance: floating-point numbers from the one to the other; None for NaN and truth
+            values.
     """
 
     lane: int
@@ -33,7 +34,7 @@ class Mismatch:
     again: float
     absolute: float
     relative: float
-    units: int | None
+    ulp_distance: int | None
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _mismatch(
         again=float(new),
         absolute=float(_absolute(old, new)),
         relative=float(_relative(old, new)),
-        units=units(old, new),
+        ulp_distance=ulp_distance(old, new),
     )
 
 
@@ -172,10 +173,10 @@ def _relative(old: Any, new: Any) -> np.ndarray:
     return np.where(alike, 0.0, np.where(np.isfinite(ratio), ratio, np.inf))
 
 
-def units(old: np.generic, new: np.generic) -> int | None:
+def ulp_distance(old: np.generic, new: np.generic) -> int | None:
     """How many floating-point numbers lie from one to the other: units in the last place.
 
-    >>> units(np.float32(1.0), np.nextafter(np.float32(1.0), np.float32(2.0)))
+    >>> ulp_distance(np.float32(1.0), np.nextafter(np.float32(1.0), np.float32(2.0)))
     1
     """
     if old.dtype.kind != "f" or np.isnan([old, new]).any():

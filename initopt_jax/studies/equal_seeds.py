@@ -13,7 +13,7 @@ from initopt_jax.tree import named_leaves
 
 LISTED = 6
 CURVES = (("lane", "eval"), ("lane", "eval", "coordinate"))  # metrics, and points of the plane
-BY_DESIGN = ("constant", "exact")  # laws of initializers that draw nothing
+BY_DESIGN = ("constant", "exact")  # distributions of initializers that draw nothing
 
 
 def known_notes(
@@ -24,12 +24,12 @@ def known_notes(
     Args:
         experiment: to be trained.
         initial: its first weights.
-        audited: the audit of them; leaves of a law without chance are equal by design.
+        audited: the audit of them; leaves of a distribution without chance are equal by design.
     """
     notes = list(experiment.notes)
-    if experiment.landscape:
+    if experiment.test_function:
         return notes
-    fixed = {(row.initializer, row.path) for row in audited if row.law in BY_DESIGN}
+    fixed = {(row.initializer, row.path) for row in audited if row.distribution in BY_DESIGN}
     rows = experiment.lanes.groupby("initializer_cell")["init_seed"].unique()
     for index, seeds in rows.items():
         label, two = experiment.initializer_cells[int(str(index))].label, sorted(seeds)[:2]

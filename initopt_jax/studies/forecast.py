@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from initopt_jax.engine.cost import evaluation_operations, step_operations
+from initopt_jax.engine.flops import evaluation_operations, step_operations
 from initopt_jax.engine.operations import Operations
 from initopt_jax.engine.plan import Tile
 from initopt_jax.planning.fitting import leftovers

@@ -1,4 +1,4 @@
-"""Pictures of the cost of a study's networks, computed from their stored weights after training.
+"""Pictures of the loss of a study's networks, computed from their stored weights after training.
 
 Nothing here changes a lane: weights are read, losses measured, arrays returned.
 """
@@ -22,7 +22,7 @@ from initopt_jax.config.landscapes import (
 )
 from initopt_jax.data import first_examples
 from initopt_jax.engine.keep import kept_name
-from initopt_jax.engine.model_cost import model_cost
+from initopt_jax.engine.model_size import model_size
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import named_key
 from initopt_jax.planning.resolve import Experiment
@@ -105,7 +105,7 @@ def check_landscapes(experiment: Experiment) -> None:
     if experiment.config.landscapes and experiment.workload.states.random:
         raise ConfigError(
             "landscapes: the model's state is drawn from the seed of each network, so that two "
-            "networks have no cost function in common; remove them"
+            "networks have no test function in common; remove them"
         )
     for number, entry in enumerate(experiment.config.landscapes):
         if not isinstance(entry, LineConfig) or not entry.match:
@@ -170,18 +170,18 @@ class _Measure:
         self.examples = len(train.inputs)
         self.batch = tuple(map(jnp.asarray, train))
         few = jax.ShapeDtypeStruct((2, *train.inputs.shape[1:]), param_dtype())
-        cost = model_cost(
+        model = model_size(
             experiment.workload.model,
             experiment.workload.params,
             experiment.workload.model_state,
             few,
         )
-        size = np.dtype(param_dtype()).itemsize * self.examples * max(cost.activations, 1)
+        size = np.dtype(param_dtype()).itemsize * self.examples * max(model.activations, 1)
         self.chunk = int(np.clip(CHUNK_BYTES // size, 1, MOST_AT_ONCE))
         self.plain, self.few = network.plain, _few(experiment)
 
         def loss(params: PyTree, batch: Any) -> jax.Array:
-            return network.cost(params, *batch)
+            return network.mean_loss(params, *batch)
 
         chunk = self.chunk
         self._alone = jax.jit(loss)
@@ -195,7 +195,7 @@ class _Measure:
         self.plane = jax.jit(slices.plane_through)
         self.direction = jax.jit(lambda params, key: slices.filter_direction(params, key, layouts))
 
-    def alone(self, params: PyTree) -> float:
+    def loss_at(self, params: PyTree) -> float:
         """The loss of one network."""
         return float(self._alone(params, self.batch))
 
@@ -239,10 +239,10 @@ def _paths(entry: PathsConfig, cells: Sequence[Chosen], kept: Kept, measure: _Me
     for row, lane in enumerate(lanes):
         states = [kept.params(lane, place) for place in range(len(steps[row]))]
         step[row, : len(states)] = steps[row]
-        loss[row, : len(states)] = [measure.alone(state) for state in states]
+        loss[row, : len(states)] = [measure.loss_at(state) for state in states]
         paths.append(jax.tree.map(lambda *leaves: np.stack(leaves), *states))
     ends = [jax.tree.map(lambda leaf: leaf[-1], path) for path in paths]
-    heights = _barriers(ends, [measure.alone(end) for end in ends], measure)
+    heights = _barriers(ends, [measure.loss_at(end) for end in ends], measure)
     found: Arrays = {"step": step, "path_loss": loss, "coordinates": places, "off": off}
     found["barrier"] = heights
     try:
@@ -313,7 +313,7 @@ def _lanes(entry: LanesConfig, cells: Sequence[Chosen], kept: Kept, measure: _Me
     found: Arrays = {
         "corners": np.array(own, np.int64),
         "coordinates": points,
-        "corner_loss": np.array([measure.alone(end) for end in ends]),
+        "corner_loss": np.array([measure.loss_at(end) for end in ends]),
     }
     if not np.isfinite(points).all():
         return found | _no_map(entry.points)

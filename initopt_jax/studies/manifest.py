@@ -22,7 +22,7 @@ from initopt_jax.planning.resolve import Experiment
 from initopt_jax.precision import MATMUL_PRECISION, PRECISIONS
 from initopt_jax.probes.slices.record import Mesh
 from initopt_jax.store import maker
-from initopt_jax.tasks.cost_function import read_landscape
+from initopt_jax.tasks.function_task import read_function
 from initopt_jax.tasks.metrics import Target
 from initopt_jax.types import Device
 
@@ -141,7 +141,7 @@ def new_manifest(
         "lanes": len(experiment.lanes),
         "tiles": len(tiles),
         "parameters": experiment.workload.parameters,
-        "function": experiment.landscape and experiment.landscape.describe(),
+        "function": experiment.test_function and experiment.test_function.describe(),
         "metrics": dict(experiment.workload.task.metrics),
         "primary": experiment.workload.task.primary,
         "chance": experiment.workload.task.chance(experiment.workload.dataset.test.targets),
@@ -173,7 +173,7 @@ def study_info(manifest: Mapping[str, Any], mesh: Mesh | None = None) -> stats.S
 
     Args:
         manifest: of the study.
-        mesh: the stored values of its cost function, where its task is one.
+        mesh: the stored values of its test function, where its task is one.
     """
     config = validate(manifest["config"])
     function = manifest.get("function")
@@ -187,7 +187,7 @@ def study_info(manifest: Mapping[str, Any], mesh: Mesh | None = None) -> stats.S
         selection=config.tuning.metric,
         target=config.target and Target(**config.target.model_dump()),
         chance=manifest["chance"],
-        landscape=read_landscape(function, mesh) if function else None,
+        test_function=read_function(function, mesh) if function else None,
         manifest=_rows(manifest),
     )
 
@@ -252,7 +252,7 @@ def _precision_line(manifest: Mapping[str, Any]) -> str:
 
 
 def _function_line(config: Config) -> str:
-    """A cost function and its options."""
+    """A test function and its options."""
     spec = config.task.function
     given = spec.options.items() if spec else ()
     return ", ".join([spec.name if spec else "", *(f"{name} {value:g}" for name, value in given)])

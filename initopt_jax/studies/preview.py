@@ -18,8 +18,8 @@ from initopt_jax.conformance import Examples, Finding
 from initopt_jax.conformance.examples import made_up, of_dataset
 from initopt_jax.data import describe, find_source
 from initopt_jax.engine.batch_source import split_bytes
-from initopt_jax.engine.cost import tile_bytes
 from initopt_jax.engine.devices import set_up_devices
+from initopt_jax.engine.flops import tile_bytes
 from initopt_jax.engine.initial import FirstWeights, InitialWeights
 from initopt_jax.engine.plan import Tile, cut_tiles
 from initopt_jax.engine.points import StartingPoints
@@ -95,7 +95,7 @@ def all_tiles(experiment: Experiment) -> list[Tile]:
 
 def initial_weights(experiment: Experiment) -> FirstWeights:
     """The first weights of every lane, by initializer cell and init seed."""
-    if experiment.landscape:
+    if experiment.test_function:
         return StartingPoints(
             experiment.workload.params,
             [cell.rules for cell in experiment.initializer_cells],
@@ -144,7 +144,9 @@ def audit_experiment(experiment: Experiment, initial: FirstWeights) -> list[Leaf
     layouts = experiment.workload.network.anatomy.layouts
     for index, cell in enumerate(experiment.initializer_cells):
         drawn = initial.drawn(index, seed)
-        found = audit_params(drawn, cell.rules, laws=cell.laws, label=cell.label, layouts=layouts)
+        found = audit_params(
+            drawn, cell.rules, distributions=cell.distributions, label=cell.label, layouts=layouts
+        )
         if cell.refine:
             ours = getattr(cell.refine, "func", None) in OURS
             refined = initial(index, seed)
@@ -215,9 +217,9 @@ def check(
     kind: str | None = None,
     trust: bool = False,
 ) -> list[Finding]:
-    """Whether what a name stands for keeps the promises that a study relies on.
+    """Whether what a name stands for keeps the contracts that a study relies on.
 
-    A schedule, a modifier, a probe, data and whatever else has no promises of its own is tried in
+    A schedule, a modifier, a probe, data and whatever else has no contracts of its own is tried in
     the smallest study.
 
     Args:
@@ -248,7 +250,7 @@ def check(
 def _examples(
     dataset: str | None, shape: str | None, outputs: int | None, task: str | None
 ) -> list[Examples] | None:
-    """What a model is to be held to its promises with; None where nothing was asked for."""
+    """What a model is to be held to its contracts with; None where nothing was asked for."""
     if shape is None and outputs is not None:
         raise ConfigError("--outputs needs --input, the sizes of one example, such as 28,28,1")
     if dataset is None and shape is None:

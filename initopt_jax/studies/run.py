@@ -170,17 +170,17 @@ def _draw_landscapes(store: Store, study: Study, experiment: Experiment, *, anew
 
 
 def _store_surface(store: Store, study: Study, experiment: Experiment) -> bool:
-    """Store the values of a cost function that maps need, unless they are there.
+    """Store the values of a test function that maps need, unless they are there.
 
     Whoever reads the study later has, and needs, no code of its author's.
     """
-    landscape, found = experiment.landscape, study.info.landscape
-    if landscape is None or "point" not in study.dataset:  # without paths there are no maps
+    test_function, found = experiment.test_function, study.info.test_function
+    if test_function is None or "point" not in study.dataset:  # without paths there are no maps
         return False
     if found is not None and found.mesh is not None:
         return False
-    mesh = reports.mesh_of(landscape, study.load(), study.lanes, study.info)
-    store.write_made({SURFACE: mesh.to_bytes(landscape.describe())})
+    mesh = reports.mesh_of(test_function, study.load(), study.lanes, study.info)
+    store.write_made({SURFACE: mesh.to_bytes(test_function.describe())})
     return True
 
 

@@ -20,7 +20,7 @@ from initopt_jax.precision import in_precision
 from initopt_jax.probes.probe import Batch
 from initopt_jax.probes.signals import jacobian_spectrum, signals, step_signals
 from initopt_jax.probes.signals.steps import recurrent_kernels
-from initopt_jax.probes.signals.theory import Foretold, Phase, Sigmas, foretell, phase, sigmas
+from initopt_jax.probes.signals.theory import Phase, Predicted, Sigmas, phase, predict, sigmas
 from initopt_jax.reports.charts.probing import Look, Probing
 from initopt_jax.reports.page.probe_page import render
 from initopt_jax.store.files import clear_errors, write_whole
@@ -53,14 +53,14 @@ def probe(
         What was found, and where the page is.
 
     Raises:
-        ConfigError: the config is wrong, or its task is a cost function.
+        ConfigError: the config is wrong, or its task is a test function.
         StudyError: the page cannot be written.
     """
     set_up_devices()
     config = read_config(source, overrides)
     if config.is_function:
         raise ConfigError(
-            f"initopt probe looks into networks, and the task of {config.name!r} is a cost "
+            f"initopt probe looks into networks, and the task of {config.name!r} is a test "
             "function, which has no layers"
         )
     with in_precision(config.precision):
@@ -103,10 +103,10 @@ def look(experiment: Experiment) -> Probing:
         copied = np.stack([_copied(params, network) for params in lanes])
         random = _random(lanes[0], copied, network, inner)
         known = activation if random and not recurrent_kernels(network) else None
-        foretold = _foretold(known, whole, values, network, lanes[0])
+        predicted = _foretold(known, whole, values, network, lanes[0])
         placed = _phase(known, whole, inner)
         looks.append(
-            Look(cell.label, values, whole.weights, whole.biases, copied, foretold, placed)
+            Look(cell.label, values, whole.weights, whole.biases, copied, predicted, placed)
         )
     return Probing(
         name=config.name,
@@ -206,13 +206,13 @@ def _foretold(
     values: Mapping[str, np.ndarray],
     network: Network,
     params: PyTree,
-) -> Foretold | None:
+) -> Predicted | None:
     """What theory says of a plain network of dense layers; None for others."""
     anatomy = network.anatomy
     biases = {anatomy.bias_of(kernel.path) for kernel in anatomy.kernels}
     known = {kernel.path for kernel in anatomy.kernels} | biases
     plain = not anatomy.branches and all(
-        kernel.layout.kind == "dense" and not kernel.looped for kernel in anatomy.kernels
+        kernel.layout.kind == "dense" and not kernel.in_scan for kernel in anatomy.kernels
     )
     if activation is None or not plain or not known >= set(anatomy.layouts):
         return None
@@ -223,7 +223,7 @@ def _foretold(
         size = float(np.mean(values["preactivation_variance"][:, 0]))
         correlated = float(np.mean(values["input_correlation"][:, 0]))
     with np.errstate(over="ignore", invalid="ignore"):
-        return foretell(activation, mean, size, correlated, np.array(widths, np.float64))
+        return predict(activation, mean, size, correlated, np.array(widths, np.float64))
 
 
 def _phase(activation: str | None, own: Sigmas, inner: Sequence[int]) -> Phase | None:

@@ -12,8 +12,8 @@ import xarray as xr
 
 from initopt_jax.config.entries import ProbeConfig
 from initopt_jax.config.schema import Config, validate
-from initopt_jax.engine.cost import tile_shapes
 from initopt_jax.engine.devices import set_up_devices
+from initopt_jax.engine.flops import tile_shapes
 from initopt_jax.engine.keep import KEPT, is_kept, kept_name, restored
 from initopt_jax.engine.plan import Program, Tile, cut_tiles
 from initopt_jax.engine.prober import Prober
@@ -155,8 +155,8 @@ def network(
     devices = set_up_devices()
     with in_precision(recorded_precision(manifest)):
         experiment = reopened(store, manifest, trust=trust)
-        if experiment.landscape:
-            raise StudyError("the study is of a cost function, and has no networks")
+        if experiment.test_function:
+            raise StudyError("the study is of a test function, and has no networks")
         stored = store.dataset()
         place = _place(stored, at)
         chosen = _chosen(stored, [lane])

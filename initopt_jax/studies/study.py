@@ -173,7 +173,7 @@ class Study:
 
         Raises:
             StudyError: no states were stored, there is no such state or lane, the study is of a
-                cost function, or code that is not to be run is needed.
+                test function, or code that is not to be run is needed.
         """
         return stored_states.network(Store(self.dir), lane, at, trust=trust)
 

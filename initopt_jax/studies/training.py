@@ -258,9 +258,9 @@ def _write_down(
         entry["compiled"] += 1
         entry["compile_seconds"] = round(entry["compile_seconds"] + event.seconds, 3)
     elif isinstance(event, Probed):
-        cost = manifest["probes"].setdefault(event.probe, dict.fromkeys(PROBE_COST, 0))
-        cost["times"] += event.times
-        cost["seconds"] = round(cost["seconds"] + event.seconds, 4)
-        cost["compile_seconds"] = round(cost["compile_seconds"] + event.compile_seconds, 4)
+        timing = manifest["probes"].setdefault(event.probe, dict.fromkeys(PROBE_COST, 0))
+        timing["times"] += event.times
+        timing["seconds"] = round(timing["seconds"] + event.seconds, 4)
+        timing["compile_seconds"] = round(timing["compile_seconds"] + event.compile_seconds, 4)
     elif isinstance(event, Progress):
         counts.advance(event.tile, event.lane_steps, time.perf_counter())

@@ -1,4 +1,4 @@
-"""What has no promises of its own (a schedule, a probe, data ...) tried in the smallest study."""
+"""What has no contracts of its own (a schedule, a probe, data ...) tried in the smallest study."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -39,13 +39,13 @@ def try_in_study(
     """Whether a study takes what a name stands for; nothing is trained.
 
     Args:
-        kind: of `conformance.KINDS`, other than those that have promises of their own.
+        kind: of `conformance.KINDS`, other than those that have contracts of their own.
         name: as in a config.
         options: values for its options, as in a config.
         folders: where relative paths of data are looked for.
 
     Returns:
-        A finding per promise.
+        A finding per contract.
 
     Raises:
         ConfigError: there is no such task.
@@ -90,8 +90,8 @@ def _configs(kind: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     if kind == "task":
         return [{"task": {**entry, "dataset": LEARNT[find_task(str(entry["name"])).kind]}}]
     if kind == "function":
-        cost = {"name": "cost_function", "function": entry}
-        return [{"task": cost, "model": None, "initializers": ["grid"]}]
+        task = {"name": "test_function", "function": entry}
+        return [{"task": task, "model": None, "initializers": ["grid"]}]
     place = {
         "schedule": {"optimizers": [{**RATE, "schedule": entry}]},
         "modifier": {"optimizers": [{**RATE, "modifiers": [entry]}]},

@@ -1,6 +1,6 @@
 """Losses and metrics by name."""
 
-from initopt_jax.tasks import classification, cost_function, reconstruction, regression
+from initopt_jax.tasks import classification, function_task, reconstruction, regression
 from initopt_jax.types import Task
 
 __all__ = ["REGISTRY"]
@@ -11,6 +11,6 @@ REGISTRY: dict[str, Task] = {
         classification.TASK,
         regression.TASK,
         reconstruction.TASK,
-        cost_function.TASK,
+        function_task.TASK,
     )
 }

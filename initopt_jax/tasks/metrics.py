@@ -43,7 +43,7 @@ def is_share(metric: str) -> bool:
 def bounds_of(variable: str, values: npt.ArrayLike) -> tuple[float, float]:
     """The least and the largest value that a variable can have; infinite for none.
 
-    A bound is believed only as long as no value lies beyond it: a cost function or a loss of the
+    A bound is believed only as long as no value lies beyond it: a test function or a loss of the
     user's may well fall below 0.
 
     Args:

@@ -34,7 +34,7 @@ def chain(*transforms: optax.GradientTransformation) -> optax.GradientTransforma
     member = transforms[place]
 
     def eval_params(state: Any, params: PyTree) -> PyTree:
-        return offered(member, state[place], params)
+        return eval_params_of(member, state[place], params)
 
     return EvaluatedTransform(chained.init, chained.update, eval_params)
 
@@ -62,8 +62,8 @@ def around(
     return on_real_leaves(EvaluatedTransform(init, update, eval_params))
 
 
-def offered(transform: optax.GradientTransformation, state: Any, params: PyTree) -> PyTree:
-    """The weights to evaluate: those that the transformation offers, else those it trains."""
+def eval_params_of(transform: optax.GradientTransformation, state: Any, params: PyTree) -> PyTree:
+    """The weights to evaluate: those of `eval_params`, else those it trains."""
     if isinstance(transform, EvaluatedTransform):
         return transform.eval_params(state, params)
     return params

@@ -9,18 +9,18 @@ from initopt_jax.types import Array, PyTree
 
 
 def needs_cost(name: str, value_fn: Callable[..., Array] | None, params: PyTree) -> Callable:
-    """The cost of a step, where it and the weights to take it at are given.
+    """The loss of a step, where it and the weights to take it at are given.
 
     Raises:
         ValueError: if `value_fn` or `params` is None.
 
     >>> needs_cost("sam", None, {})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: sam needs the cost around the weights: call update(updates, state, params, ...
+    ValueError: sam needs the loss around the weights: call update(updates, state, params, ...
     """
     if value_fn is None or params is None:
         raise ValueError(
-            f"{name} needs the cost around the weights: call update(updates, state, params, "
+            f"{name} needs the loss around the weights: call update(updates, state, params, "
             "value_fn=cost) with `cost(params) -> scalar`"
         )
     return value_fn

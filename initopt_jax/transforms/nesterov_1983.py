@@ -88,14 +88,14 @@ def nesterov_1983(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransf
     `y_{k+1} = x_k + (a_k - 1) / a_{k+1} * (x_k - x_{k-1})`
 
     The momentum coefficient `(a_k - 1) / a_{k+1}` goes from 0 to 1, about as `1 - 3 / k`. For a
-    convex cost of smoothness L and `learning_rate <= 1 / L`, the cost of `x_k` is within
+    convex loss of smoothness L and `learning_rate <= 1 / L`, the loss of `x_k` is within
     `2 * L * |x_0 - x*|^2 / (k + 2)^2` of its minimum. `theta` is `y` in training.
 
     Args:
         learning_rate: scalar of at least 0, concrete or traced, or an Optax schedule.
 
     Returns:
-        The transformation; it offers `eval_params`: the points `x`, to which the bound applies.
+        The transformation; it has `eval_params`: the points `x`, to which the bound applies.
 
     Raises:
         ValueError: if a concrete learning rate is not a finite number of at least 0.
@@ -105,7 +105,7 @@ def nesterov_1983(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransf
         O(1/k^2), the method of theorem 1.
 
     Deviations:
-        The paper halves its step size until the cost falls enough; here it is the learning rate.
+        The paper halves its step size until the loss falls enough; here it is the learning rate.
 
     >>> transform = nesterov_1983(0.5)
     >>> y = jnp.array([1.0])

@@ -22,14 +22,14 @@ def sharpness_aware(
 
     `g <- gradient at theta + rho * g / |g|`, the norm over all leaves
 
-    The cost of the step comes as the extra argument `value_fn`; each step takes two gradients.
+    The loss of the step comes as the extra argument `value_fn`; each step takes two gradients.
 
     Args:
         inner: the transformation that makes the step; it also gets the new gradient as `grad`.
         rho: the distance of the point, at least 0, concrete or traced.
 
     Returns:
-        The transformation, whose state is that of `inner`; where `inner` offers weights to
+        The transformation, whose state is that of `inner`; where `inner` has `eval_params` to
         evaluate, so does it.
 
     Raises:

@@ -147,7 +147,7 @@ def schedule_free_sgd(
         weight_decay: the paper's lambda; at least 0, concrete or traced.
 
     Returns:
-        The transformation; its updates need the weights, and it offers `eval_params`.
+        The transformation; its updates need the weights, and it has `eval_params`.
 
     Raises:
         ValueError: if a concrete number is outside its range; on `update`, if it is called without
@@ -193,7 +193,7 @@ def schedule_free_adam(
         weight_decay: the paper's lambda; at least 0, concrete or traced.
 
     Returns:
-        The transformation; its updates need the weights, and it offers `eval_params`.
+        The transformation; its updates need the weights, and it has `eval_params`.
 
     Raises:
         ValueError: if a concrete number is outside its range; on `update`, if it is called without

@@ -188,7 +188,7 @@ def shampoo(
             schedule.
         eps: what the factors start with on the diagonal; at least 0, concrete or traced.
         refresh_every: steps between two computations of the roots, a whole number above 0; not
-            traced. The roots are most of the cost.
+            traced. The roots take most of the time.
         max_size: axes longer than this get a diagonal factor; a whole number above 0; not traced.
         layouts: how the network uses its leaves, path to layout, as `initializers.layouts` gives
             them; None: what shapes suggest. Not traced.

@@ -122,7 +122,7 @@ def sutskever_momentum(
         nesterov: Nesterov's momentum instead of the classical one.
 
     Returns:
-        The transformation; with `nesterov` it offers `eval_params`.
+        The transformation; with `nesterov` it has `eval_params`.
 
     Raises:
         ValueError: if a concrete number is outside its range, or `nesterov` is not a bool.

@@ -14,7 +14,7 @@ import initopt_jax as iox
 from initopt_jax.augmentations import REGISTRY, make_augment
 from initopt_jax.cli import main, show
 from initopt_jax.config.schema import validate
-from initopt_jax.engine.cost import step_operations
+from initopt_jax.engine.flops import step_operations
 from initopt_jax.engine.segment import Chunks, LaneInputs, LaneState, make_evaluate, make_lane_step
 from initopt_jax.errors import ConfigError
 from initopt_jax.keys import named_key, stream_key
@@ -223,8 +223,8 @@ def test_what_is_no_augmentation_is_refused():
         with pytest.raises(ConfigError, match=message):
             validate(study_config(augment=wrong))
     raw = {"name": "f", "initializers": ["points"], "optimizers": ["sgd"]}
-    raw["task"] = {"name": "cost_function", "function": "ravine", "augment": ["random_flip"]}
-    with pytest.raises(ConfigError, match="augment was given, but a cost function has no data"):
+    raw["task"] = {"name": "test_function", "function": "ravine", "augment": ["random_flip"]}
+    with pytest.raises(ConfigError, match="augment was given, but a test function has no data"):
         validate(raw)
 
 

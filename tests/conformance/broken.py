@@ -1,4 +1,4 @@
-"""Transforms, and an initializer, that break a promise each: every promise can be broken."""
+"""Transforms, and an initializer, that break a contract each: every contract can be broken."""
 
 import jax
 import jax.numpy as jnp
@@ -120,14 +120,14 @@ def knows_numbers_that_are_written(key, shape, dtype=jnp.float32, gain=1.0):
 
 
 def shrinks(learning_rate, shrink=0.5):
-    """Nothing is broken: the rate shrinks where the cost rises, and may be a schedule."""
+    """Nothing is broken: the rate shrinks where the loss rises, and may be a schedule."""
 
     def init(params):
         return jnp.float32(1), jnp.float32(jnp.inf), jnp.int32(0)
 
     def update(updates, state, params=None, *, value, **extra):
-        factor, cost, count = state
-        factor = factor * jnp.where(value <= cost, 1, shrink)
+        factor, loss, count = state
+        factor = factor * jnp.where(value <= loss, 1, shrink)
         rate = learning_rate(count) if callable(learning_rate) else learning_rate
         steps = jax.tree.map(lambda g: -jnp.asarray(factor * rate, g.dtype) * g, updates)
         return steps, (factor, value.astype(jnp.float32), count + 1)

@@ -1,4 +1,4 @@
-"""Models that break a promise each, and two users' own that keep all."""
+"""Models that break a contract each, and two users' own that keep all."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def changed(model, init=None, apply=None):
     return Model(init or model.init, apply or model.apply)
 
 
-# The first promises
+# The first contracts
 
 
 def takes_no_outputs(*, width=3):
@@ -285,7 +285,7 @@ def grows_with_its_builds(*, outputs):
     return Model(init, apply)
 
 
-# Users' own that keep all promises
+# Users' own that keep all contracts
 
 
 class Counted(nn.Module):

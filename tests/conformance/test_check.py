@@ -1,4 +1,4 @@
-"""What `initopt check` makes of a name, and that every promise of a transform can be broken."""
+"""What `initopt check` makes of a name, and that every contract of a transform can be broken."""
 
 import re
 import sys
@@ -18,10 +18,10 @@ from initopt_jax.models import REGISTRY as MODELS
 from initopt_jax.transforms import REGISTRY as TRANSFORMS
 from tests.conformance import broken
 
-PROMISES = {promise.__name__: promise for promise in (*transforms.GATES, *transforms.PROMISES)}
+CONTRACTS = {contract.__name__: contract for contract in (*transforms.GATES, *transforms.CONTRACTS)}
 RUNS = {"runs_on_many_lanes", "listens_to_its_numbers", "descends"}
 
-# Which promises each of `broken` breaks, and what is said about the first.
+# Which contracts each of `broken` breaks, and what is said about the first.
 BREAKS = {
     "refuses": ({"builds_from_its_numbers"}, "ValueError: 0.01 is no"),
     "returns_nothing": ({"is_a_gradient_transformation"}, "it returns NoneType"),
@@ -52,40 +52,40 @@ BREAKS = {
     "reads_schedules_late": ({"takes_a_schedule"}, "a constant schedule: updates differ"),
     "divides_by_the_norm": ({"stays_finite_without_gradient"}, "not finite"),
     "climbs": ({"takes_a_schedule", "descends"}, "a constant schedule"),
-    "offers_other_types": ({"offers_weights_like_those_it_trains"}, "weights to evaluate"),
+    "offers_other_types": ({"eval_params_are_like_params"}, "eval_params"),
 }
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_broken_transform_is_found_out(name):
-    promises, said = BREAKS[name]
+    contracts, said = BREAKS[name]
     findings = check_transform(f"tests.conformance.broken:{name}")
     fails = [finding for finding in findings if finding.outcome == "fails"]
-    assert {finding.promise for finding in fails} == {words(PROMISES[key]) for key in promises}
+    assert {finding.contract for finding in fails} == {words(CONTRACTS[key]) for key in contracts}
     assert said in fails[0].reason
     assert "\n" not in fails[0].reason
 
 
 @pytest.mark.parametrize(
-    ("promise", "name", "said"),
+    ("contract", "name", "said"),
     [
         ("keeps_bfloat16", "counts_in_float", "is float32[3], and should be bfloat16[3]"),
         ("has_a_state_of_its_own", "shares_the_weights", "shares its buffer"),
     ],
 )
-def test_what_only_registered_transforms_promise(promise, name, said):
+def test_what_only_registered_transforms_promise(contract, name, said):
     for registered, outcome in ((True, "fails"), (False, "not checked")):
         given = {"learning_rate": 0.1}
         make = getattr(broken, name)
         subject = Subject(name, make, given, {}, frozenset(given), registered)
-        finding = hold_to(PROMISES[promise], subject)
+        finding = hold_to(CONTRACTS[contract], subject)
         assert finding.outcome == outcome
         assert said in finding.reason
 
 
 def test_every_promise_is_shown_to_be_broken():
-    shown = set().union(*(promises for promises, _ in BREAKS.values()))
-    assert shown | {"keeps_bfloat16", "has_a_state_of_its_own"} == set(PROMISES)
+    shown = set().union(*(contracts for contracts, _ in BREAKS.values()))
+    assert shown | {"keeps_bfloat16", "has_a_state_of_its_own"} == set(CONTRACTS)
 
 
 def test_static_options_are_not_traced():
@@ -97,9 +97,9 @@ def test_static_options_are_not_traced():
 def test_a_number_that_does_nothing_is_a_failure_where_it_was_asked_for():
     def outcome(options):
         findings = check_transform("tests.conformance.broken:ignores_its_eps", options)
-        return {finding.promise: finding.outcome for finding in findings}
+        return {finding.contract: finding.outcome for finding in findings}
 
-    listens = words(PROMISES["listens_to_its_numbers"])
+    listens = words(CONTRACTS["listens_to_its_numbers"])
     assert outcome({})[listens] == "not checked"
     assert outcome({"eps": 1e-3})[listens] == "fails"
 
@@ -170,7 +170,7 @@ def by_outputs(*, outputs, width=3): ...
         (["mlp", "--data", "digits", "--task", "regression"], "the task is regression"),
         (["mlp", "--data", "digits", "--input", "3"], "--data and --input exclude each other"),
         (["mlp", "--input", "3,x"], "--input takes the sizes of one example, as in 28,28,1"),
-        (["mlp", "--input", "3", "--task", "cost_function"], "'cost_function' must be one of"),
+        (["mlp", "--input", "3", "--task", "test_function"], "'test_function' must be one of"),
         (["mlp", "--outputs", "3"], "--outputs needs --input"),
         (["mlp", "--task", "regression"], "--task needs --data or --input"),
         (["mlp", "--set", "hidden=[0]"], "hidden[0] must be an integer of at least 1, got 0"),
@@ -265,7 +265,7 @@ def test_every_kind_can_be_tried(arguments, said, monkeypatch, capsys):
 
 
 def test_what_acts_at_a_large_rate_alone_is_felt():
-    """The rate is halved where the cost rises: nothing at a small one."""
+    """The rate is halved where the loss rises: nothing at a small one."""
     findings = check_transform("tests.conformance.broken:shrinks")
     assert {finding.outcome for finding in findings} == {"ok"}
 
@@ -294,5 +294,5 @@ def test_an_unknown_name_raises_in_python_too():
 def test_a_swept_number_of_an_initializer_must_be_felt():
     findings = check("tests.conformance.broken:knows_numbers_that_are_written")
     (fails,) = [finding for finding in findings if finding.outcome == "fails"]
-    assert fails.promise.startswith("Its numbers may be swept")
+    assert fails.contract.startswith("Its numbers may be swept")
     assert "traced options" in fails.reason

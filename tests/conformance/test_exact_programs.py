@@ -14,7 +14,7 @@ import pytest
 
 from initopt_jax import initializers, models, modifiers, schedules, transforms
 from initopt_jax.config.schema import validate
-from initopt_jax.engine.cost import tile_shapes
+from initopt_jax.engine.flops import tile_shapes
 from initopt_jax.engine.segment import make_lane_step
 from initopt_jax.models import with_precision
 from initopt_jax.models.sequences import sinusoids
@@ -204,7 +204,7 @@ def test_draw_of_every_initializer(name):
         )
     assert closed.out_avals[0].dtype == np.float64
     assert not rough(closed)
-    # `sparse` rounds the number of its connections, which it also does in its law.
+    # `sparse` rounds the number of its connections, which it also does in its distribution.
     assert narrow(closed).keys() <= ({"ceil", "convert_element_type", "jit", "max", "min"}
                                      if name == "sparse" else set())  # fmt: skip
 

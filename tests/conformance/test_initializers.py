@@ -1,4 +1,4 @@
-"""What every registered initializer promises, whatever it draws."""
+"""What every registered initializer contracts, whatever it draws."""
 
 import inspect
 import math
@@ -45,25 +45,25 @@ SCALED = [parameter for parameter in ENTRIES if scale_of(parameter.values[0])]
 def test_entry_describes_itself(entry):
     assert REGISTRY[entry.name] is entry
     assert entry.draw.__name__ == entry.name
-    assert entry.law.__name__ == f"{entry.name}_law"
+    assert entry.distribution.__name__ == f"{entry.name}_distribution"
     assert any(letter in entry.formula for letter in "Wb")
     assert any(character.isdigit() for character in entry.reference)
 
 
 # Those about compilation and lanes are held below, over many values of the options.
-PROMISES = (
+CONTRACTS = (
     conformance.returns_what_was_asked,
     conformance.draws_finite_weights,
     conformance.depends_on_the_key_alone,
     conformance.listens_to_the_key,
-    conformance.keeps_its_law,
+    conformance.keeps_its_distribution,
 )
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_promises(entry):
-    for promise in PROMISES:
-        promise(entry)  # raises where it is broken, or cannot be looked at
+def test_contracts(entry):
+    for contract in CONTRACTS:
+        contract(entry)  # raises where it is broken, or cannot be looked at
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -76,7 +76,7 @@ def test_arguments(entry):
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
         assert isinstance(default, float | str | bool)
         assert not isinstance(default, float) or name in VALUES
-    assert option_names(entry.law, skip=("shape",)) == options
+    assert option_names(entry.distribution, skip=("shape",)) == options
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -114,7 +114,7 @@ def test_wrong_options_are_named(entry):
             with pytest.raises(ValueError, match=f"{name} must be"):
                 entry.draw(jax.random.key(0), SHAPE, **{name: value})
             with pytest.raises(ValueError, match=f"{name} must be"):
-                entry.law(SHAPE, **{name: value})
+                entry.distribution(SHAPE, **{name: value})
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -122,7 +122,7 @@ def test_unknown_text_is_named(entry):
     options = option_names(entry.draw, skip=SKIP)
     for name in [name for name, default in options.items() if isinstance(default, str)]:
         for call in [lambda **text: entry.draw(jax.random.key(0), SHAPE, **text),
-                     lambda **text: entry.law(SHAPE, **text)]:  # fmt: skip
+                     lambda **text: entry.distribution(SHAPE, **text)]:  # fmt: skip
             with pytest.raises(ValueError, match=f"{name}.*'no such'"):
                 call(**{name: "no such"})
 

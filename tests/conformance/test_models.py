@@ -1,4 +1,4 @@
-"""Every registered model keeps its promises, and every promise of a model can be broken."""
+"""Every registered model keeps its contracts, and every contract of a model can be broken."""
 
 import sys
 
@@ -18,7 +18,7 @@ from initopt_jax.tasks import REGISTRY as TASKS
 from initopt_jax.types import Dataset, Split
 
 OWN = "tests.conformance.broken_models:"
-PROMISES = {promise.__name__: words(promise) for promise in (*GATES, *models.PROMISES)}
+CONTRACTS = {contract.__name__: words(contract) for contract in (*GATES, *models.CONTRACTS)}
 VECTORS = "digits as vectors [64], 10 outputs, classification"
 
 # Small forms; between them, every normalization with a state, dropout, gates and stacks.
@@ -46,7 +46,7 @@ LEARNT = {
 @pytest.mark.parametrize("name", REGISTRY)
 def test_registered_models_keep_their_promises(name):
     findings = check_model(name, SMALL[name])
-    assert [finding.promise for finding in findings] == list(PROMISES.values())
+    assert [finding.contract for finding in findings] == list(CONTRACTS.values())
     assert findings[1].reason == LEARNT.get(name, VECTORS)
     assert [finding for finding in findings if finding.outcome != "ok"] == []
 
@@ -56,7 +56,7 @@ def test_modules_of_ones_own_keep_them(name):
     assert {finding.outcome for finding in check_model(OWN + name)} == {"ok"}
 
 
-# Which promises each of `broken_models` breaks, and what is said about the first.
+# Which contracts each of `broken_models` breaks, and what is said about the first.
 BREAKS = {
     "takes_no_outputs": ({"is_made_for_its_outputs"}, "takes no outputs=; add it"),
     "returns_its_class": ({"is_made_for_its_outputs"}, "an instance of Counted, got the class"),
@@ -125,16 +125,16 @@ BREAKS = {
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_broken_model_is_found_out(name, capfd):
-    promises, said = BREAKS[name]
+    contracts, said = BREAKS[name]
     fails = [one for one in check_model(OWN + name) if one.outcome == "fails"]
     capfd.readouterr()  # one of them talks
-    assert {finding.promise for finding in fails} == {PROMISES[key] for key in promises}
+    assert {finding.contract for finding in fails} == {CONTRACTS[key] for key in contracts}
     assert said in fails[0].reason
     assert not any("\n" in finding.reason for finding in fails)
 
 
 def test_every_promise_of_a_model_is_shown_to_be_broken():
-    assert set().union(*(promises for promises, _ in BREAKS.values())) == set(PROMISES)
+    assert set().union(*(contracts for contracts, _ in BREAKS.values())) == set(CONTRACTS)
 
 
 def test_weights_whose_use_cannot_be_followed_are_named():

@@ -1,6 +1,6 @@
-"""What the registered transforms keep beyond the promises of any transform.
+"""What the registered transforms keep beyond the contracts of any transform.
 
-Those are in `test_promises.py`: lanes, traced numbers, schedules, masks, donation and the like.
+Those are in `test_contracts.py`: lanes, traced numbers, schedules, masks, donation and the like.
 """
 
 import functools
@@ -37,7 +37,7 @@ VALUES = {
     "nu1": (0.2, 0.7),
     "nu2": (0.3, 0.9),
     "scale": (0.5, 0.1),
-    # Of the methods that see layers, matrices or the cost around the weights:
+    # Of the methods that see layers, matrices or the loss around the weights:
     "adam_scale": (1.0, 0.5),
     "clip": (0.2, 1.0),
     "decay_power": (0.5, 0.8),
@@ -105,18 +105,18 @@ def tree(dtype=jnp.float32):
 
 
 def gradients(params):
-    """Of a cost that is not quadratic; keeps structure, shapes and dtypes."""
+    """Of a loss that is not quadratic; keeps structure, shapes and dtypes."""
     return jax.tree.map(lambda p: jnp.sin(3 * p) + p / 4, params)
 
 
-def cost(params):
+def loss(params):
     """The function whose gradient `gradients` is."""
     terms = jax.tree.map(lambda p: jnp.sum(p * p / 8 - jnp.cos(3 * p) / 3), params)
     return sum(term.astype(jnp.float32) for term in jax.tree.leaves(terms))
 
 
 def update(transform, grads, state, params=None, value_fn=None):
-    """One update with all that the engine hands on; without a cost, a linear one fits."""
+    """One update with all that the engine hands on; without a loss, a linear one fits."""
 
     def linear(params):
         products = jax.tree.map(lambda g, p: jnp.sum(g * p).astype(jnp.float32), grads, params)
@@ -184,7 +184,7 @@ def types_of_one_update(name, flags, hyperparameters, params):
     def one_update(hyperparameters, params):
         transform = REGISTRY[name].make(**hyperparameters, **flags)
         state, grads = transform.init(params), gradients(params)
-        updates, new_state = update(transform, grads, state, params, cost)
+        updates, new_state = update(transform, grads, state, params, loss)
         return state, new_state, grads, updates
 
     return jax.eval_shape(one_update, hyperparameters, params)
@@ -287,7 +287,7 @@ def test_numbers_that_act_late_or_on_small_weights_alone(name, key, values, step
         params = jnp.array([0.3, -0.7, 0.1])
         state = transform.init(params)
         for _ in range(steps):
-            updates, state = update(transform, gradients(params), state, params, cost)
+            updates, state = update(transform, gradients(params), state, params, loss)
             params = optax.apply_updates(params, updates)
         return params
 

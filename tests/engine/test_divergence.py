@@ -150,7 +150,7 @@ def test_the_whole_training_set_in_every_step(study):
 def test_a_rate_whose_validation_loss_is_infinite_is_never_chosen(study):
     """Whatever the direction of the metric; and its runs do not reach a target by it."""
     found = study(
-        task={"name": "cost_function", "function": "mine:slide"},
+        task={"name": "test_function", "function": "mine:slide"},
         model=None,
         initializers=[{"name": "points", "points": [[1.0, 0.5]]}],
         optimizers=[{"name": "gd", "learning_rate": [1e-4, 1.0]}],
@@ -168,7 +168,7 @@ def test_a_rate_whose_validation_loss_is_infinite_is_never_chosen(study):
 
 def test_a_start_on_which_the_cost_is_infinite(study):
     found = study(
-        task={"name": "cost_function", "function": "mine:wall"},
+        task={"name": "test_function", "function": "mine:wall"},
         model=None,
         initializers=[{"name": "points", "points": [[1.0, 2.0], [1.0, 0.0]]}],
         target={"metric": "val_loss", "at_most": 0.5},
@@ -189,7 +189,7 @@ def test_gradients_whose_squares_overflow(study):
         for label, options in (moves | fails).items()
     ]
     found = study(
-        task={"name": "cost_function", "function": "mine:steep"},
+        task={"name": "test_function", "function": "mine:steep"},
         model=None,
         initializers=[{"name": "points", "points": [[1.0, 0.5]]}],
         optimizers=optimizers,

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from initopt_jax import transforms
-from initopt_jax.engine.cost import step_operations
+from initopt_jax.engine.flops import step_operations
 from initopt_jax.engine.operations import Operations, operations
 from initopt_jax.studies.preview import prepare
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from initopt_jax.config.schema import validate
-from initopt_jax.engine.model_cost import ModelCost
+from initopt_jax.engine.model_size import ModelSize
 from initopt_jax.engine.plan import (
     CPU_ACTIVATION_BYTES,
     CPU_WEIGHT_BYTES,
@@ -22,7 +22,7 @@ from initopt_jax.studies.preview import all_tiles, prepare
 @pytest.mark.parametrize("activations", [5, 400, 200_000])
 @pytest.mark.parametrize("parameters", [10, 9_000, 50_000, 266_610, 10**7])
 def test_width_is_a_power_of_two_that_fits(parameters, activations, batch):
-    cost = ModelCost(parameters, activations, 2 * parameters)
+    cost = ModelSize(parameters, activations, 2 * parameters)
     width = tile_width("cpu", cost, batch)
     assert width in (1, 2, 4, 8, 16)
     assert width == 1 or 16 * width * parameters <= CPU_WEIGHT_BYTES

@@ -42,7 +42,7 @@ def picture() -> bytes:
 
 def entrant(function: str, times: Any) -> Entrant:
     return Entrant(
-        function, "f = x", "cost ≤ 1", ("quick", "slow", "mine"), ("rate 1",) * 3,
+        function, "f = x", "loss ≤ 1", ("quick", "slow", "mine"), ("rate 1",) * 3,
         np.array(times, float), picture(), f"{function}/report.html",
     )  # fmt: skip
 

@@ -113,8 +113,8 @@ def valid(draw: Any) -> dict[str, Any]:
     config: dict[str, Any] = {"name": "fuzz", "seeds": draw(st.integers(1, 3)), "steps": 4}
     if draw(st.integers(0, 4)) == 0:
         name = draw(st.sampled_from(list(functions.REGISTRY)))
-        made = options_of(draw, functions.REGISTRY[name].cost, swept=False)
-        config["task"] = {"name": "cost_function", "function": {"name": name, **made}}
+        made = options_of(draw, functions.REGISTRY[name].value, swept=False)
+        config["task"] = {"name": "test_function", "function": {"name": name, **made}}
         config["seeds"] = 4  # a square number, as a grid asks for
         config["initializers"] = [draw(st.sampled_from(["grid", "uniform", "normal", "point"]))]
     else:

@@ -91,7 +91,7 @@ def _report(opened: study.Study) -> Any:
 
 
 def _probe(opened: study.Study) -> Any:
-    """What a cost function has no weights for is refused there, whatever the damage."""
+    """What a test function has no weights for is refused there, whatever the damage."""
     return opened.probe("weight_norm", lanes=[0])
 
 

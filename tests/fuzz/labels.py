@@ -22,7 +22,7 @@ SECONDS = 60.0
 FEW, PLAIN = 2, ("first", "second")
 CONFIG: dict[str, Any] = {
     "name": "labels",
-    "task": {"name": "cost_function", "function": "himmelblau"},
+    "task": {"name": "test_function", "function": "himmelblau"},
     "seeds": 1,
     "tuning": {"seeds": 0},
     "steps": 2,

@@ -28,7 +28,7 @@ NETWORK: dict[str, Any] = {
 }
 FUNCTION: dict[str, Any] = {
     "name": "function",
-    "task": {"name": "cost_function", "function": "himmelblau"},
+    "task": {"name": "test_function", "function": "himmelblau"},
     "initializers": ["grid"],
     "optimizers": [{"name": "gd", "learning_rate": [0.01, 0.003]}],
     "seeds": 4,

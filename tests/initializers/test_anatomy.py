@@ -52,7 +52,7 @@ def test_sums_of_two_recurrent_products_are_no_branch():
     cell = nn.RNN(nn.GRUCell(8))
     found, _, _ = survey(nn.RNN(nn.SimpleCell(8)), jnp.ones((2, 4, 3)))
     assert found.branches == ()
-    assert all(kernel.looped for kernel in survey(cell, jnp.ones((2, 4, 3)))[0].kernels)
+    assert all(kernel.in_scan for kernel in survey(cell, jnp.ones((2, 4, 3)))[0].kernels)
 
 
 @pytest.mark.parametrize("jit", [False, True])

@@ -59,7 +59,7 @@ def test_one_key_gives_opposite_gates():
 @pytest.mark.parametrize("gates", ["", "ff", "go", "ffgo"])
 def test_gates_that_make_no_sense(name, gates):
     for call in [lambda: REGISTRY[name].draw(jax.random.key(0), (8,), gates=gates),
-                 lambda: REGISTRY[name].law((8,), gates=gates)]:  # fmt: skip
+                 lambda: REGISTRY[name].distribution((8,), gates=gates)]:  # fmt: skip
         with pytest.raises(ValueError, match="gates must name each gate"):
             call()
 
@@ -79,8 +79,8 @@ def test_too_short_a_memory_is_refused(t_max):
 
 def miss(name, bias, **options):
     rules = {"bias": lambda key, shape, dtype: bias}
-    laws = {"bias": lambda shape: REGISTRY[name].law(shape, **options)}
-    return audit_params({"bias": bias}, rules, laws=laws)[0].reason
+    distributions = {"bias": lambda shape: REGISTRY[name].distribution(shape, **options)}
+    return audit_params({"bias": bias}, rules, distributions=distributions)[0].reason
 
 
 @pytest.mark.parametrize("gates", ["f", "i", "ifgo", "fo"])

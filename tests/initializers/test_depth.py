@@ -1,4 +1,4 @@
-"""What survives fifty layers of the structured starts that promise to keep a signal.
+"""What survives fifty layers of the structured starts that contract to keep a signal.
 
 Layers are applied in float64 NumPy. Where a start is an isometry, the norm is kept but for the
 float32 rounding of its weights: at most 1e-5 per layer (the bound of `orthogonal`), 5e-4 in all.

@@ -22,8 +22,8 @@ CASES = [
     ((2, 3, 5), Layout("dense", inputs=(0, 1), outputs=(2,)), (6, 5), 1),
     ((2, 3, 2, 6), GROUPED, (2, 3, 2, 2), 3),
     ((5, 4), EMBEDDING, (1, 4), 5),
-    ((3, 4, 5), Layout("dense", inputs=(2,), outputs=(1,), alone=(0,)), (5, 4), 3),
-    ((3, 5), Layout("vector", outputs=(1,), alone=(0,)), (5,), 3),
+    ((3, 4, 5), Layout("dense", inputs=(2,), outputs=(1,), batch_axes=(0,)), (5, 4), 3),
+    ((3, 5), Layout("vector", outputs=(1,), batch_axes=(0,)), (5,), 3),
 ]
 
 

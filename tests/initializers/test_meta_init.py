@@ -70,7 +70,7 @@ def test_gradient_quotient_is_equation_1():
     with jax.enable_x64(True):
         network, params = two_layers("float64")
         found = gradient_quotient(
-            lambda params: network.cost(params, network.inputs, network.targets), params
+            lambda params: network.mean_loss(params, network.inputs, network.targets), params
         )
         expected = quotient(np.concatenate([FIRST, SECOND]))
         np.testing.assert_allclose(found, expected, rtol=1e-6)

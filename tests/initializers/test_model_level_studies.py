@@ -92,7 +92,7 @@ def test_ones_own_by_name(mine, config):
     config |= {"initializers": [{"name": "mine:halve", "by": 4.0}]}
     rows = audit(config)
     assert {row.then for row in rows if row.path.endswith("kernel")} == {"times 0.25"}
-    assert {row.law for row in rows if row.path.endswith("kernel")} == {"normal"}
+    assert {row.distribution for row in rows if row.path.endswith("kernel")} == {"normal"}
 
 
 def test_one_that_changes_nothing_stops_the_study(mine, config):
@@ -148,10 +148,10 @@ def test_weights_do_not_depend_on_who_else_is_in_the_study(config):
 
 
 def outcomes(name):
-    return {finding.promise: finding.outcome for finding in check_initializer(name)}
+    return {finding.contract: finding.outcome for finding in check_initializer(name)}
 
 
-def test_promises_of_ones_own(working_dir, monkeypatch):
+def test_contracts_of_ones_own(working_dir, monkeypatch):
     monkeypatch.syspath_prepend(working_dir)
     (working_dir / "own_initializers.py").write_text(
         textwrap.dedent(
@@ -159,7 +159,7 @@ def test_promises_of_ones_own(working_dir, monkeypatch):
             import itertools
             import jax
             import jax.numpy as jnp
-            from initopt_jax.types import Law
+            from initopt_jax.types import DistributionSpec
 
             COUNT = itertools.count()
 
@@ -167,13 +167,15 @@ def test_promises_of_ones_own(working_dir, monkeypatch):
             def laplace(key, shape, dtype=jnp.float32, *, scale=0.05):
                 return (scale * jax.random.laplace(key, shape)).astype(dtype)
 
-            laplace.law = lambda shape, *, scale=0.05: Law("moments", std=scale * 2**0.5)
+            laplace.distribution = lambda shape, *, scale=0.05: DistributionSpec(
+                "moments", std=scale * 2**0.5)
 
 
-            def wrong_law(key, shape, dtype=jnp.float32):
+            def wrong_distribution(key, shape, dtype=jnp.float32):
                 return jax.random.normal(key, shape).astype(dtype)
 
-            wrong_law.law = lambda shape: Law("uniform", std=1.0, low=-(3**0.5), high=3**0.5)
+            wrong_distribution.distribution = lambda shape: DistributionSpec(
+                "uniform", std=1.0, low=-(3**0.5), high=3**0.5)
 
 
             def counts(key, shape, dtype=jnp.float32, *, scale=1.0):
@@ -193,9 +195,9 @@ def test_promises_of_ones_own(working_dir, monkeypatch):
     )
     assert set(outcomes("own_initializers:laplace").values()) == {"ok"}
     assert set(outcomes("own_initializers:halve").values()) == {"ok"}
-    found = outcomes("own_initializers:wrong_law")
+    found = outcomes("own_initializers:wrong_distribution")
     assert [text for text, outcome in found.items() if outcome == "fails"] == [
-        "The weights follow the law that it states, at three seeds and three shapes"
+        "The weights follow the distribution that it states, at three seeds and three shapes"
     ]
     found = outcomes("own_initializers:counts")
     failed = [text.split(":")[0] for text, outcome in found.items() if outcome == "fails"]

@@ -59,7 +59,7 @@ def moved(network, params, transform, count=3):
     inputs, targets = network.inputs, network.targets
     before, state = network.sums(params, inputs), transform.init(params)
     for _ in range(count):
-        grads = jax.grad(network.cost)(params, inputs, targets)
+        grads = jax.grad(network.mean_loss)(params, inputs, targets)
         updates, state = transform.update(grads, state, params)
         params = optax.apply_updates(params, updates)
     after = network.sums(params, inputs)
@@ -212,7 +212,7 @@ def explicit(network, params):
         return jax.tree.unflatten(jax.tree.structure(params), leaves)
 
     omega = [leaf / factors[path] for path, leaf in named_leaves(params)]
-    return omega, lambda omega, *batch: network.cost(standard(omega), *batch), standard
+    return omega, lambda omega, *batch: network.mean_loss(standard(omega), *batch), standard
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_ntk_trajectory_is_that_of_the_explicit_network(kind, optimizer):
 
             return jax.lax.scan(step, (params, transform.init(params)), length=50)[0][0]
 
-        ours = train(network.cost, params, optax.chain(optimizer, scale_by_leaf(rates)))
+        ours = train(network.mean_loss, params, optax.chain(optimizer, scale_by_leaf(rates)))
         theirs = standard(train(cost, omega, optimizer))
         far = jax.tree.map(lambda one, other: abs(one - other).max(), ours, params)
         assert min(jax.tree.leaves(far)) > 1e-4  # it went somewhere

@@ -26,10 +26,10 @@ DENSE, CONVOLUTION = (400, 250), (3, 3, 4, 8)
 
 
 def same_distribution(theirs, name, shape):
-    """Their weights keep our law, and both samples come from one distribution."""
+    """Their weights keep our distribution, and both samples come from one distribution."""
     theirs, entry = np.asarray(theirs), REGISTRY[name]
     assert theirs.shape == shape
-    result = audit_leaf("kernel", "*", theirs, entry.law(shape), fans(shape))
+    result = audit_leaf("kernel", "*", theirs, entry.distribution(shape), fans(shape))
     assert (result.verdict, result.reason) == ("ok", "")
     ours = np.asarray(entry.draw(jax.random.key(0), shape))
     assert stats.ks_2samp(ours.ravel(), theirs.ravel()).pvalue > 1e-6
@@ -61,8 +61,8 @@ def test_torch():
     same_distribution(kernel, "torch_default", CONVOLUTION)
     for bias, fan_in in [(dense.bias, 400), (convolution.bias, 36)]:
         value = bias.detach().numpy()
-        law = torch_default_bias.law(value.shape, fan_in=fan_in)
-        assert audit_leaf("bias", "*", value, law, (1, 1)).verdict == "ok"
+        distribution = torch_default_bias.distribution(value.shape, fan_in=fan_in)
+        assert audit_leaf("bias", "*", value, distribution, (1, 1)).verdict == "ok"
 
 
 def test_keras():
@@ -86,13 +86,13 @@ def test_keras():
 def test_documented_distributions(name, expected):
     weights = np.asarray(REGISTRY[name].draw(jax.random.key(3), DENSE), np.float64).ravel()
     assert stats.kstest(weights, expected.cdf).pvalue > 1e-6
-    law = REGISTRY[name].law(DENSE)
-    assert law.std == pytest.approx(expected.std())
-    assert law.high == pytest.approx(expected.support()[1])
+    distribution = REGISTRY[name].distribution(DENSE)
+    assert distribution.std == pytest.approx(expected.std())
+    assert distribution.high == pytest.approx(expected.support()[1])
 
 
 def test_torch_bias_in_rules_and_configs():
-    """Without a fan-in it is refused; with one the audit knows its law."""
+    """Without a fan-in it is refused; with one the audit knows its distribution."""
     name = "initopt_jax.initializers:torch_default_bias"
     with pytest.raises(ValueError, match="needs fan_in"):
         expand_initializers([InitializerConfig(name="torch_default", bias={"name": name})])
@@ -102,8 +102,8 @@ def test_torch_bias_in_rules_and_configs():
               "bias": jax.ShapeDtypeStruct((250,), "float32")}  # fmt: skip
     params = initialize(jax.random.key(4), shapes, cell.rules)
     assert 0.045 < float(jnp.abs(params["bias"]).max()) <= 0.05
-    audits = audit_params(params, cell.rules, laws=cell.laws)
-    assert [(audit.verdict, audit.law) for audit in audits] == [("ok", "uniform")] * 2
+    audits = audit_params(params, cell.rules, distributions=cell.distributions)
+    assert [(audit.verdict, audit.distribution) for audit in audits] == [("ok", "uniform")] * 2
     with pytest.raises(ValueError, match="fan_in must be a finite number above 0"):
         torch_default_bias(jax.random.key(0), (3,), fan_in=0)
 

@@ -1,4 +1,4 @@
-"""Methods that start residual networks: factors from the papers, and what they promise."""
+"""Methods that start residual networks: factors from the papers, and what they contract."""
 
 import flax.linen as nn
 import jax
@@ -139,7 +139,7 @@ def changes_of_function(refine, depths, steps, rate=0.02):
 
         @jax.jit
         def step(params, network=network):
-            grads = jax.grad(network.cost)(params, inputs, targets)
+            grads = jax.grad(network.mean_loss)(params, inputs, targets)
             outputs, speed = jax.jvp(lambda p: network.apply(p, inputs), (params,), (grads,))
             return jax.tree.map(lambda p, g: p - rate * g, params, grads), outputs, speed
 

@@ -10,8 +10,8 @@ from scipy import special, stats
 from initopt_jax.audits import audit_leaf
 from initopt_jax.initializers import random_walk, siren
 from initopt_jax.initializers.activations import find_activation
-from initopt_jax.initializers.random_walk import random_walk_law
-from initopt_jax.initializers.siren import siren_law
+from initopt_jax.initializers.random_walk import random_walk_distribution
+from initopt_jax.initializers.siren import siren_distribution
 from initopt_jax.networks.fans import fans
 
 SHAPE, SQUARE = (400, 250), (400, 400)
@@ -30,7 +30,7 @@ SHAPE, SQUARE = (400, 250), (400, 400)
 def test_siren_bounds(options, bound):
     weights = np.asarray(siren(jax.random.key(0), SHAPE, **options), np.float64)
     assert stats.kstest(weights.ravel(), stats.uniform(-bound, 2 * bound).cdf).pvalue > 1e-6
-    assert siren_law(SHAPE, **options).high == pytest.approx(bound)
+    assert siren_distribution(SHAPE, **options).high == pytest.approx(bound)
 
 
 def test_siren_flag():
@@ -63,11 +63,11 @@ def test_siren_keeps_its_distributions():
 @pytest.mark.parametrize("n", [3, 6, 64, 400])
 def test_random_walk_constants(n):
     """E ln(chi^2_n / n) = digamma(n/2) - ln(n/2) = -1/n + O(1/n^2), taken back by ln g^2 = 1/n."""
-    linear, relu = (random_walk_law((n, 5), activation=a).std for a in ("linear", "relu"))
+    linear, relu = (random_walk_distribution((n, 5), activation=a).std for a in ("linear", "relu"))
     drift = math.log(n * linear**2) + special.digamma(n / 2) - math.log(n / 2)
     assert abs(drift) < 0.5 / n**2
     assert math.log(n * relu**2 / 2) == pytest.approx(2.4 / (max(n, 6) - 2.4))
-    assert random_walk_law((n, 5), gain=2.0).std == pytest.approx(2 * linear)
+    assert random_walk_distribution((n, 5), gain=2.0).std == pytest.approx(2 * linear)
 
 
 @pytest.mark.parametrize(("activation", "variance"), [("linear", 2 / 64), ("relu", 5 / 60)])
@@ -91,12 +91,12 @@ def test_fifty_layers_do_not_drift(activation, variance):
 
 
 def test_audit_tells_them_from_others():
-    def reason(weights, law):
-        return audit_leaf("kernel", "*", np.asarray(weights), law, fans(SHAPE)).reason
+    def reason(weights, distribution):
+        return audit_leaf("kernel", "*", np.asarray(weights), distribution, fans(SHAPE)).reason
 
     key = jax.random.key(3)
-    assert reason(siren(key, SHAPE, first=True), siren_law(SHAPE)) != ""
-    assert reason(siren(key, SHAPE, omega=1.0), siren_law(SHAPE)) != ""
-    assert reason(random_walk(key, SHAPE), random_walk_law(SHAPE, activation="relu")) != ""
+    assert reason(siren(key, SHAPE, first=True), siren_distribution(SHAPE)) != ""
+    assert reason(siren(key, SHAPE, omega=1.0), siren_distribution(SHAPE)) != ""
+    assert reason(random_walk(key, SHAPE), random_walk_distribution(SHAPE, activation="relu")) != ""
     with pytest.raises(ValueError, match="unknown activation 'tanh'"):
         random_walk(key, SHAPE, activation="tanh")

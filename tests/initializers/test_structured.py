@@ -1,4 +1,4 @@
-"""Structured weights against float64 NumPy from the papers: values, supports, ranks, and laws.
+"""Structured weights against float64 NumPy from the papers: values, supports, ranks, distributions.
 
 Statistical comparisons are at five standard errors: a healthy draw fails one in two million times,
 and the keys are fixed.
@@ -62,8 +62,8 @@ def zero_reference(rows, columns):
 
 
 def audit(name, weights, **options):
-    law = REGISTRY[name].law(weights.shape, **options)
-    return audit_leaf("kernel", "*", weights, law, fans(weights.shape))
+    distribution = REGISTRY[name].distribution(weights.shape, **options)
+    return audit_leaf("kernel", "*", weights, distribution, fans(weights.shape))
 
 
 MATRICES = [(1, 1), (1, 6), (6, 1), (3, 8), (4, 8), (5, 7), (7, 5), (16, 16), DENSE]
@@ -257,7 +257,7 @@ def test_looks_linear_blocks(shape, mirror, block):
 def test_looks_linear_refuses_what_it_cannot_halve(shape, mirror, message):
     for function in (
         lambda: draw("looks_linear", shape, mirror=mirror),
-        lambda: REGISTRY["looks_linear"].law(shape, mirror=mirror),
+        lambda: REGISTRY["looks_linear"].distribution(shape, mirror=mirror),
     ):
         with pytest.raises(ValueError, match=message):
             function()
@@ -269,12 +269,15 @@ def test_refuses_shapes_without_a_matrix(name, shape):
     with pytest.raises(ValueError, match="at least two dimensions, none empty"):
         draw(name, shape)
     with pytest.raises(ValueError, match="at least two dimensions, none empty"):
-        REGISTRY[name].law(shape)
+        REGISTRY[name].distribution(shape)
 
 
 @pytest.mark.parametrize("shape", [(), (0, 4)])
 def test_signed_constant_refuses_shapes_without_fans(shape):
-    for function in (REGISTRY["signed_constant"].law, lambda s: draw("signed_constant", s)):
+    for function in (
+        REGISTRY["signed_constant"].distribution,
+        lambda s: draw("signed_constant", s),
+    ):
         with pytest.raises(ValueError, match="at least one dimension, none of them empty"):
             function(shape)
 

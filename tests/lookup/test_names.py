@@ -55,7 +55,7 @@ def mine(working_dir):
         ({"tuning": {"metric": "val_los"}}, "'val_loss'", "steps_to_target"),
         ({"task": {"name": "clasification", "dataset": "digits"}}, "'classification'", "regr"),
         ({"task": {"name": "classification", "dataset": "digist"}}, "'digits'", "Allowed"),
-        ({"task": {"name": "cost_function", "function": "beal"}, "model": None}, "'beale'", "ravi"),
+        ({"task": {"name": "test_function", "function": "beal"}, "model": None}, "'beale'", "ravi"),
         ({"landscapes": ["pathz"], "keep": "every"}, "'paths'", "slice"),
         ({"stepz": 3}, "'steps'", "Allowed: audit"),
         ({"seeds": {"innit": 3, "data": 1}}, "'init'", "Allowed: all"),

@@ -47,7 +47,7 @@ quick = functools.partial(os.system)
 """
 CONFIG = {
     "name": "own",
-    "task": {"name": "cost_function", "function": "mine:bowl"},
+    "task": {"name": "test_function", "function": "mine:bowl"},
     "initializers": ["grid"],
     "optimizers": [{"name": "sgd", "learning_rate": 0.1}],
     "seeds": 1,
@@ -141,7 +141,7 @@ ENTRIES = {
     "schedule": {"optimizers": [{"name": "sgd", "learning_rate": 1.0, "schedule": "NAME"}]},
     "modifier": {"optimizers": [{"name": "sgd", "learning_rate": 1.0, "modifiers": ["NAME"]}]},
     "probe": {"probes": [{"name": "NAME", "cmd": "touch it-ran"}]},
-    "function": CONFIG | {"task": {"name": "cost_function", "function": "NAME"}},
+    "function": CONFIG | {"task": {"name": "test_function", "function": "NAME"}},
 }
 
 
@@ -195,7 +195,7 @@ def test_installed_packages_go_before_files_that_nobody_named(working_dir, monke
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A study of one lane on a cost function of one's own."""
+    """A study of one lane on a test function of one's own."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "mine.py").write_text(OWN)
     with pytest.MonkeyPatch.context() as patch:

@@ -32,7 +32,7 @@ PLACES = {
     "schedule": {"optimizers": [SGD | {"schedule": "raising:{}"}]},
     "modifier": {"optimizers": [SGD | {"modifiers": ["raising:{}"]}]},
     "probe": {"probes": ["raising:{}"]},
-    "function": {"task": {"name": "cost_function", "function": "raising:{}"}, "model": None,
+    "function": {"task": {"name": "test_function", "function": "raising:{}"}, "model": None,
                  "probes": []},
 }  # fmt: skip
 

@@ -95,7 +95,7 @@ def test_initializers_see_a_recurrent_network(kind, inputs):
     assert set(found.inputs) == seeing
     assert found.outputs == ("head/kernel",)
     assert found.branches == ()
-    assert {kernel.path for kernel in found.kernels if kernel.looped} == set(recurrent)
+    assert {kernel.path for kernel in found.kernels if kernel.in_scan} == set(recurrent)
     rates = mup_multipliers(found, params, HIDDEN / 4, kind="adam")
     grown = {path for path, rate in rates.items() if rate == 1 / 4}
     assert grown == {*recurrent, "head/kernel"}

@@ -60,10 +60,10 @@ def build(name, options, base=None):
     """Gradient descent with one modifier in its place."""
     base = transforms.sgd(RATE) if base is None else base
     entry = REGISTRY[name]
-    if entry.place == "around":
+    if entry.place == "wrapper":
         return entry.make(base, **options)
     own = entry.make(**options)
-    return chain(own, base) if entry.place == "gradient" else chain(base, own)
+    return chain(own, base) if entry.place == "pre-transform" else chain(base, own)
 
 
 def run(transform, dtype=jnp.float32, steps=STEPS):
@@ -326,7 +326,7 @@ def test_entry_docstring_and_wrong_numbers(name):
     assert ">>> " in (inspect.getdoc(entry.make) or "")
     options, _ = OPTIONS[name]
     assert set(options) | {"inner", "layouts", "only"} >= set(option_names(entry.make))
-    inner = (transforms.sgd(0.1),) if entry.place == "around" else ()
+    inner = (transforms.sgd(0.1),) if entry.place == "wrapper" else ()
     for key, value in numbers_of(options).items():
         if key == "steps":
             continue

@@ -22,7 +22,7 @@ from initopt_jax.planning.update_trial import uphill_note
 
 CONFIG = {
     "name": "f",
-    "task": {"name": "cost_function", "function": "beale"},
+    "task": {"name": "test_function", "function": "beale"},
     "initializers": ["grid"],
     "seeds": 4,
 }

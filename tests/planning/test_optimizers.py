@@ -300,15 +300,15 @@ def loud(flag=False, kind="a"):
                 "name": "schedule_free_sgd",
                 "modifiers": [{"name": "decoupled_weight_decay", "weight_decay": 0.1}],
             },
-            "offers weights of its own to evaluate, which decoupled_weight_decay would not reach",
+            "has `eval_params` of its own, which decoupled_weight_decay would not reach",
         ),
         (
             {"name": "sam", "modifiers": [{"name": "clip_by_value", "max_value": 1}]},
-            "asks for the cost at other weights, where clip_by_value would not be seen",
+            "asks for the loss at other weights, where clip_by_value would not be seen",
         ),
         (
             {"name": "gradient_flow", "modifiers": [{"name": "freeze", "paths": "*bias"}]},
-            "asks for the cost at other weights, where freeze would not be seen",
+            "asks for the loss at other weights, where freeze would not be seen",
         ),
         (
             {"modifiers": ["sharpness_aware", {"name": "accumulate", "every": 2}]},

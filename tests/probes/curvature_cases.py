@@ -59,7 +59,7 @@ def tied(examples=5):
 
 def mean_loss(network):
     """`(params, batch) -> scalar`, as a study hands it to a probe."""
-    return lambda params, batch: network.cost(params, *batch)
+    return lambda params, batch: network.mean_loss(params, *batch)
 
 
 def explicit_hessian(network, params, batch, jacobian=jax.jacfwd):

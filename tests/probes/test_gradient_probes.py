@@ -358,7 +358,7 @@ def family(name):
     params, state = quick(model.init)(KEY, batch.inputs)
     network = models.network_of(model, task, params, state, Split(*batch))
     return (
-        lambda params, batch: network.cost(params, batch.inputs, batch.targets),
+        lambda params, batch: network.mean_loss(params, batch.inputs, batch.targets),
         jax.device_get(params),
         batch,
     )

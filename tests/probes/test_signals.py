@@ -13,7 +13,7 @@ from initopt_jax.initializers.mean_field import correlation, depth_scales, fixed
 from initopt_jax.probes.probe import Batch
 from initopt_jax.probes.signals import jacobian_spectrum, signals, step_signals
 from initopt_jax.probes.signals.measure import OUTPUTS
-from initopt_jax.probes.signals.theory import Sigmas, diagram, foretell, phase, sigmas
+from initopt_jax.probes.signals.theory import Sigmas, diagram, phase, predict, sigmas
 
 
 def halves(outputs, targets):
@@ -242,7 +242,7 @@ def test_simulated_sizes_and_correlations_come_to_the_fixed_points():
     # 28 pairs of 1000 units, whose errors a layer hands on for ξ_c layers.
     error = 4 * (6.98 / (28 * width)) ** 0.5
     first = (float(found[name][0]) for name in ("preactivation_variance", "input_correlation"))
-    theory = foretell("tanh", own, *first, np.full(depth, float(width)))
+    theory = predict("tanh", own, *first, np.full(depth, float(width)))
     np.testing.assert_allclose(found["input_correlation"], theory.correlations, atol=error)
     assert float(found["input_correlation"][-1]) == pytest.approx(correlation(*given), abs=error)
     # A layer's size is a mean over 1000 squares of normals, were its examples all the same.
@@ -279,8 +279,8 @@ def test_correlations_come_near_within_the_depth_scale(variance, scale):
         found = [measure(params, Batch(x.astype("f"), still)) for x in (more, less)]
         gaps.append(found[0] - found[1])
     away = np.log(np.abs(np.mean(gaps, axis=0)))
-    fitted = -1 / np.polyfit(np.arange(depth), away, 1)[0]
-    assert fitted == pytest.approx(scale, rel=0.1)
+    check_shapes = -1 / np.polyfit(np.arange(depth), away, 1)[0]
+    assert check_shapes == pytest.approx(scale, rel=0.1)
 
 
 def test_foretold_gradients():
@@ -291,7 +291,7 @@ def test_foretold_gradients():
     network = make_network(perceptron(jnp.tanh), halves, params, x, y)
     found = measured(params, x, y, perceptron(jnp.tanh))
     first = (float(found[name][0]) for name in ("preactivation_variance", "input_correlation"))
-    theory = foretell("tanh", sigmas(params, network), *first, np.full(8, 500.0))
+    theory = predict("tanh", sigmas(params, network), *first, np.full(8, 500.0))
     norms = np.asarray(found["backward_norm"])[:-1]
     np.testing.assert_allclose(norms / norms[-1], theory.gradients[:-1], rtol=0.05)
     assert norms[0] / norms[-1] < 0.8
@@ -300,7 +300,7 @@ def test_foretold_gradients():
 def test_relu_correlations_follow_the_arc_cosine_kernel():
     """Cho and Saul (2009): c' = (sqrt(1 - c^2) + (pi - arccos c) c) / pi."""
     he = Sigmas(np.full(6, 2**0.5), np.zeros(6))
-    theory = foretell("relu", he, 0.3, 0.1, np.full(6, 10.0))
+    theory = predict("relu", he, 0.3, 0.1, np.full(6, 10.0))
     c, expected = 0.1, [0.1]
     for _ in range(5):
         c = (np.sqrt(1 - c**2) + (np.pi - np.arccos(c)) * c) / np.pi
@@ -311,11 +311,11 @@ def test_relu_correlations_follow_the_arc_cosine_kernel():
 
 
 def test_foretold_width_and_death():
-    zero = foretell("tanh", Sigmas(np.zeros(3), np.zeros(3)), 0.0, np.nan, np.full(3, 2.0))
+    zero = predict("tanh", Sigmas(np.zeros(3), np.zeros(3)), 0.0, np.nan, np.full(3, 2.0))
     assert zero.sizes.tolist() == [0, 0, 0]
     assert np.isnan(zero.correlations).all()
     he = Sigmas(np.full(3, 2**0.5), np.zeros(3))
-    theory = foretell("relu", he, 1.0, 0.0, np.array([4.0, 16.0, 2.0]))
+    theory = predict("relu", he, 1.0, 0.0, np.array([4.0, 16.0, 2.0]))
     np.testing.assert_allclose(theory.gradients[:2], [2.0, 1.0], rtol=1e-12)
 
 

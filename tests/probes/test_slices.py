@@ -118,7 +118,7 @@ def test_layouts_say_which_axes_are_units() -> None:
     found = probes.filter_normalized(way, params, layout)["heads"]
     wanted = np.linalg.norm(np.asarray(params["heads"], np.float64), axis=2)
     np.testing.assert_allclose(np.linalg.norm(found, axis=2), wanted, rtol=20 * EPS)
-    table = {"heads": Layout("embedding", alone=(0,), outputs=(1, 2))}  # a row is a filter
+    table = {"heads": Layout("embedding", batch_axes=(0,), outputs=(1, 2))}  # a row is a filter
     found = probes.filter_normalized(way, params, table)["heads"].reshape(2, -1)
     wanted = np.linalg.norm(np.asarray(params["heads"], np.float64).reshape(2, -1), axis=1)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), wanted, rtol=20 * EPS)

@@ -162,7 +162,7 @@ def test_no_probe_changes_a_byte(config, working_dir, full_reports):
         assert np.isfinite(probed.dataset[name].isel(eval=-1)).any(), name
     report = (probed.dir / "report.html").read_text()
     assert 'id="weights"' in report
-    assert 'id="cost"' in report
+    assert 'id="loss"' in report
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_the_limit_is_a_dashed_line_in_the_optimizers_colour(curved):
         "momentum's sharpness rises from 0.10 to 0.98 of its limit at step 150 and ends at 0.40 "
         "(he_normal). The initializer that came nearest is named."
     )
-    assert found.section == "cost"
+    assert found.section == "loss"
 
 
 def test_shares_of_the_limit_begin_after_the_start(curved):

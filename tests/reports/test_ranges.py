@@ -19,7 +19,7 @@ from initopt_jax.reports.charts.numbers import count, score, tick
 from initopt_jax.reports.charts.palette import Style
 from initopt_jax.reports.charts.probing import Look, Probing
 from initopt_jax.reports.charts.results import curve_chart, heat_chart, make_results, rate_chart
-from initopt_jax.reports.charts.scales import clear_range, from_shortfall
+from initopt_jax.reports.charts.scales import clear_range, from_error_position
 from initopt_jax.reports.charts.tradeoff import tradeoff_chart
 from initopt_jax.reports.render.matplotlib_charts import draw
 from initopt_jax.reports.render.plotly_charts import figure
@@ -44,7 +44,7 @@ def test_one_far_value_leaves_the_range_of_the_others(far):
     assert clear_range([*near, np.inf, np.nan], "linear") == (0.1, 0.3)
 
 
-@pytest.mark.parametrize("scale", ["linear", "log", "shortfall"])
+@pytest.mark.parametrize("scale", ["linear", "log", "error"])
 @pytest.mark.parametrize(
     "values", [[0.5], [0.1, 0.9], [0.2] * 9 + [0.9], np.linspace(0.01, 0.99, 50)]
 )
@@ -135,7 +135,7 @@ def test_every_bar_and_seed_of_speed_against_accuracy_is_inside(make_study, seed
             assert (len(points.dots) == seeds * len(points.y)) == (seeds <= 4)
             assert np.isfinite(points.low).any() == (seeds > 4)
     axis = figure(chart)["layout"]["yaxis"]["range"]
-    np.testing.assert_allclose(from_shortfall(np.array(axis)), [low, high], rtol=1e-5)
+    np.testing.assert_allclose(from_error_position(np.array(axis)), [low, high], rtol=1e-5)
 
 
 def look(label, norms):

@@ -8,7 +8,12 @@ import pytest
 from initopt_jax.reports.charts import captions
 from initopt_jax.reports.charts.descriptions import heat_colors
 from initopt_jax.reports.charts.results import curve_chart, heat_chart, make_results, rate_chart
-from initopt_jax.reports.charts.scales import from_shortfall, log_ticks, shortfall, shortfall_ticks
+from initopt_jax.reports.charts.scales import (
+    error_position,
+    error_ticks,
+    from_error_position,
+    log_ticks,
+)
 from initopt_jax.reports.charts.tradeoff import tradeoff_chart
 from initopt_jax.reports.page.tables import best_table, crossed
 from initopt_jax.reports.render.plotly_charts import figure
@@ -166,16 +171,16 @@ def test_interactive_lines_carry_the_same_numbers(results):
     assert sum(trace["showlegend"] for trace in lines) == 7
 
 
-def test_shortfall_spaces_nines_evenly_and_inverts():
-    np.testing.assert_allclose(np.diff(shortfall([0.9, 0.99, 0.999])), [1.0, 1.0], atol=1e-9)
+def test_error_spaces_nines_evenly_and_inverts():
+    np.testing.assert_allclose(np.diff(error_position([0.9, 0.99, 0.999])), [1.0, 1.0], atol=1e-9)
     values = np.array([-3.0, 0.0, 0.5, 0.97])
-    np.testing.assert_allclose(from_shortfall(shortfall(values)), values)
-    assert np.isfinite(shortfall([1.0, 1.1])).all()
+    np.testing.assert_allclose(from_error_position(error_position(values)), values)
+    assert np.isfinite(error_position([1.0, 1.1])).all()
 
 
 @pytest.mark.parametrize("span", [(0.09, 0.98), (0.969, 0.976), (0.2, 0.3), (-5.0, 0.999)])
 def test_score_ticks_are_few_inside_and_in_order(span):
-    ticks = shortfall_ticks(*span)
+    ticks = error_ticks(*span)
     assert 2 <= len(ticks) <= 7
     assert all(span[0] <= tick <= span[1] for tick in ticks)
     assert ticks == sorted(ticks)

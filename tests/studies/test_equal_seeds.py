@@ -129,9 +129,9 @@ def test_equal_seeds_are_told(tiny, study_dir):
     both = tiny | {"initializers": [f"{HERE}:ignores_its_key", "zeros"], "optimizers": full}
     own = [*full, {"name": f"{HERE}:draws_by_itself", "learning_rate": 0.1}]
     study = iox.run(both | {"optimizers": own}, study_dir, devices=1)
-    by_itself, deaf, curves = study.notes
+    by_itself, inert, curves = study.notes
     assert by_itself.startswith(f"optimizer '{HERE}:draws_by_itself' draws random numbers from a k")
-    assert deaf == (
+    assert inert == (
         f"initializer '{HERE}:ignores_its_key' gives dense_0/kernel, dense_1/kernel the same "
         "weights for every seed: it does not use its key"
     )
@@ -147,7 +147,7 @@ def test_equal_seeds_are_told(tiny, study_dir):
 def test_starts_that_a_symmetry_makes_alike_are_not_equal_seeds(study_dir):
     symmetric = {
         "name": "symmetric",
-        "task": {"name": "cost_function", "function": {"name": "ravine", "condition": 1.0}},
+        "task": {"name": "test_function", "function": {"name": "ravine", "condition": 1.0}},
         "initializers": ["grid"],
         "optimizers": [{"name": "gd", "learning_rate": 0.1}],
         "seeds": 4,

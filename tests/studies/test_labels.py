@@ -24,7 +24,7 @@ RATES = {label: 0.001 * (place + 1) for place, label in enumerate(LABELS)}
 def study(tmp_path_factory):
     config = {
         "name": "labels",
-        "task": {"name": "cost_function", "function": "himmelblau"},
+        "task": {"name": "test_function", "function": "himmelblau"},
         "initializers": [{"name": "grid", "label": "-1"}],
         "optimizers": [
             {"name": "gd", "learning_rate": rate, "label": label} for label, rate in RATES.items()

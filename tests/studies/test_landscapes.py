@@ -17,8 +17,8 @@ from initopt_jax.errors import ConfigError, StudyError
 from initopt_jax.probes.slices import record
 from initopt_jax.reports.charts.net_map import NetPanel, contour_levels
 from initopt_jax.reports.charts.results import make_results
-from initopt_jax.reports.sections.net_landscapes import (
-    landscape_figures_of_nets,
+from initopt_jax.reports.sections.landscapes import (
+    landscape_figures,
     lanes_sentence,
     line_sentence,
     paths_sentence,
@@ -71,7 +71,7 @@ def network(study: iox.Study) -> tuple[Any, StoredWeights]:
 def loss_of(network: Any, params: Any, examples: int) -> float:
     """The mean loss on the first training examples, by the network alone."""
     inputs, targets = (np.asarray(part[:examples]) for part in (network.inputs, network.targets))
-    return float(network.cost(params, inputs, targets))
+    return float(network.mean_loss(params, inputs, targets))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -226,7 +226,7 @@ def test_wrong_entries_are_refused(entry: Any, also: dict, said: str) -> None:
 def test_a_cost_function_has_no_networks_to_draw() -> None:
     config = {
         "name": "bare",
-        "task": {"name": "cost_function", "function": "himmelblau"},
+        "task": {"name": "test_function", "function": "himmelblau"},
         "initializers": ["grid"],
         "optimizers": [{"name": "gd", "learning_rate": 0.01}],
         "keep": "every",
@@ -358,7 +358,7 @@ def test_lost_networks_leave_no_picture_and_touch_no_other(study: iox.Study, net
     gone = make_landscapes(experiment, best, Lost(weights, None))
     assert all(not np.isfinite(one.arrays["loss"]).any() for one in gone[1:])
     results = make_results(study.dataset.load(), study.lanes, study.info)
-    shown = landscape_figures_of_nets(results, gone[1:])
+    shown = landscape_figures(results, gone[1:])
     assert shown == []
     lane = int(whole[0].arrays["lane"][0])
     one = make_landscapes(experiment, best, Lost(weights, {lane}))
@@ -369,7 +369,7 @@ def test_lost_networks_leave_no_picture_and_touch_no_other(study: iox.Study, net
         after = picture.arrays["loss"][rows]
         np.testing.assert_array_equal(after, before.arrays["loss"][rows])
         assert picture.kind == "lanes" or np.isnan(picture.arrays["loss"][0]).any()
-    assert len(landscape_figures_of_nets(results, one)) == len(whole)
+    assert len(landscape_figures(results, one)) == len(whole)
 
 
 # --- the page ------------------------------------------------------------------------------------

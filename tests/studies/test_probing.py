@@ -35,7 +35,7 @@ def test_the_page_of_three_initializers(deep_config, tmp_path):
     assert courses["he_normal"].copied == 0
     he = found.looks[1]
     assert he.values["preactivation_variance"].shape == (2, 4)
-    assert he.foretold is not None
+    assert he.predicted is not None
     assert he.phase is not None
     np.testing.assert_allclose(he.phase.chi, 1, atol=0.2)  # 512 weights
     text = page.read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def test_other_networks(small_config, tmp_path, model):
     found, page = signal_propagation.probe(config, out=tmp_path / "own.html")
     assert page.name == "own.html"
     (look,) = found.looks
-    assert look.foretold is None
+    assert look.predicted is None
     assert (look.phase is None) == (model == "rnn")
     assert np.isfinite(look.values["backward_norm"]).all()
     assert ("step_backward_norm" in look.values) == (model == "rnn")
@@ -62,13 +62,13 @@ def test_other_networks(small_config, tmp_path, model):
 def test_a_cost_function_is_refused():
     config = {
         "name": "plane",
-        "task": {"name": "cost_function", "function": "rosenbrock"},
+        "task": {"name": "test_function", "function": "rosenbrock"},
         "initializers": ["uniform"],
         "optimizers": [{"name": "sgd", "learning_rate": 0.001}],
         "seeds": 1,
         "steps": 1,
     }
-    with pytest.raises(ConfigError, match="is a cost function, which has no layers"):
+    with pytest.raises(ConfigError, match="is a test function, which has no layers"):
         signal_propagation.probe(config)
 
 

@@ -23,7 +23,7 @@ def mine(working_dir):
             import optax
             from flax import linen as nn
             from initopt_jax.tasks import classification
-            from initopt_jax.types import Law
+            from initopt_jax.types import DistributionSpec
 
 
             def laplace(key, shape, dtype=jnp.float32, *, scale=0.05):
@@ -34,7 +34,7 @@ def mine(working_dir):
             def box(key, shape, dtype=jnp.float32, *, half=0.1):
                 return jax.random.uniform(key, shape, dtype, -half, half)
 
-            box.law = lambda shape, *, half=0.1: Law(
+            box.distribution = lambda shape, *, half=0.1: DistributionSpec(
                 "uniform", std=half / 3**0.5, low=-half, high=half
             )
 

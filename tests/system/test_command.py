@@ -170,10 +170,10 @@ def test_mistakes_end_with_one_message_and_code_2(
 def test_failed_audit_ends_with_code_1(here, config_file, working_dir):
     (working_dir / "mine.py").write_text(
         "import jax.numpy as jnp\n"
-        "from initopt_jax.types import Law\n"
+        "from initopt_jax.types import DistributionSpec\n"
         "def wrong(key, shape, dtype=jnp.float32):\n"
         "    return jnp.zeros(shape, dtype)\n"
-        "wrong.law = lambda shape: Law('normal', std=1.0)\n"
+        "wrong.distribution = lambda shape: DistributionSpec('normal', std=1.0)\n"
     )
     outcome = here("run", config_file, "--set", "initializers.0=mine:wrong")
     assert outcome.returncode == 1

@@ -1,4 +1,4 @@
-"""Cost functions of two variables: their minima, their values, and functions of one's own."""
+"""Test functions of two variables: their minima, their values, and functions of one's own."""
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,8 @@ def test_known_values(name):
     points, values = zip(*VALUES[name], strict=True)
     with jax.enable_x64(True):
         x, y = jnp.asarray(points, jnp.float64).T
-        cost = REGISTRY[name].cost(x, y)
-        np.testing.assert_allclose(cost, values, rtol=1e-13, atol=1e-13)
+        value = REGISTRY[name].value(x, y)
+        np.testing.assert_allclose(value, values, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -35,7 +35,7 @@ def test_minima_are_minima(name):
     entry = REGISTRY[name]
 
     def at(point):
-        return entry.cost(point[0], point[1])
+        return entry.value(point[0], point[1])
 
     with jax.enable_x64(True):
         points = np.array(entry.minima())
@@ -53,10 +53,10 @@ def test_minima_are_minima(name):
 
 def test_the_lowest_minima_come_first_and_solve():
     for entry in REGISTRY.values():
-        costs = [float(entry.cost(x, y)) for x, y in entry.minima()]
-        assert costs == sorted(costs) or entry.name == "himmelblau"  # four of cost 0, up to bits
-        assert (entry.target is None) == (not costs)
-        assert not costs or costs[0] < entry.target
+        values = [float(entry.value(x, y)) for x, y in entry.minima()]
+        assert values == sorted(values) or entry.name == "himmelblau"  # four of value 0, up to bits
+        assert (entry.target is None) == (not values)
+        assert not values or values[0] < entry.target
 
 
 def test_rastrigin_knows_its_lattice():
@@ -67,8 +67,8 @@ def test_rastrigin_knows_its_lattice():
 
 
 def test_ackley_has_a_tip_and_a_finite_slope_everywhere():
-    cost = REGISTRY["ackley"].cost
-    slopes = jax.vmap(jax.grad(cost, argnums=(0, 1)))(jnp.array([0.0, 1e-3]), jnp.zeros(2))
+    value = REGISTRY["ackley"].value
+    slopes = jax.vmap(jax.grad(value, argnums=(0, 1)))(jnp.array([0.0, 1e-3]), jnp.zeros(2))
     np.testing.assert_allclose(slopes[0][0], 0.0)
     # d/dx of -20 exp(-0.2 |x| / sqrt 2) at 0+, plus 4 pi^2 e / 2 of the ripple per unit of x.
     np.testing.assert_allclose(slopes[0][1], 4 / np.sqrt(2) + 2 * np.pi**2 * np.e * 1e-3, rtol=1e-3)
@@ -78,14 +78,14 @@ def test_saddles_have_no_minima_and_a_flat_origin():
     for name in ("saddle", "monkey_saddle"):
         entry = REGISTRY[name]
         assert entry.minima() == ()
-        assert [float(slope) for slope in jax.grad(entry.cost, argnums=(0, 1))(0.0, 0.0)] == [0, 0]
+        assert [float(slope) for slope in jax.grad(entry.value, argnums=(0, 1))(0.0, 0.0)] == [0, 0]
 
 
 def test_options_change_the_cost():
-    assert float(REGISTRY["ravine"].cost(0.0, 1.0, condition=7.0)) == 3.5
+    assert float(REGISTRY["ravine"].value(0.0, 1.0, condition=7.0)) == 3.5
     assert REGISTRY["ravine"].minima(condition=7.0) == ((0.0, 0.0),)
-    assert float(REGISTRY["rosenbrock"].cost(0.0, 1.0, steepness=3.0)) == 4.0
-    assert float(REGISTRY["plateau"].cost(1.0, 0.0, width=1e6)) < 1e-6
+    assert float(REGISTRY["rosenbrock"].value(0.0, 1.0, steepness=3.0)) == 4.0
+    assert float(REGISTRY["plateau"].value(1.0, 0.0, width=1e6)) < 1e-6
 
 
 def test_a_function_of_ones_own_carries_what_is_known_of_it():
@@ -96,7 +96,7 @@ def test_a_function_of_ones_own_carries_what_is_known_of_it():
     dip.minima = lambda depth=1.0: [(0, 0)] if depth > 0 else []
     dip.domain, dip.target = [-1, 1, -3, 3], 1e-3
     entry = from_function("mine:dip", dip)
-    assert (entry.name, entry.cost, entry.formula) == ("mine:dip", dip, "A dip.")
+    assert (entry.name, entry.value, entry.formula) == ("mine:dip", dip, "A dip.")
     assert (entry.domain, entry.target) == ((-1.0, 1.0, -3.0, 3.0), 1e-3)
     assert (entry.minima(), entry.minima(depth=-1.0)) == (((0.0, 0.0),), ())
 

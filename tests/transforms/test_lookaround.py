@@ -1,4 +1,4 @@
-"""Methods that ask for the cost at other weights: SAM, gradient flow and L-BFGS."""
+"""Methods that ask for the loss at other weights: SAM, gradient flow and L-BFGS."""
 
 import jax
 import jax.numpy as jnp
@@ -95,9 +95,9 @@ def test_follows_the_paper_for_1000_steps(case, dtype, tolerance):
 def test_the_cost_is_asked_for(make):
     transform, weights = make(0.1), jnp.ones(2)
     state = transform.init(weights)
-    with pytest.raises(ValueError, match="needs the cost around the weights"):
+    with pytest.raises(ValueError, match="needs the loss around the weights"):
         transform.update(weights, state, weights)
-    with pytest.raises(ValueError, match="needs the cost around the weights"):
+    with pytest.raises(ValueError, match="needs the loss around the weights"):
         transform.update(weights, state, value_fn=jnp.sum)
 
 

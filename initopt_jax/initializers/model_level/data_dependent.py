@@ -77,7 +77,7 @@ def data_dependent(key: Array, params: PyTree, network: Network) -> tuple[PyTree
 
 def _require_sums(network: Network) -> None:
     def hidden(kernel: Kernel) -> bool:
-        return kernel.looped or bool(kernel.layout.alone)
+        return kernel.in_scan or bool(kernel.layout.batch_axes)
 
     kernels = network.anatomy.kernels
     if not kernels:

@@ -81,7 +81,7 @@ def grad_init(
         return with_leaves(params, {path: first[path] * scales[path] for path in first})
 
     def gradient(scales: Scales, inputs: Array, targets: Array) -> PyTree:
-        return jax.grad(network.cost)(weights(scales), inputs, targets)
+        return jax.grad(network.mean_loss)(weights(scales), inputs, targets)
 
     def norm(scales: Scales, thirds: list) -> Array:
         slopes = gradient(scales, *_joined(thirds[:2]))
@@ -93,7 +93,7 @@ def grad_init(
         slopes = gradient(scales, *_joined(thirds[:2]))
         moves = jax.tree.map(jnp.sign, slopes) if optimizer == "adam" else slopes
         stepped = jax.tree.map(lambda w, move: w - step_size * move, weights(scales), moves)
-        return network.cost(stepped, *_joined(thirds[::2]))
+        return network.mean_loss(stepped, *_joined(thirds[::2]))
 
     adam = optax.scale_by_adam()
     steps_key, last_key = jax.random.split(key)

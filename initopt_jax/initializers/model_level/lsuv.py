@@ -47,8 +47,8 @@ def lsuv(
     if not kernels:
         raise ConfigError("lsuv scales kernels, and this model has none")
     for kernel in kernels:
-        if kernel.looped or kernel.layout.alone:
-            why = "is used inside a loop" if kernel.looped else "holds several kernels"
+        if kernel.in_scan or kernel.layout.batch_axes:
+            why = "is used inside a loop" if kernel.in_scan else "holds several kernels"
             raise ConfigError(
                 f"lsuv measures each layer's outputs by themselves, and {kernel.path!r} {why}"
             )

@@ -84,7 +84,7 @@ def meta_init(
     def objective(norms: dict[str, Array], key: Array) -> Array:
         inputs, targets = _noise(key, network)
         return gradient_quotient(
-            lambda params: network.cost(params, inputs, targets), weights(norms)
+            lambda params: network.mean_loss(params, inputs, targets), weights(norms)
         )
 
     steps_key, last_key = jax.random.split(key)
@@ -115,27 +115,27 @@ def meta_init(
     return weights(norms), info
 
 
-def gradient_quotient(cost: Callable[[PyTree], Array], params: PyTree, eps: float = EPS) -> Array:
-    """How much the gradient of a cost changes, relatively, after a step of length 1 along it.
+def gradient_quotient(loss: Callable[[PyTree], Array], params: PyTree, eps: float = EPS) -> Array:
+    """How much the gradient of a loss changes, relatively, after a step of length 1 along it.
 
     `GQ = mean |(g - H g) / (g + eps sgn(g)) - 1|`, `sgn(0) = 1`
 
     Args:
-        cost: `(params) -> scalar`, twice differentiable in reverse mode.
+        loss: `(params) -> scalar`, twice differentiable in reverse mode.
         params: where.
         eps: keeps the denominator from 0.
 
     Returns:
-        A scalar; near 0 where the cost is linear, 1 where its gradient is 0.
+        A scalar; near 0 where the loss is linear, 1 where its gradient is 0.
 
     Reference:
         Dauphin and Schoenholz (2019), eq. 1.
 
-    >>> cost = lambda x: (jnp.array([0.5, 2.0]) * x**2).sum() / 2
-    >>> round(float(gradient_quotient(cost, jnp.array([1.0, -1.0]))), 3)
+    >>> loss = lambda x: (jnp.array([0.5, 2.0]) * x**2).sum() / 2
+    >>> round(float(gradient_quotient(loss, jnp.array([1.0, -1.0]))), 3)
     1.25
     """
-    gradient = jax.grad(cost)
+    gradient = jax.grad(loss)
 
     def half_square(params: PyTree) -> Array:
         return jnp.asarray(

@@ -29,7 +29,8 @@ def spectral(
 
     For normal weights this is `sigma = Theta(min(1, sqrt(fan_out / fan_in)) / sqrt(fan_in))`, as
     their norm is `sigma (sqrt(fan_in) + sqrt(fan_out))`; the condition holds exactly, and from
-    other laws too. The other half of the method are learning rates: see `spectral_multipliers`.
+    other distributions too. The other half of the method are learning rates: see
+    `spectral_multipliers`.
 
     Args:
         key: not used.

@@ -48,11 +48,11 @@ def stable_resnet(
     checks.flag("decreasing", decreasing)
     require_branches("stable_resnet", network)
     found, leaves = network.anatomy, leaves_of(params)
-    looped = [branch for branch in found.branches if branch.times > 1]
-    if decreasing and looped:
+    repeated = [branch for branch in found.branches if branch.times > 1]
+    if decreasing and repeated:
         raise ConfigError(
             f"stable_resnet with decreasing=True scales every layer differently, and "
-            f"{looped[0].kernels[-1]!r} stands for {looped[0].times} layers run by a loop"
+            f"{repeated[0].kernels[-1]!r} stands for {repeated[0].times} layers run by a loop"
         )
     changed: dict[str, Array] = {}
     info = {"depth": jnp.float32(found.depth)}

@@ -1,4 +1,4 @@
-"""Curvature of the cost function: eigenvalues, trace and density of the Hessian and its kin."""
+"""Curvature of the loss: eigenvalues, trace and density of the Hessian and its kin."""
 
 from initopt_jax.probes.curvature.density import hessian_density, smooth_density
 from initopt_jax.probes.curvature.effective_rate import effective_rate

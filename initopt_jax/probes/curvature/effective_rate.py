@@ -63,7 +63,7 @@ def effective_rate(
 
     Args:
         optimizer: transform, state and weights; the transform must treat weights one by one.
-        gradient: of the cost at the weights, like them.
+        gradient: of the loss at the weights, like them.
         loss: of weights, for transforms that ask for it.
         key: for transforms that draw random numbers.
 

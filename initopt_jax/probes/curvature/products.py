@@ -117,7 +117,7 @@ def scaled(product: Product, scale: Array) -> Product:
 
 
 def _scalar(loss: Callable[[PyTree, Any], Array], batch: Any) -> Callable[[PyTree], Array]:
-    def cost(params: PyTree) -> Array:
+    def loss_of(params: PyTree) -> Array:
         return jnp.asarray(loss(params, batch)).reshape(())
 
-    return cost
+    return loss_of

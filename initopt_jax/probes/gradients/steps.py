@@ -54,12 +54,12 @@ def step_cosine(loss: Loss, batch: Batch, key: Array, optimizer: LaneOptimizer) 
     if half < 1:
         raise ValueError(f"batch must have at least 2 examples, got {len(batch.inputs)}")
     first, second = (Batch(*(part[start : start + half] for part in batch)) for start in (0, half))
-    cost, grads = jax.value_and_grad(loss)(optimizer.params, first)
+    value, grads = jax.value_and_grad(loss)(optimizer.params, first)
     updates, _ = optax.with_extra_args_support(optimizer.transform).update(
         grads,
         optimizer.state,
         optimizer.params,
-        value=cost,
+        value=value,
         grad=grads,
         value_fn=lambda params, key=None: loss(params, first),
         key=key,

@@ -18,7 +18,7 @@ def update(weights: PyTree, grads: PyTree, updates: PyTree) -> dict[str, Array]:
 
     Args:
         weights: those that the optimizer trains; any floating dtype, measured in float32 at least.
-        grads: of the cost, the same tree.
+        grads: of the loss, the same tree.
         updates: what the optimizer would add to the weights, the same tree.
 
     Returns:

@@ -70,13 +70,13 @@ def signals(params: PyTree, batch: Batch, network: Network) -> dict[str, Array]:
     paths = [kernel.path for kernel in network.anatomy.kernels]
     stages: dict[str, int] = {}
 
-    def cost(taps: dict[str, Array]) -> tuple[Array, dict[str, Record]]:
+    def loss_of(taps: dict[str, Array]) -> tuple[Array, dict[str, Record]]:
         outputs, records, found = record(network.plain, params, inputs, taps=taps)
         stages.update(found)
         return network.loss(outputs, targets).sum(), records
 
     taps = {path: jnp.zeros(TAP, wide) for path in paths}
-    squares, records = jax.grad(cost, has_aux=True)(taps)
+    squares, records = jax.grad(loss_of, has_aux=True)(taps)
     rows = []
     for path in paths:
         if path not in records:

@@ -66,14 +66,14 @@ def step_signals(params: PyTree, batch: Batch, network: Network) -> dict[str, Ar
     (steps,) = lengths
     stages: dict[str, int] = {}
 
-    def cost(taps: dict[str, Array]) -> tuple[Array, list[Array]]:
+    def loss_of(taps: dict[str, Array]) -> tuple[Array, list[Array]]:
         outputs, records, found = record(network.plain, params, batch.inputs, taps=taps)
         stages.update(found)
         sizes = [jnp.sum(jnp.square(records[path].preactivations), axis=(0, 2)) for path in paths]
         return network.loss(outputs, batch.targets).sum(), sizes
 
     taps = {path: jnp.zeros((steps, *TAP), wide) for path in paths}
-    squares, sizes = jax.grad(cost, has_aux=True)(taps)
+    squares, sizes = jax.grad(loss_of, has_aux=True)(taps)
     count = sum(known[path].preactivations.size for path in paths) / steps
     total = sum(squares[path][:, stages[path]] for path in paths)
     return {

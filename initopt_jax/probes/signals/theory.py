@@ -1,4 +1,4 @@
-"""Mean-field theory beside a network's own numbers: its layers' sigmas, and what they foretell.
+"""Mean-field theory beside a network's own numbers: its layers' sigmas, and what they predict.
 
 The theory is of wide plain networks: a kernel, a bias, an activation, again and again. All in
 NumPy, on the host.
@@ -67,7 +67,7 @@ def sigmas(params: PyTree, network: Network) -> Sigmas:
     return Sigmas(np.array(weights), np.array(biases))
 
 
-class Foretold(NamedTuple):
+class Predicted(NamedTuple):
     """What the theory says of every kernel, [kernel] each.
 
     sizes: `q`, from the first kernel's measured one on.
@@ -81,9 +81,9 @@ class Foretold(NamedTuple):
     gradients: Floats
 
 
-def foretell(
+def predict(
     activation: str, own: Sigmas, size: float, correlated: float, widths: Floats
-) -> Foretold:
+) -> Predicted:
     """Sizes, correlations and gradients of a plain network, layer by layer.
 
     `q_l = sigma_w^2 E[phi(sqrt(q_{l-1}) z)^2] + sigma_b^2` with the sigmas of layer l, correlations
@@ -101,7 +101,7 @@ def foretell(
         Poole et al. (2016), eq. 3 and 5; Schoenholz et al. (2017), eq. 15.
 
     >>> he = Sigmas(np.full(3, 2**0.5), np.zeros(3))
-    >>> foretell("relu", he, 0.7, 0.0, np.full(3, 64.0)).sizes.round(6).tolist()
+    >>> predict("relu", he, 0.7, 0.0, np.full(3, 64.0)).sizes.round(6).tolist()
     [0.7, 0.7, 0.7]
     """
     sizes, correlations = [size], [correlated]
@@ -117,7 +117,7 @@ def foretell(
         chi = local_slope(activation, float(own.weights[layer + 1]), sizes[layer])
         ratio = widths[layer + 1] / widths[layer]
         gradients[layer] = gradients[layer + 1] * math.sqrt(chi * ratio)
-    return Foretold(np.array(sizes), np.array(correlations), gradients)
+    return Predicted(np.array(sizes), np.array(correlations), gradients)
 
 
 @dataclass(frozen=True)

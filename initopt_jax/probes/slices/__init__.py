@@ -1,4 +1,4 @@
-"""Slices of the cost function of a network: lines, planes, paths, barriers, for any loss."""
+"""Slices of the loss of a network: lines, planes, paths, barriers, for any loss."""
 
 from initopt_jax.probes.slices.directions import (
     direction_between,

@@ -210,9 +210,9 @@ def _refuse_shape(found: Anatomy, kernels: Sequence[Kernel]) -> None:
     if not kernels:
         raise _refused("it has no kernels")
     for kernel in kernels:
-        if kernel.looped:
+        if kernel.in_scan:
             raise _refused(f"{kernel.path!r} is used in a loop")
-        if kernel.layout.groups > 1 or kernel.layout.alone:
+        if kernel.layout.groups > 1 or kernel.layout.batch_axes:
             raise _refused(f"{kernel.path!r} holds several kernels")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a cost as plain arrays, and the files that hold those of a study.
+"""Pictures of a loss as plain arrays, and the files that hold those of a study.
 
 A report reads them, and needs neither the networks nor the user's own function.
 """
@@ -38,22 +38,22 @@ class NetLandscape:
 
 @dataclass(frozen=True)
 class Mesh:
-    """The values of a cost function of two variables on a mesh: the ground of its maps.
+    """The values of a test function of two variables on a mesh: the contours of its maps.
 
     Attributes:
         x: [X] points. y: [Y] points.
-        cost: [Y, X] values.
+        values: [Y, X] values.
     """
 
     x: np.ndarray
     y: np.ndarray
-    cost: np.ndarray
+    values: np.ndarray
 
     def to_bytes(self, function: Mapping[str, Any]) -> bytes:
         """A NumPy .npz file of the three arrays and of the function, in words, that they are of."""
         file = io.BytesIO()
         of = np.array(json.dumps(function, sort_keys=True))
-        np.savez_compressed(file, allow_pickle=False, of=of, x=self.x, y=self.y, cost=self.cost)
+        np.savez_compressed(file, allow_pickle=False, of=of, x=self.x, y=self.y, cost=self.values)
         return file.getvalue()
 
 
@@ -65,7 +65,7 @@ def read_mesh(content: bytes | None, function: Mapping[str, Any]) -> Mesh | None
 
     >>> bowl = {"name": "bowl", "options": {}}
     >>> mesh = Mesh(np.arange(3.0), np.arange(2.0), np.ones((2, 3)))
-    >>> read_mesh(mesh.to_bytes(bowl), bowl).cost.shape
+    >>> read_mesh(mesh.to_bytes(bowl), bowl).values.shape
     (2, 3)
     >>> read_mesh(mesh.to_bytes(bowl), {"name": "ravine"}) is None
     True
@@ -76,7 +76,7 @@ def read_mesh(content: bytes | None, function: Mapping[str, Any]) -> Mesh | None
             mesh = Mesh(*(np.asarray(file[name], np.float64) for name in ("x", "y", "cost")))
     except Exception:  # noqa: BLE001 - whatever a damaged file raises
         return None
-    whole = mesh.cost.shape == (*mesh.y.shape, *mesh.x.shape) and mesh.cost.size > 0
+    whole = mesh.values.shape == (*mesh.y.shape, *mesh.x.shape) and mesh.values.size > 0
     return mesh if known and whole else None
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple, Protocol
 
-Section = Literal["figures", "weights", "cost"]
+Section = Literal["figures", "weights", "loss"]
 
 
 class Titled(Protocol):
@@ -17,7 +17,7 @@ class Titled(Protocol):
 class Captioned(NamedTuple):
     """A figure of the report: its file name, its chart and what it shows in one sentence.
 
-    section: where it stands: with the results, the weights, or the cost function.
+    section: where it stands: with the results, the weights, or the loss.
     """
 
     name: str

@@ -48,7 +48,7 @@ def scale_sentence(results: Results) -> str:
     tuning = len(lanes) - len(report)
     more = f" and {tuning:,} more on other seeds for tuning" if tuning else ""
     if info.is_function:
-        what = f"{len(report):,} runs minimized the cost function {info.model}{more}: "
+        what = f"{len(report):,} runs minimized the test function {info.model}{more}: "
     else:
         what = f"{len(report):,} networks ({info.model}) were trained on {info.dataset}{more}: "
     return (

@@ -27,8 +27,8 @@ def size_chart(probing: Probing) -> LineChart:
 
     def lines(look: Look, x: Floats) -> list[Series]:
         made = [_band("measured", MEASURED, x, look.values["preactivation_variance"])]
-        if look.foretold:
-            made.append(_line(THEORY_LABEL, THEORY, x, look.foretold.sizes))
+        if look.predicted:
+            made.append(_line(THEORY_LABEL, THEORY, x, look.predicted.sizes))
         return made
 
     return _chart(
@@ -41,10 +41,10 @@ def gradient_chart(probing: Probing) -> LineChart:
 
     def lines(look: Look, x: Floats) -> list[Series]:
         made = [_band("measured", MEASURED, x, look.values["backward_norm"])]
-        if look.foretold:
+        if look.predicted:
             _, last = probing.ends
             height = look.course("backward_norm")[last]
-            made.append(_line(THEORY_LABEL, THEORY, x, height * look.foretold.gradients))
+            made.append(_line(THEORY_LABEL, THEORY, x, height * look.predicted.gradients))
         return made
 
     title = "Gradients by pre-activations through depth"
@@ -56,8 +56,8 @@ def correlation_chart(probing: Probing) -> LineChart:
 
     def lines(look: Look, x: Floats) -> list[Series]:
         made = [_band("measured", MEASURED, x, look.values["input_correlation"])]
-        if look.foretold:
-            made.append(_line(THEORY_LABEL, THEORY, x, look.foretold.correlations))
+        if look.predicted:
+            made.append(_line(THEORY_LABEL, THEORY, x, look.predicted.correlations))
         if look.phase and np.isfinite(look.phase.c):
             made.append(_line("c*", LIMIT, x, np.full(len(x), look.phase.c)))
         return made

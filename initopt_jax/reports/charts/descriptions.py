@@ -158,7 +158,7 @@ def y_ends(chart: LineChart, panels: Sequence[Panel]) -> tuple[float, float]:
     """The ends of the y axis that some panels of a chart share, in the metric's units."""
     if chart.y_range is None:
         return y_span(panels)
-    return with_room(chart.y_range) if chart.y_scale == "shortfall" else chart.y_range
+    return with_room(chart.y_range) if chart.y_scale == "error" else chart.y_range
 
 
 def point_ends(chart: PointChart) -> tuple[float, float]:
@@ -166,7 +166,7 @@ def point_ends(chart: PointChart) -> tuple[float, float]:
     points = chart.panels[0].points
     drawn = [part for p in points for part in (p.y, p.low, p.high, p.dots[:, 1])]
     low, high = clear_range(np.concatenate(drawn), chart.y_scale) or (0.1, 0.9)
-    if chart.y_scale == "shortfall":
+    if chart.y_scale == "error":
         return with_room((low, high))
     if chart.y_scale == "log":
         room = max(high / low, 1.5) ** 0.06

@@ -1,4 +1,4 @@
-"""Maps of the cost of networks, as plain data."""
+"""Maps of the loss of networks, as plain data."""
 
 from dataclasses import dataclass, field
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from initopt_jax.probes.signals.theory import Foretold, Phase
+from initopt_jax.probes.signals.theory import Phase, Predicted
 from initopt_jax.reports.charts.numbers import listed, rate
 from initopt_jax.reports.charts.scales import Floats
 
@@ -32,7 +32,7 @@ class Look:
         sigma_w: [S, kernel], standard deviation of weights times sqrt(fan-in).
         sigma_b: [S, kernel], of biases.
         copied: [S, kernel], share of units that have the same weights as an earlier one.
-        foretold: what mean-field theory says of each kernel; None where it does not apply.
+        predicted: what mean-field theory says of each kernel; None where it does not apply.
         phase: where it stands between order and chaos; None where the activation is not known.
     """
 
@@ -41,7 +41,7 @@ class Look:
     sigma_w: Floats
     sigma_b: Floats
     copied: Floats
-    foretold: Foretold | None = None
+    predicted: Predicted | None = None
     phase: Phase | None = None
 
     def course(self, name: str) -> Floats:

@@ -7,22 +7,23 @@ import numpy as np
 from initopt_jax.reports.charts.descriptions import LineChart, Panel, Series
 from initopt_jax.reports.charts.palette import BOLD, Style, styles
 from initopt_jax.reports.charts.scales import Floats
-from initopt_jax.reports.charts.trajectories import Journeys
+from initopt_jax.reports.charts.trajectories import Trajectories
 from initopt_jax.stats import performance_ratios, solved_share
 
 MOST_FACTOR = 100.0  # a profile is drawn up to this factor
 
 
-def solved_chart(journeys: Sequence[Journeys], target: str) -> LineChart | None:
+def solved_chart(trajectories: Sequence[Trajectories], target: str) -> LineChart | None:
     """The share of starts that reached the target against steps; None where nobody did."""
-    times = np.concatenate([one.steps for one in journeys] or [np.zeros(0)])
+    times = np.concatenate([one.steps for one in trajectories] or [np.zeros(0)])
     if not np.isfinite(times).any():
         return None
-    longest = max(float(np.nanmax(one.step)) for one in journeys)
+    longest = max(float(np.nanmax(one.step)) for one in trajectories)
     known = times[np.isfinite(times) & (times > 0)]
     first = float(known.min()) if known.size else 1.0
     lines = tuple(
-        stairs(one.label, one.style, one.steps, (first, max(longest, first))) for one in journeys
+        stairs(one.label, one.style, one.steps, (first, max(longest, first)))
+        for one in trajectories
     )
     return LineChart(
         title=f"Share of starts that reached {target}, against steps",

@@ -97,7 +97,7 @@ def make_results(dataset: xr.Dataset, lanes: pd.DataFrame, info: StudyInfo) -> R
 
 
 def scale_of(results: Results, metric: str) -> Scale:
-    """How a metric is drawn: a cost that falls below zero has no logarithm."""
+    """How a metric is drawn: a loss that falls below zero has no logarithm."""
     scale = metric_scale(metric)
     negative = scale == "log" and bool((results.dataset[metric] < 0).any())
     return "linear" if negative else scale

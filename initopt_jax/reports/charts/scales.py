@@ -1,6 +1,6 @@
 """Axes: where numbers stand on them, how far they reach, and round ticks.
 
-The scale `shortfall` shows `1 - y` on a reversed logarithmic axis that is labelled with y: 90%, 99%
+The scale `error` shows `1 - y` on a reversed logarithmic axis that is labelled with y: 90%, 99%
 and 99.9% stand equally far apart.
 """
 
@@ -13,51 +13,51 @@ import numpy.typing as npt
 from initopt_jax.reports.charts.numbers import is_share, tick
 
 Floats = npt.NDArray[np.float64]
-Scale = Literal["linear", "log", "shortfall"]
+Scale = Literal["linear", "log", "error"]
 
 SHORTFALL_TICKS = (
     -99.0, -9.0, -1.0, 0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999,
 )  # fmt: skip
 # A score this close to 1 is drawn as this.
-LEAST_SHORTFALL = 1e-4
+LEAST_ERROR = 1e-4
 MOST_DECADES = 8.0  # of an axis, where what lies beyond is far from all others
 
 
 def metric_scale(metric: str) -> Scale:
-    """Scores that end at 1 are drawn by their shortfall, losses by their logarithm.
+    """Scores that end at 1 are drawn by their error, losses by their logarithm.
 
     >>> metric_scale("test_accuracy"), metric_scale("val_loss")
-    ('shortfall', 'log')
+    ('error', 'log')
     """
-    return "shortfall" if is_share(metric) or metric.endswith("r2") else "log"
+    return "error" if is_share(metric) or metric.endswith("r2") else "log"
 
 
-def shortfall(value: npt.ArrayLike) -> Floats:
-    """Position on the shortfall axis: `-log10(1 - y)`, larger is better.
+def error_position(value: npt.ArrayLike) -> Floats:
+    """Position on the error axis: `-log10(1 - y)`, larger is better.
 
-    >>> shortfall([0.0, 0.9, 0.99]).round(6).tolist()
+    >>> error_position([0.0, 0.9, 0.99]).round(6).tolist()
     [0.0, 1.0, 2.0]
     """
     value = np.asarray(value, np.float64)
     # `+ 0.0` turns the -0.0 of a zero score into 0.0.
-    return -np.log10(np.maximum(1.0 - value, LEAST_SHORTFALL)) + 0.0
+    return -np.log10(np.maximum(1.0 - value, LEAST_ERROR)) + 0.0
 
 
-def from_shortfall(position: npt.ArrayLike) -> Floats:
-    """The inverse of `shortfall`."""
+def from_error_position(position: npt.ArrayLike) -> Floats:
+    """The inverse of `error`."""
     return 1.0 - 10.0 ** -np.asarray(position, np.float64)
 
 
 def with_room(span: tuple[float, float]) -> tuple[float, float]:
-    """A range of scores with a little room at both ends of its shortfall axis."""
-    low, high = (float(end) for end in shortfall(span))
+    """A range of scores with a little room at both ends of its error axis."""
+    low, high = (float(end) for end in error_position(span))
     room = 0.06 * (high - low) or 0.1
-    return float(from_shortfall(low - room)), float(from_shortfall(high + room))
+    return float(from_error_position(low - room)), float(from_error_position(high + room))
 
 
 def placed(values: Floats, scale: Scale) -> Floats:
-    """Where values stand on an axis: as they are, but scores by their shortfall."""
-    return shortfall(values) if scale == "shortfall" else np.asarray(values, np.float64)
+    """Where values stand on an axis: as they are, but scores by their error."""
+    return error_position(values) if scale == "error" else np.asarray(values, np.float64)
 
 
 def clear_range(values: npt.ArrayLike, scale: Scale) -> tuple[float, float] | None:
@@ -92,11 +92,11 @@ def clear_range(values: npt.ArrayLike, scale: Scale) -> tuple[float, float] | No
     return float(near[0]), float(near[-1])
 
 
-def shortfall_ticks(low: float, high: float, most: int = 7) -> list[float]:
+def error_ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Round scores between two scores, at most `most` of them, spread along the axis."""
     inside = [tick for tick in SHORTFALL_TICKS if low <= tick <= high]
     while len(inside) > most:
-        closest = int(np.argmin(np.diff(shortfall(inside))))
+        closest = int(np.argmin(np.diff(error_position(inside))))
         # Of the closest two the lower goes, but the first stays.
         inside.pop(max(closest, 1))
     if len(inside) >= 3:

@@ -1,4 +1,4 @@
-"""A cost function of two variables as a picture's ground, and which of its minima were reached."""
+"""A test function of two variables under a picture, and which of its minima were reached."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from initopt_jax.probes.slices.record import Mesh
 from initopt_jax.reports.charts.scales import Floats
-from initopt_jax.tasks.cost_function import Landscape
+from initopt_jax.tasks.function_task import TestFunction
 from initopt_jax.tasks.functions import Domain
 
 Integers = npt.NDArray[np.int64]
@@ -21,18 +21,18 @@ MOST_NAMED, NAMED_OF_MANY = 8, 5
 # An end belongs to a minimum within this share of the domain's diagonal.
 NEARNESS = 0.025
 SMALL_PART = 0.5  # starts in less than this share of both axes have a view of their own
-MESH = 161  # points along each axis of the picture's ground
+MESH = 161  # points along each axis of the picture
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A cost function on a mesh, ready to be drawn.
+    """A test function on a mesh, ready to be drawn.
 
     Attributes:
         name: of the function.
         x: [X] mesh.
         y: [Y] mesh.
-        cost: [Y, X] values at the mesh.
+        values: [Y, X] values at the mesh.
         minima: [M, 2] known minima; M is 0 where there are none.
         domain: x from, x to, y from, y to.
         view: the part of the domain that pictures show, which the mesh covers.
@@ -41,7 +41,7 @@ class Surface:
     name: str
     x: Floats
     y: Floats
-    cost: Floats
+    values: Floats
     minima: Floats
     domain: Domain
     view: Domain
@@ -65,36 +65,36 @@ class Surface:
         return right - left, top - bottom
 
 
-def make_surface(landscape: Landscape, start: Floats) -> Surface:
-    """A cost function on a mesh over its domain; costs that are not finite are left out.
+def make_surface(test_function: TestFunction, start: Floats) -> Surface:
+    """A test function on a mesh over its domain; values that are not finite are left out.
 
     Args:
-        landscape: the function. Where neither its values nor its cost are known, none is shown.
+        test_function: the function. Where neither its values nor itself is known, none is shown.
         start: [S, 2] starts; where they fill only the middle of the domain, that is what is shown.
     """
-    mesh = landscape.mesh or make_mesh(landscape, start)
+    mesh = test_function.mesh or make_mesh(test_function, start)
     return Surface(
-        name=landscape.name,
+        name=test_function.name,
         x=mesh.x,
         y=mesh.y,
-        cost=np.where(np.isfinite(mesh.cost), mesh.cost, np.nan),
-        minima=np.array(landscape.minima, np.float64).reshape(-1, 2),
-        domain=landscape.domain,
+        values=np.where(np.isfinite(mesh.values), mesh.values, np.nan),
+        minima=np.array(test_function.minima, np.float64).reshape(-1, 2),
+        domain=test_function.domain,
         view=(float(mesh.x[0]), float(mesh.x[-1]), float(mesh.y[0]), float(mesh.y[-1])),
     )
 
 
-def make_mesh(landscape: Landscape, start: Floats) -> Mesh:
+def make_mesh(test_function: TestFunction, start: Floats) -> Mesh:
     """The values of a function on a mesh over what a map of these starts shows of its domain."""
-    left, right, bottom, top = view_of(landscape.domain, start)
+    left, right, bottom, top = view_of(test_function.domain, start)
     x, y = np.linspace(left, right, MESH), np.linspace(bottom, top, MESH)
-    cost = np.full((MESH, MESH), np.nan)
-    if landscape.cost is not None:
+    values = np.full((MESH, MESH), np.nan)
+    if test_function.value is not None:
         points = (jnp.asarray(part, jnp.float32) for part in np.meshgrid(x, y))
         # As lanes call it: a function of one's own need only take two numbers.
-        every = jax.vmap(jax.vmap(lambda x, y: jnp.asarray(landscape(x, y))))
-        cost = np.asarray(every(*points))
-    return Mesh(x, y, cost)
+        every = jax.vmap(jax.vmap(lambda x, y: jnp.asarray(test_function(x, y))))
+        values = np.asarray(every(*points))
+    return Mesh(x, y, values)
 
 
 def view_of(domain: Domain, start: Floats) -> Domain:
@@ -124,10 +124,10 @@ def outcomes(
 
     Args:
         end: [S, 2] last finite points.
-        diverged: [S] whether the cost left the finite numbers.
+        diverged: [S] whether the value left the finite numbers.
         surface: names the known minima, the tolerance and the domain.
         sides: whether to tell by which side a path left the domain; by default where no minimum is
-            known. A cost without a lower end carries paths away, so there the side goes before
+            known. A function without a lower end carries paths away, so there the side goes before
             divergence.
 
     Returns:

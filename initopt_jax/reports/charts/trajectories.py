@@ -1,4 +1,4 @@
-"""Where optimizers went on a cost function of two variables: starts, paths and ends."""
+"""Where optimizers went on a test function of two variables: starts, paths and ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CROWDED = 0.1  # starts nearer than this share of the range would be drawn over 
 
 
 @dataclass(frozen=True)
-class Journeys:
+class Trajectories:
     """One optimizer's way from each start.
 
     Attributes:
@@ -30,7 +30,7 @@ class Journeys:
         setting: its chosen hyperparameters in words.
         path: [S, E, 2] points at the evaluations, the start first; NaN after divergence.
         step: [S, E] the step of each evaluation; NaN past a lane's last.
-        diverged: [S] whether the cost left the finite numbers.
+        diverged: [S] whether the value left the finite numbers.
         steps: [S] steps to the target; NaN where it was never reached.
     """
 
@@ -63,10 +63,10 @@ class Journeys:
         known = np.where(np.isfinite(self.steps), self.steps, np.inf)
         return float(np.quantile(known, 0.5, method="inverted_cdf")) if known.size else np.nan
 
-    def only(self, lanes: Sequence[int] | Integers) -> "Journeys":
+    def only(self, lanes: Sequence[int] | Integers) -> "Trajectories":
         """The same optimizer from some of its starts."""
         keep = np.asarray(lanes, np.int64)
-        return Journeys(
+        return Trajectories(
             self.label,
             self.style,
             self.setting,
@@ -77,13 +77,13 @@ class Journeys:
         )
 
 
-def all_starts(journeys: Sequence[Journeys]) -> Floats:
+def all_starts(trajectories: Sequence[Trajectories]) -> Floats:
     """[S, 2] every distinct start, by the first lane that has it."""
-    starts = np.concatenate([one.start for one in journeys] or [np.zeros((0, 2))])
+    starts = np.concatenate([one.start for one in trajectories] or [np.zeros((0, 2))])
     return starts[first_of_each_start(starts)]
 
 
-def make_journeys(results: Results) -> tuple[Journeys, ...]:
+def make_trajectories(results: Results) -> tuple[Trajectories, ...]:
     """Each optimizer's reported lanes at the chosen setting of every initializer."""
     dataset, lanes = results.dataset, results.lanes
     point, step = (dataset[name].values.astype(np.float64) for name in ("point", "step"))
@@ -103,7 +103,7 @@ def make_journeys(results: Results) -> tuple[Journeys, ...]:
         )
         text = f"rate {low}" if low == high else f"rates {low} to {high}"
         made.append(
-            Journeys(
+            Trajectories(
                 label=optimizer,
                 style=style,
                 setting=text if low else "",
@@ -177,7 +177,7 @@ def lanes_from(start: Floats, wanted: Floats) -> Integers:
     return np.array([lanes[0] for lanes in found if len(lanes)], np.int64)
 
 
-def telling_start(journeys: Sequence[Journeys], starts: Floats, surface: Surface) -> Floats:
+def telling_start(trajectories: Sequence[Trajectories], starts: Floats, surface: Surface) -> Floats:
     """Of some starts the one that tells the optimizers apart best, [1, 2].
 
     The start with the most different outcomes; of equals, the one from which the number of
@@ -186,7 +186,7 @@ def telling_start(journeys: Sequence[Journeys], starts: Floats, surface: Surface
     """
     scores = []
     for place, point in enumerate(starts):
-        found = [one.only(lanes_from(one.start, point[None])) for one in journeys]
+        found = [one.only(lanes_from(one.start, point[None])) for one in trajectories]
         ends = [set(outcomes(one.end, one.diverged, surface).tolist()) for one in found]
         times = np.concatenate([one.steps for one in found] or [np.zeros(0)])
         solved = times[np.isfinite(times)]

@@ -13,19 +13,19 @@ from plotly.offline import get_plotlyjs
 
 from initopt_jax.reports.charts import captions
 from initopt_jax.reports.charts.captioned import Captioned, Section
-from initopt_jax.reports.charts.landscape import basin_sentence, speed_sentences
+from initopt_jax.reports.charts.function_maps import basin_sentence, speed_sentences
 from initopt_jax.reports.charts.results import Results
 from initopt_jax.reports.charts.surface import make_surface
 from initopt_jax.reports.charts.texts import renamed
-from initopt_jax.reports.charts.trajectories import all_starts, make_journeys
+from initopt_jax.reports.charts.trajectories import all_starts, make_trajectories
 from initopt_jax.reports.page.tables import Table, best_table
 from initopt_jax.reports.render.figure_layout import PNG_DPI
 from initopt_jax.reports.render.plotly_charts import figure
-from initopt_jax.tasks.cost_function import Landscape
+from initopt_jax.tasks.function_task import TestFunction
 
 SCREEN_DPI = 104  # so that letters in pictures are about as large as those of the page
 UNKNOWN_VALUES = (
-    "The values of this cost function are not stored in the folder of the study (or are damaged), "
+    "The values of this test function are not stored in the folder of the study (or are damaged), "
     "so the maps have no contours: reading results runs no code. To store them, run the study "
     "again on its folder: initopt run CONFIG --out FOLDER."
 )
@@ -113,8 +113,8 @@ def script_json(value: Any) -> str:
 
 def findings(results: Results) -> list[str]:
     """The few sentences at the head."""
-    if results.info.landscape is not None and "point" in results.dataset:
-        found = landscape_findings(results, results.info.landscape)
+    if results.info.test_function is not None and "point" in results.dataset:
+        found = function_findings(results, results.info.test_function)
         return found + [text for text in [captions.edge_sentence(results)] if text]
     found = [captions.best_sentence(results), *captions.constant_sentences(results)]
     found += captions.speed_sentences(results)
@@ -125,7 +125,7 @@ def findings(results: Results) -> list[str]:
 def groups(results: Results) -> list[tuple[str, list[str]]]:
     """Lists of sentences under their headings."""
     made = [("The best optimizer for each initializer", captions.comparison_sentences(results))]
-    # A single way to start a cost function has no rival to be told of.
+    # A single way to start a test function has no rival to be told of.
     if not results.info.is_function or len(results.initializers) > 1:
         sentences = captions.comparison_sentences(results, by="optimizer")
         made.append(("The best initializer for each optimizer", sentences))
@@ -141,11 +141,11 @@ def cell_table(results: Results) -> Table:
     return best_table(every, results.lanes, results.info)
 
 
-def landscape_findings(results: Results, landscape: Landscape) -> list[str]:
-    """What a study on a cost function of two variables has to say first."""
-    journeys, target = make_journeys(results), results.info.target
-    surface = make_surface(landscape, all_starts(journeys))
-    found = speed_sentences(journeys, results.info.target_text) if target else []
-    if np.isnan(surface.cost).all():
+def function_findings(results: Results, test_function: TestFunction) -> list[str]:
+    """What a study on a test function of two variables has to say first."""
+    trajectories, target = make_trajectories(results), results.info.target
+    surface = make_surface(test_function, all_starts(trajectories))
+    found = speed_sentences(trajectories, results.info.target_text) if target else []
+    if np.isnan(surface.values).all():
         found.append(UNKNOWN_VALUES)
-    return [*found, basin_sentence(journeys, surface)]
+    return [*found, basin_sentence(trajectories, surface)]

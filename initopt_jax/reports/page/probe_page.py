@@ -77,7 +77,7 @@ def render(probing: Probing) -> bytes:
         table=number_table(probing, verdicts),
         shown=shown,
         phase=phase,
-        plain=any(look.foretold for look in probing.looks),
+        plain=any(look.predicted for look in probing.looks),
     )
 
 

@@ -1,4 +1,4 @@
-"""Optimizers in motion over the contours of a cost: an animated GIF."""
+"""Optimizers in motion over the contours of a test function: an animated GIF."""
 
 import io
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from initopt_jax.reports.charts.landscape import MotionChart
+from initopt_jax.reports.charts.function_maps import MotionChart
 from initopt_jax.reports.charts.numbers import count
 from initopt_jax.reports.charts.palette import DASHES, MARKERS
-from initopt_jax.reports.charts.trajectories import Journeys
+from initopt_jax.reports.charts.trajectories import Trajectories
 from initopt_jax.reports.render.contours import draw_ground, draw_stars, panel_shape, within_reach
 from initopt_jax.reports.render.figure_layout import (
     INK,
@@ -31,8 +31,8 @@ PAPER = 246  # a shade with all parts above it is white
 TINTS = (1.0, 0.75, 0.5, 0.25)  # of a colour on white: what smooth edges need
 
 
-def film(chart: MotionChart) -> bytes:
-    """The frames of a GIF: the ground is drawn once, and the points over it anew each time.
+def animation(chart: MotionChart) -> bytes:
+    """The frames of a GIF: the contours are drawn once, and the points over it anew each time.
 
     Args:
         chart: what to show.
@@ -43,38 +43,38 @@ def film(chart: MotionChart) -> bytes:
     figure, axes, moving, clock = _scene(chart)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    ground = canvas.copy_from_bbox(figure.bbox)
+    contours = canvas.copy_from_bbox(figure.bbox)
     pictures = []
     for frame in chart.frames:
-        canvas.restore_region(ground)
-        for (line, dot), one in zip(moving, chart.journeys, strict=True):
+        canvas.restore_region(contours)
+        for (line, dot), one in zip(moving, chart.trajectories, strict=True):
             path = one.path[0, : int(frame) + 1]
             known = within_reach(path[np.isfinite(path).all(axis=1)], chart.surface)
             line.set_data(known[:, 0], known[:, 1])
             dot.set_data(known[-1:, 0], known[-1:, 1])
         for artist in [artist for pair in moving for artist in pair]:
             axes.draw_artist(artist)
-        clock.set_text(f"step {count(_time(chart.journeys, int(frame)))}")
+        clock.set_text(f"step {count(_time(chart.trajectories, int(frame)))}")
         axes.draw_artist(clock)
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
-    return _gif(pictures, [one.style.color for one in chart.journeys])
+    return _gif(pictures, [one.style.color for one in chart.trajectories])
 
 
-def _time(journeys: Sequence[Journeys], frame: int) -> float:
-    steps = [one.step[0, frame] for one in journeys if frame < one.step.shape[1]]
+def _time(trajectories: Sequence[Trajectories], frame: int) -> float:
+    steps = [one.step[0, frame] for one in trajectories if frame < one.step.shape[1]]
     return float(np.nanmax(steps)) if np.isfinite(steps).any() else 0.0
 
 
 def _scene(chart: MotionChart) -> tuple[Figure, Axes, list[tuple[Line2D, Line2D]], Any]:
     """What stands still, with a line and a dot per optimizer and the clock that do not."""
-    longest = max((len(one.label) for one in chart.journeys), default=1)
+    longest = max((len(one.label) for one in chart.trajectories), default=1)
     beside = 0.75 + LABEL_INCHES * max(longest, 9)
     frame = Frame(panel_shape(chart.surface, FILM_WIDTH), (0, 0), 0.6, beside, 0.6, 0.75)
     figure, (axes,) = panels_at(chart.title, chart.foot, 1, 1, frame)
     draw_ground(axes, chart.surface)
     draw_stars(axes, chart.surface, size=13)
     moving, handles = [], []
-    for one in chart.journeys:
+    for one in chart.trajectories:
         color = one.style.color
         marker = MARKERS[DASHES.index(one.style.dash)]  # where a colour comes again
         (line,) = axes.plot([], [], color=color, linewidth=1.8, linestyle=one.style.dash, zorder=4)
@@ -105,7 +105,7 @@ def _scene(chart: MotionChart) -> tuple[Figure, Axes, list[tuple[Line2D, Line2D]
 
 
 def _gif(pictures: Sequence[Image.Image], colors: Sequence[str]) -> bytes:
-    """One palette for all frames: that of the ground, and every moving colour with its tints."""
+    """One palette for all frames: that of the contours, and every moving colour with its tints."""
     tints = [
         tuple(round(255 - share * (255 - int(color[i : i + 2], 16))) for i in (1, 3, 5))
         for color in dict.fromkeys([INK, *colors])
@@ -114,9 +114,9 @@ def _gif(pictures: Sequence[Image.Image], colors: Sequence[str]) -> bytes:
     few = pictures[0].quantize(FILM_GROUND, method=Image.Quantize.MEDIANCUT).convert("RGB")
     shades = [shade for _, shade in few.getcolors(FILM_GROUND) or [] if isinstance(shade, tuple)]
     # Averages of white and nearly white would tint the paper.
-    ground = [(255, 255, 255), *(shade for shade in shades if min(shade) < PAPER)]
+    contours = [(255, 255, 255), *(shade for shade in shades if min(shade) < PAPER)]
     palette = Image.new("P", (1, 1))
-    palette.putpalette([part for color in [*ground, *tints] for part in color])
+    palette.putpalette([part for color in [*contours, *tints] for part in color])
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     file = io.BytesIO()
     frames[0].save(

@@ -1,4 +1,4 @@
-"""The ground that landscapes are drawn on: shaded contours, known minima, bounds."""
+"""What maps of test functions are drawn on: shaded contours, known minima, bounds."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +10,7 @@ from initopt_jax.reports.charts.surface import Surface, letter
 from initopt_jax.reports.render.figure_layout import INK, SMALL, SOFT
 
 # Pale, so that every optimizer's colour stands out on it; light is low.
-GROUND = LinearSegmentedColormap.from_list("ground", ("#fcfcf8", "#e3e8ea", "#b4c0c9"))
+CONTOURS = LinearSegmentedColormap.from_list("contours", ("#fcfcf8", "#e3e8ea", "#b4c0c9"))
 CONTOUR = "#8a97a3"
 LEVELS = 14
 LEAST_ASPECT, MOST_ASPECT = 0.6, 1.3  # height of a panel by its width
@@ -19,20 +19,20 @@ LEAST_ASPECT, MOST_ASPECT = 0.6, 1.3  # height of a panel by its width
 def contour_levels(surface: Surface) -> tuple[Floats, Floats]:
     """What to contour, and its levels, on the mesh.
 
-    With known minima the logarithm of the cost above its lowest value, which shows the bottom of a
-    valley; without, the cost itself, whose lowest value is only the domain's edge.
+    With known minima the logarithm of the value above its lowest value, which shows the bottom of a
+    valley; without, the value itself, whose lowest value is only the domain's edge.
 
     Returns:
         [Y, X] heights, and rising levels; a flat surface has one level.
     """
-    cost = surface.cost
-    finite = cost[np.isfinite(cost)]
+    values = surface.values
+    finite = values[np.isfinite(values)]
     if not finite.size or float(np.ptp(finite)) == 0.0:
-        return np.zeros_like(cost), np.array([0.0])
+        return np.zeros_like(values), np.array([0.0])
     if not len(surface.minima):
-        heights = cost
+        heights = values
     else:
-        above = cost - float(finite.min())
+        above = values - float(finite.min())
         # The lowest percentile bounds the range: a mesh point may lie on a minimum by chance.
         floor = max(float(np.quantile(above[np.isfinite(above)], 0.01)), float(above.max()) * 1e-6)
         heights = np.log10(np.maximum(above, floor))
@@ -44,7 +44,7 @@ def draw_ground(axes: Axes, surface: Surface) -> None:
     """Shades and contour lines over the whole view."""
     heights, levels = contour_levels(surface)
     if len(levels) > 1:
-        axes.contourf(surface.x, surface.y, heights, levels, cmap=GROUND, extend="both")
+        axes.contourf(surface.x, surface.y, heights, levels, cmap=CONTOURS, extend="both")
         axes.contour(
             surface.x, surface.y, heights, levels, colors=CONTOUR, linewidths=0.45, linestyles="-",
             alpha=0.75,

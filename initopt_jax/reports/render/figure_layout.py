@@ -15,9 +15,9 @@ from initopt_jax.reports.charts.palette import Style
 from initopt_jax.reports.charts.scales import (
     Floats,
     Scale,
+    error_position,
+    error_ticks,
     log_ticks,
-    shortfall,
-    shortfall_ticks,
     tick_text,
 )
 
@@ -99,9 +99,9 @@ def dress(axes: Axes) -> None:
 def ticks(axes: Axes, which: str, scale: Scale, metric: str, span: tuple[float, float]) -> None:
     """Round ticks for `which` axis (x or y); `span` is in the metric's units."""
     axis = axes.yaxis if which == "y" else axes.xaxis
-    if scale == "shortfall":
-        values = shortfall_ticks(*span)
-        axis.set_major_locator(FixedLocator([float(x) for x in shortfall(values)]))
+    if scale == "error":
+        values = error_ticks(*span)
+        axis.set_major_locator(FixedLocator([float(x) for x in error_position(values)]))
         axis.set_ticklabels([tick_text(value, metric) for value in values])
     elif scale == "log":
         axis.set_major_locator(FixedLocator(log_ticks(*span)))

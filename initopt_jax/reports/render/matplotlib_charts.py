@@ -142,7 +142,7 @@ def _share(chart: LineChart, grid: list[Axes]) -> None:
 
 def _limit_y(axes: Axes, scale: Scale, ends: tuple[float, float], metric: str) -> None:
     """The ends of the y axis, in the metric's units, and its ticks."""
-    if scale == "shortfall":
+    if scale == "error":
         axes.set_ylim(*(float(end) for end in -np.log10(1.0 - np.array(ends))))
     else:
         axes.set_ylim(*ends)

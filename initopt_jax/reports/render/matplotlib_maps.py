@@ -9,7 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from initopt_jax.reports.charts.landscape import (
+from initopt_jax.reports.charts.function_maps import (
     BasinChart,
     BasinPanel,
     MapChart,
@@ -19,8 +19,8 @@ from initopt_jax.reports.charts.landscape import (
 from initopt_jax.reports.charts.scales import Floats
 from initopt_jax.reports.charts.surface import Surface
 from initopt_jax.reports.charts.texts import in_figure, matplotlib_text
-from initopt_jax.reports.charts.trajectories import Journeys
-from initopt_jax.reports.render.animation import film
+from initopt_jax.reports.charts.trajectories import Trajectories
+from initopt_jax.reports.render.animation import animation
 from initopt_jax.reports.render.contours import (
     draw_ground,
     draw_letters,
@@ -46,7 +46,7 @@ PANEL_WIDTH = 2.55  # inches
 LINE_POINTS = 11.5  # height of a small line
 
 
-def draw_landscape(chart: MapChart) -> dict[str, bytes]:
+def draw_function_map(chart: MapChart) -> dict[str, bytes]:
     """Draw a landscape.
 
     Args:
@@ -57,7 +57,7 @@ def draw_landscape(chart: MapChart) -> dict[str, bytes]:
     """
     chart = in_figure(chart, matplotlib_text)
     if isinstance(chart, MotionChart):
-        return {"gif": film(chart)}
+        return {"gif": animation(chart)}
     return save(_trails(chart) if isinstance(chart, TrailChart) else _basins(chart))
 
 
@@ -87,7 +87,9 @@ def _headings(axes: Axes, large: str, small: str, lines: int) -> None:
     )  # fmt: skip
 
 
-def _trail(axes: Axes, surface: Surface, path: Floats, one: Journeys, *, diverged: bool) -> None:
+def _trail(
+    axes: Axes, surface: Surface, path: Floats, one: Trajectories, *, diverged: bool
+) -> None:
     known = path[np.isfinite(path).all(axis=1)]
     if not len(known):
         return

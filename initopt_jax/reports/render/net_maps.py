@@ -1,4 +1,4 @@
-"""Maps of the cost of networks, drawn with Matplotlib."""
+"""Maps of the loss of networks, drawn with Matplotlib."""
 
 import textwrap
 
@@ -13,7 +13,7 @@ from initopt_jax.reports.charts.net_map import NetMap, NetPanel, NetPath, contou
 from initopt_jax.reports.charts.palette import MARKERS
 from initopt_jax.reports.charts.scales import Floats
 from initopt_jax.reports.charts.texts import in_figure, matplotlib_text
-from initopt_jax.reports.render.contours import CONTOUR, GROUND
+from initopt_jax.reports.render.contours import CONTOUR, CONTOURS
 from initopt_jax.reports.render.figure_layout import (
     FOOT_INCHES,
     INK,
@@ -66,7 +66,7 @@ def draw_net_map(chart: NetMap) -> dict[str, bytes]:
     for place, axes in enumerate(grid):
         axes.set_visible(place < len(chart.panels))
     for place, (axes, panel) in enumerate(zip(grid, chart.panels, strict=False)):
-        _ground(axes, panel, levels, floor, labels=alone)
+        _contours(axes, panel, levels, floor, labels=alone)
         for path in panel.paths:
             _path(axes, path)
         if panel.middle:
@@ -89,10 +89,10 @@ def _shape(panel: NetPanel, width: float) -> tuple[float, float]:
     return width, width * float(np.clip(high / across, LEAST_ASPECT, MOST_ASPECT))
 
 
-def _ground(axes: Axes, panel: NetPanel, levels: Floats, floor: float, *, labels: bool) -> None:
+def _contours(axes: Axes, panel: NetPanel, levels: Floats, floor: float, *, labels: bool) -> None:
     high = heights(panel, floor)
     if len(levels) > 1:
-        axes.contourf(panel.x, panel.y, high, levels, cmap=GROUND, extend="both")
+        axes.contourf(panel.x, panel.y, high, levels, cmap=CONTOURS, extend="both")
         lines = axes.contour(
             panel.x, panel.y, high, levels, colors=CONTOUR, linewidths=0.5, linestyles="-",
             alpha=0.8,

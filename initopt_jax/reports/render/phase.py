@@ -38,10 +38,10 @@ def phase_figure(probing: Probing, activation: str) -> Figure:
     layout["margin"] |= {"t": 30}
     layout["xaxis"] = make_axis("linear", (0.0, right), "") | {"title": {"text": "σ_w"}}
     layout["yaxis"] = make_axis("linear", (-0.04 * top, top), "") | {"title": {"text": "σ_b"}}
-    return plain({"data": [*_ground(found), *_marks(probing, right, top)], "layout": layout})
+    return plain({"data": [*_contours(found), *_marks(probing, right, top)], "layout": layout})
 
 
-def _ground(found: Diagram) -> list[dict[str, Any]]:
+def _contours(found: Diagram) -> list[dict[str, Any]]:
     traces: list[dict[str, Any]] = [
         {
             "type": "heatmap",

@@ -7,9 +7,9 @@ import numpy as np
 from initopt_jax.reports.charts.numbers import LARGEST, is_share, tick
 from initopt_jax.reports.charts.scales import (
     Scale,
+    error_position,
+    error_ticks,
     log_ticks,
-    shortfall,
-    shortfall_ticks,
     tick_text,
 )
 
@@ -87,10 +87,10 @@ def make_axis(scale: Scale, span: tuple[float, float] | None, metric: str) -> Fi
     if span is None:
         return axis
     low, high = span
-    if scale == "shortfall":
+    if scale == "error":
         axis["range"] = [float(end) for end in -np.log10(1.0 - np.array(span))]
-        ticks = shortfall_ticks(low, high)
-        axis["tickvals"] = [float(place) for place in shortfall(np.array(ticks))]
+        ticks = error_ticks(low, high)
+        axis["tickvals"] = [float(place) for place in error_position(np.array(ticks))]
         axis["ticktext"] = [tick_text(value, metric) for value in ticks]
     elif scale == "log":
         axis["range"] = [float(np.log10(low)), float(np.log10(high))]

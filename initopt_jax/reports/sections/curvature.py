@@ -139,7 +139,7 @@ def _sharpness(results: Results) -> Captioned:
                 _level(label, style._replace(dash="dashed"), bound.step, bound.mean)
             )
     chart = LineChart(
-        title="Sharpness: the largest eigenvalue of the cost's Hessian, each at its "
+        title="Sharpness: the largest eigenvalue of the loss's Hessian, each at its "
         f"{results.setting}",
         x_label="steps",
         y_label="sharpness",
@@ -148,7 +148,7 @@ def _sharpness(results: Results) -> Captioned:
         foot=f"Dashed: above it the steps of that optimizer grow, if it does not adapt. {MEANS}",
     )
     relative = [course.over(limits[cell]) for cell, course in courses.items() if cell in limits]
-    return Captioned("sharpness", chart, limit_sentence("sharpness", relative), "cost")
+    return Captioned("sharpness", chart, limit_sentence("sharpness", relative), "loss")
 
 
 def _share(results: Results) -> Captioned:
@@ -175,7 +175,7 @@ def _share(results: Results) -> Captioned:
         + MEANS,
     )
     text = limit_sentence("preconditioned sharpness", list(courses.values()))
-    return Captioned("stability_share", chart, text, "cost")
+    return Captioned("stability_share", chart, text, "loss")
 
 
 def _ends(results: Results, *variables: str) -> Iterator[tuple[Cell, list[Floats], list[Floats]]]:
@@ -221,7 +221,7 @@ def _top(results: Results) -> Captioned:
         **_drawn(results, lines),
         foot="Means over the seeds that did not diverge; negative ones are not drawn.",
     )
-    return Captioned("hessian_top", chart, top_sentence(first, last), "cost")
+    return Captioned("hessian_top", chart, top_sentence(first, last), "loss")
 
 
 def _dots(label: str, style: Style, x: Floats, y: Floats) -> Series:
@@ -288,7 +288,7 @@ def _density(results: Results) -> Captioned:
         for kind in ("first", "last")
     }  # fmt: skip
     return Captioned(
-        "hessian_density", chart, density_sentence(bulks["first"], bulks["last"]), "cost"
+        "hessian_density", chart, density_sentence(bulks["first"], bulks["last"]), "loss"
     )
 
 

@@ -202,9 +202,9 @@ def size_sentence(probing: Probing) -> str:
     text = _range_sentence(probing, "signal_factor", "Over the depth the size of signals changes")
     errors = []
     for look in probing.looks:
-        if look.foretold is None:
+        if look.predicted is None:
             continue
-        measured, theory = look.course("preactivation_variance"), look.foretold.sizes
+        measured, theory = look.course("preactivation_variance"), look.predicted.sizes
         good = np.isfinite(measured) & (measured > 0) & np.isfinite(theory) & (theory > 0)
         errors += np.abs(np.log(measured[good] / theory[good]))[1:].tolist()
     if errors:

@@ -1,4 +1,4 @@
-"""Cost functions of two variables: where learning can be watched on a map."""
+"""Test functions of two variables: where learning can be watched on a map."""
 
 from initopt_jax.tasks.functions import (
     ackley,
@@ -10,11 +10,11 @@ from initopt_jax.tasks.functions import (
     rosenbrock,
     saddle,
 )
-from initopt_jax.tasks.functions.base import CostFunction, Domain, Point, from_function
+from initopt_jax.tasks.functions.base import Domain, Point, TestFunctionEntry, from_function
 
-__all__ = ["REGISTRY", "CostFunction", "Domain", "Point", "from_function"]
+__all__ = ["REGISTRY", "Domain", "Point", "TestFunctionEntry", "from_function"]
 
-REGISTRY: dict[str, CostFunction] = {
+REGISTRY: dict[str, TestFunctionEntry] = {
     entry.name: entry
     for entry in (
         rosenbrock.ENTRY,

@@ -4,11 +4,11 @@ import math
 
 import jax.numpy as jnp
 
-from initopt_jax.tasks.functions.base import CostFunction, Point
+from initopt_jax.tasks.functions.base import Point, TestFunctionEntry
 from initopt_jax.types import Array
 
 
-def cost(x: Array, y: Array) -> Array:
+def value(x: Array, y: Array) -> Array:
     """`f = 20 + e - 20 exp(-0.2 r) - exp((cos 2 pi x + cos 2 pi y) / 2)`, r^2 = (x^2 + y^2) / 2.
 
     At the origin, the tip of a cone, the gradient is set to 0.
@@ -18,11 +18,11 @@ def cost(x: Array, y: Array) -> Array:
         y: of the same shape.
 
     Returns:
-        The cost, of the shape of `x`.
+        The value, of the shape of `x`.
 
     Reference: Ackley 1987, A Connectionist Machine for Genetic Hillclimbing, Kluwer, pages 13-14.
 
-    >>> round(float(cost(0.0, 0.0)), 5), f"{cost(1.0, 1.0):.4f}"
+    >>> round(float(value(0.0, 0.0)), 5), f"{value(1.0, 1.0):.4f}"
     (0.0, '3.6254')
     """
     square = jnp.asarray((x**2 + y**2) / 2)
@@ -37,9 +37,9 @@ def minima() -> tuple[Point, ...]:
     return ((0.0, 0.0),)
 
 
-ENTRY = CostFunction(
+ENTRY = TestFunctionEntry(
     name="ackley",
-    cost=cost,
+    value=value,
     minima=minima,
     domain=(-5.0, 5.0, -5.0, 5.0),
     formula="f = 20 + e - 20 exp(-0.2 r) - exp((cos 2 pi x + cos 2 pi y) / 2), "

@@ -1,4 +1,4 @@
-"""What a cost function of two variables is, and how a function of one's own becomes one."""
+"""What a test function of two variables is, and how a function of one's own becomes one."""
 
 import inspect
 from collections.abc import Callable
@@ -13,22 +13,24 @@ DOMAIN: Domain = (-2.0, 2.0, -2.0, 2.0)  # of a function that names none
 
 
 @dataclass(frozen=True)
-class CostFunction:
-    """Registry entry of one cost function of two variables.
+class TestFunctionEntry:
+    """Registry entry of one test function of two variables.
 
     Attributes:
         name: as written in a config.
-        cost: `(x, y, **options) -> Array` of the shape of `x`; pure, for scalars and arrays alike.
+        value: `(x, y, **options) -> Array` of the shape of `x`; pure, for scalars and arrays alike.
         minima: `(**options) -> points`, the minima that a map of basins tells apart, the lowest
             ones first; empty where there are none or none is known.
         domain: x_low, x_high, y_low, y_high: the box that pictures show and grids of starts fill.
         formula: one line, plain text.
         reference: authors, year, equation or section.
-        target: a cost at or below which a run counts as solved; None where there is none.
+        target: a value at or below which a run counts as solved; None where there is none.
     """
 
+    __test__ = False  # its name is no name of a test
+
     name: str
-    cost: Callable[..., Array]
+    value: Callable[..., Array]
     minima: Callable[..., tuple[Point, ...]]
     domain: Domain
     formula: str = ""
@@ -36,8 +38,8 @@ class CostFunction:
     target: float | None = None
 
 
-def from_function(name: str, function: Callable[..., Any]) -> CostFunction:
-    """The cost function of a user's `(x, y, **options) -> scalar`.
+def from_function(name: str, function: Callable[..., Any]) -> TestFunctionEntry:
+    """The test function of a user's `(x, y, **options) -> scalar`.
 
     What else there is to know of it may stand on it as attributes: `minima` (points, or a function
     of its options), `domain` (four numbers; by default -2 to 2 on both axes) and `target`.
@@ -67,9 +69,9 @@ def from_function(name: str, function: Callable[..., Any]) -> CostFunction:
     if not (domain[0] < domain[1] and domain[2] < domain[3]):
         raise ValueError(f"domain must be (x_low, x_high, y_low, y_high), got {domain}")
     target = getattr(function, "target", None)
-    return CostFunction(
+    return TestFunctionEntry(
         name=name,
-        cost=function,
+        value=function,
         minima=_minima(getattr(function, "minima", ())),
         domain=domain,
         formula=(inspect.getdoc(function) or "").partition("\n")[0],

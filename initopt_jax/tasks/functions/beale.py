@@ -1,10 +1,10 @@
 """Beale's function: a flat valley between steep corners."""
 
-from initopt_jax.tasks.functions.base import CostFunction, Point
+from initopt_jax.tasks.functions.base import Point, TestFunctionEntry
 from initopt_jax.types import Array
 
 
-def cost(x: Array, y: Array) -> Array:
+def value(x: Array, y: Array) -> Array:
     """`f = (1.5 - x + x y)^2 + (2.25 - x + x y^2)^2 + (2.625 - x + x y^3)^2`.
 
     Args:
@@ -12,13 +12,13 @@ def cost(x: Array, y: Array) -> Array:
         y: of the same shape.
 
     Returns:
-        The cost, of the shape of `x`.
+        The value, of the shape of `x`.
 
     Reference: Beale 1958, On an iterative method for finding a local minimum of a function of more
         than one variable, Technical Report 25, Princeton University; as problem 5 of More, Garbow
         & Hillstrom 1981, Testing unconstrained optimization software, ACM TOMS 7(1).
 
-    >>> cost(3.0, 0.5), cost(0.0, 0.0)
+    >>> value(3.0, 0.5), value(0.0, 0.0)
     (0.0, 14.203125)
     """
     return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
@@ -29,9 +29,9 @@ def minima() -> tuple[Point, ...]:
     return ((3.0, 0.5),)
 
 
-ENTRY = CostFunction(
+ENTRY = TestFunctionEntry(
     name="beale",
-    cost=cost,
+    value=value,
     minima=minima,
     domain=(-4.5, 4.5, -4.5, 4.5),
     formula="f = (1.5 - x + x y)^2 + (2.25 - x + x y^2)^2 + (2.625 - x + x y^3)^2",

@@ -1,10 +1,10 @@
 """Himmelblau's function: four minima, all of them equally low."""
 
-from initopt_jax.tasks.functions.base import CostFunction, Point
+from initopt_jax.tasks.functions.base import Point, TestFunctionEntry
 from initopt_jax.types import Array
 
 
-def cost(x: Array, y: Array) -> Array:
+def value(x: Array, y: Array) -> Array:
     """`f = (x^2 + y - 11)^2 + (x + y^2 - 7)^2`.
 
     Args:
@@ -12,11 +12,11 @@ def cost(x: Array, y: Array) -> Array:
         y: of the same shape.
 
     Returns:
-        The cost, of the shape of `x`.
+        The value, of the shape of `x`.
 
     Reference: Himmelblau 1972, Applied Nonlinear Programming, McGraw-Hill.
 
-    >>> cost(3.0, 2.0), cost(0.0, 0.0)
+    >>> value(3.0, 2.0), value(0.0, 0.0)
     (0.0, 170.0)
     """
     return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
@@ -32,9 +32,9 @@ def minima() -> tuple[Point, ...]:
     )
 
 
-ENTRY = CostFunction(
+ENTRY = TestFunctionEntry(
     name="himmelblau",
-    cost=cost,
+    value=value,
     minima=minima,
     domain=(-5.0, 5.0, -5.0, 5.0),
     formula="f = (x^2 + y - 11)^2 + (x + y^2 - 7)^2",

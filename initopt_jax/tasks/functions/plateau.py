@@ -2,11 +2,11 @@
 
 import jax.numpy as jnp
 
-from initopt_jax.tasks.functions.base import CostFunction, Point
+from initopt_jax.tasks.functions.base import Point, TestFunctionEntry
 from initopt_jax.types import Array
 
 
-def cost(x: Array, y: Array, *, width: float = 0.5) -> Array:
+def value(x: Array, y: Array, *, width: float = 0.5) -> Array:
     """`f = 1 - exp(-(x^2 + y^2) / (2 width^2))`: a Gaussian well.
 
     The slope is greatest at a distance of `width`, `0.61 / width`, and falls as the well's own
@@ -18,12 +18,12 @@ def cost(x: Array, y: Array, *, width: float = 0.5) -> Array:
         width: of the basin, > 0, in the units of x and y.
 
     Returns:
-        The cost, of the shape of `x`.
+        The value, of the shape of `x`.
 
     Reference: Easom 1990, A survey of global optimization techniques, M. Eng. thesis, University of
         Louisville: his function's envelope, without its cosines.
 
-    >>> float(cost(0.0, 0.0)), f"{cost(0.5, 0.0):.4f}"
+    >>> float(value(0.0, 0.0)), f"{value(0.5, 0.0):.4f}"
     (0.0, '0.3935')
     """
     return 1 - jnp.exp(-(x**2 + y**2) / (2 * width**2))
@@ -35,9 +35,9 @@ def minima(*, width: float = 0.5) -> tuple[Point, ...]:
     return ((0.0, 0.0),)
 
 
-ENTRY = CostFunction(
+ENTRY = TestFunctionEntry(
     name="plateau",
-    cost=cost,
+    value=value,
     minima=minima,
     domain=(-3.0, 3.0, -3.0, 3.0),
     formula="f = 1 - exp(-(x^2 + y^2) / (2 width^2))",

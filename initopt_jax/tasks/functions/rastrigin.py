@@ -4,14 +4,14 @@ import math
 
 import jax.numpy as jnp
 
-from initopt_jax.tasks.functions.base import CostFunction, Domain, Point
+from initopt_jax.tasks.functions.base import Domain, Point, TestFunctionEntry
 from initopt_jax.types import Array
 
 DOMAIN: Domain = (-5.12, 5.12, -5.12, 5.12)
 NEWTON_STEPS = 8  # errors start below 0.03 and are squared each time: four suffice
 
 
-def cost(x: Array, y: Array) -> Array:
+def value(x: Array, y: Array) -> Array:
     """`f = 20 + x^2 - 10 cos(2 pi x) + y^2 - 10 cos(2 pi y)`.
 
     Args:
@@ -19,11 +19,11 @@ def cost(x: Array, y: Array) -> Array:
         y: of the same shape.
 
     Returns:
-        The cost, of the shape of `x`.
+        The value, of the shape of `x`.
 
     Reference: Rastrigin 1974, Systems of Extremal Control, Nauka, Moscow.
 
-    >>> float(cost(0.0, 0.0))
+    >>> float(value(0.0, 0.0))
     0.0
     """
     waves = jnp.cos(2 * math.pi * x) + jnp.cos(2 * math.pi * y)
@@ -50,9 +50,9 @@ def _root(whole: int) -> float:
     return x
 
 
-ENTRY = CostFunction(
+ENTRY = TestFunctionEntry(
     name="rastrigin",
-    cost=cost,
+    value=value,
     minima=minima,
     domain=DOMAIN,
     formula="f = 20 + x^2 - 10 cos(2 pi x) + y^2 - 10 cos(2 pi y)",

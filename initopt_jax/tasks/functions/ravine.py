@@ -1,10 +1,10 @@
 """A ravine: a quadratic that is much steeper across than along."""
 
-from initopt_jax.tasks.functions.base import CostFunction, Point
+from initopt_jax.tasks.functions.base import Point, TestFunctionEntry
 from initopt_jax.types import Array
 
 
-def cost(x: Array, y: Array, *, condition: float = 100.0) -> Array:
+def value(x: Array, y: Array, *, condition: float = 100.0) -> Array:
     """`f = (x^2 + condition y^2) / 2`: the eigenvalues of its Hessian are 1 and `condition`.
 
     Gradient descent is stable below a learning rate of `2 / condition`; the best it can do is a
@@ -16,12 +16,12 @@ def cost(x: Array, y: Array, *, condition: float = 100.0) -> Array:
         condition: the condition number, >= 1.
 
     Returns:
-        The cost, of the shape of `x`.
+        The value, of the shape of `x`.
 
     Reference: Polyak 1964, Some methods of speeding up the convergence of iteration methods, USSR
         Computational Mathematics and Mathematical Physics 4(5) (the rates).
 
-    >>> cost(2.0, 1.0, condition=10.0)
+    >>> value(2.0, 1.0, condition=10.0)
     7.0
     """
     return (x**2 + condition * y**2) / 2
@@ -33,9 +33,9 @@ def minima(*, condition: float = 100.0) -> tuple[Point, ...]:
     return ((0.0, 0.0),)
 
 
-ENTRY = CostFunction(
+ENTRY = TestFunctionEntry(
     name="ravine",
-    cost=cost,
+    value=value,
     minima=minima,
     domain=(-2.0, 2.0, -2.0, 2.0),
     formula="f = (x^2 + condition y^2) / 2",

@@ -1,6 +1,6 @@
 """Two saddles at the origin: one to leave along an axis, one with three ways down."""
 
-from initopt_jax.tasks.functions.base import CostFunction, Domain, Point
+from initopt_jax.tasks.functions.base import Domain, Point, TestFunctionEntry
 from initopt_jax.types import Array
 
 DOMAIN: Domain = (-2.0, 2.0, -2.0, 2.0)
@@ -14,7 +14,7 @@ def saddle(x: Array, y: Array) -> Array:
         y: of the same shape.
 
     Returns:
-        The cost, of the shape of `x`.
+        The value, of the shape of `x`.
 
     Reference: Dauphin et al. 2014, Identifying and attacking the saddle point problem in
         high-dimensional non-convex optimization, NeurIPS 27, up to a factor.
@@ -33,9 +33,9 @@ def monkey_saddle(x: Array, y: Array) -> Array:
         y: of the same shape.
 
     Returns:
-        The cost, of the shape of `x`.
+        The value, of the shape of `x`.
 
-    Reference: Hilbert & Cohn-Vossen 1932, Anschauliche Geometrie; as a cost, Dauphin
+    Reference: Hilbert & Cohn-Vossen 1932, Anschauliche Geometrie; as a value, Dauphin
         et al. 2014, NeurIPS 27.
 
     >>> monkey_saddle(2.0, 1.0)
@@ -50,17 +50,17 @@ def minima() -> tuple[Point, ...]:
 
 
 ENTRIES = (
-    CostFunction(
+    TestFunctionEntry(
         name="saddle",
-        cost=saddle,
+        value=saddle,
         minima=minima,
         domain=DOMAIN,
         formula="f = x^2 - y^2",
         reference="Dauphin et al. 2014, NeurIPS 27",
     ),
-    CostFunction(
+    TestFunctionEntry(
         name="monkey_saddle",
-        cost=monkey_saddle,
+        value=monkey_saddle,
         minima=minima,
         domain=DOMAIN,
         formula="f = x^3 - 3 x y^2",

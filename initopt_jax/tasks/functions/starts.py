@@ -1,4 +1,4 @@
-"""Where runs on a cost function start: the initializations of a point."""
+"""Where runs on a test function start: the initializations of a point."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -88,12 +88,12 @@ STARTS: dict[str, Start] = {
     for start in (
         Start(
             "grid",
-            "cost functions only: seed k of n starts at point k of a regular sqrt(n) x sqrt(n) "
+            "test functions only: seed k of n starts at point k of a regular sqrt(n) x sqrt(n) "
             "grid over the function's domain, or over low to high; tuning seeds at random points",
         ),
         Start(
             "points",
-            "cost functions only: each of the listed points is an initialization of its own",
+            "test functions only: each of the listed points is an initialization of its own",
         ),
     )
 }

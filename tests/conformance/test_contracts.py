@@ -1,4 +1,4 @@
-"""Which promises every registered transform keeps, and which every optimizer of Optax breaks."""
+"""Which contracts every registered transform keeps, and which every optimizer of Optax breaks."""
 
 import functools
 import inspect
@@ -13,18 +13,20 @@ from initopt_jax.conformance.transforms import check_transform
 from initopt_jax.transforms import REGISTRY
 from tests.conformance.variants import EACH
 
-NAMES = {words(promise): promise.__name__ for promise in (*transforms.GATES, *transforms.PROMISES)}
+NAMES = {
+    words(contract): contract.__name__ for contract in (*transforms.GATES, *transforms.CONTRACTS)
+}
 BFLOAT16 = "keeps_bfloat16"
-GATES = {promise.__name__ for promise in transforms.GATES}
+GATES = {contract.__name__ for contract in transforms.GATES}
 
-# Registered: promises that cannot be looked at, and a part of the reason.
-ASKS_FOR_THE_COST = {"works_on_a_part_of_the_weights": "it asks for the cost"}
+# Registered: contracts that cannot be looked at, and a part of the reason.
+ASKS_FOR_THE_LOSS = {"works_on_a_part_of_the_weights": "it asks for the loss"}
 UNCHECKED = {
     # All weights are larger than the size that they count as at least.
     "adafactor": {"listens_to_its_numbers": "min_scale changed nothing"},
-    "sam": ASKS_FOR_THE_COST,
-    "lbfgs": ASKS_FOR_THE_COST,
-    "gradient_flow": ASKS_FOR_THE_COST,
+    "sam": ASKS_FOR_THE_LOSS,
+    "lbfgs": ASKS_FOR_THE_LOSS,
+    "gradient_flow": ASKS_FOR_THE_LOSS,
     # The momentum grows for the first time after 250 steps.
     "sutskever_momentum": {"listens_to_its_numbers": "interval changed nothing"},
 }
@@ -43,10 +45,10 @@ KEEP_BFLOAT16 = {"optax.lbfgs"}
 
 NO_RATE = {"takes_a_schedule": "it has no number called learning_rate"}
 BUFFERS = {"has_a_state_of_its_own": "shares its buffer"}
-# Promises that each breaks besides, or for which it cannot be looked at, and a part of the reason.
+# Contracts that each breaks besides, or for which it cannot be looked at, and a part of the reason.
 BREAKS = {
     # Its learning rate is None by default, and then the sign is not turned.
-    "optax.adadelta": {**NO_RATE, "descends": "the cost goes from 0.90"},
+    "optax.adadelta": {**NO_RATE, "descends": "the loss goes from 0.90"},
     "optax.adafactor": NO_RATE,
     # No weights here are as small as its smallest norm.
     "optax.fromage": {"listens_to_its_numbers": "min_norm changed nothing"},
@@ -54,7 +56,7 @@ BREAKS = {
         **NO_RATE,
         **BUFFERS,
         "numbers_may_be_traced": "it has no number",
-        "works_on_a_part_of_the_weights": "asks for the cost",
+        "works_on_a_part_of_the_weights": "asks for the loss",
     },
     "optax.polyak_sgd": {"takes_a_schedule": "it takes no schedule"},
     "optax.rprop": {
@@ -141,9 +143,9 @@ OPTAX = sorted(set(optimizers()) - DEPRECATED)
 
 
 def not_ok(findings):
-    """Promises that are not kept or not looked at; those behind a broken gate are left out."""
+    """Contracts that are not kept or not looked at; those behind a broken gate are left out."""
     return {
-        NAMES[finding.promise]: finding.reason
+        NAMES[finding.contract]: finding.reason
         for finding in findings
         if finding.outcome != "ok" and finding.reason != "see above"
     }
@@ -151,15 +153,15 @@ def not_ok(findings):
 
 def assert_reasons(found, expected):
     assert set(found) == set(expected), found
-    for promise, part in expected.items():
-        assert part in found[promise]
+    for contract, part in expected.items():
+        assert part in found[contract]
 
 
 @EACH
 def test_registered_transforms_keep_all(name, flags):
     findings = check_transform(name, static=flags)
     assert not [finding for finding in findings if finding.outcome == "fails"]
-    searches = flags.get("line_search", True)  # without, L-BFGS asks for no cost
+    searches = flags.get("line_search", True)  # without, L-BFGS asks for no loss
     assert_reasons(not_ok(findings), UNCHECKED.get(name, {}) if searches else {})
 
 

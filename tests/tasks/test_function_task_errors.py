@@ -1,4 +1,4 @@
-"""Studies of a bare cost function: what a config may not say, and in which words it is told."""
+"""Studies of a bare test function: what a config may not say, and in which words it is told."""
 
 import json
 
@@ -45,7 +45,7 @@ NETWORK = {
     "initializers": ["zeros"],
     "probes": ["weight_norm"],
 }
-TASK = {"name": "cost_function", "function": "saddle"}
+TASK = {"name": "test_function", "function": "saddle"}
 DIABETES = {"name": "regression", "dataset": "diabetes"}
 
 
@@ -59,7 +59,7 @@ def test_tuning_by_steps_needs_a_target():
 def config(**changes):
     return {
         "name": "functions",
-        "task": {"name": "cost_function", "function": "himmelblau"},
+        "task": {"name": "test_function", "function": "himmelblau"},
         "initializers": ["grid"],
         "optimizers": [{"name": "sgd", "learning_rate": [0.01]}],
         "seeds": 9,
@@ -91,13 +91,13 @@ def config(**changes):
 def test_functions_that_cannot_be_used(working_dir, function, message):
     (working_dir / "mine.py").write_text(OWN)
     with pytest.raises(iox.ConfigError, match=message):
-        iox.run(config(task={"name": "cost_function", "function": function}))
+        iox.run(config(task={"name": "test_function", "function": function}))
     assert not (working_dir / "runs").exists()
 
 
 def test_a_constant_is_a_function(working_dir):
     (working_dir / "mine.py").write_text(OWN)
-    planned = plan(config(task={"name": "cost_function", "function": "mine:constant"}))
+    planned = plan(config(task={"name": "test_function", "function": "mine:constant"}))
     assert planned.lanes == 9
     assert [program.label for program in planned.programs] == ["sgd"]
 
@@ -105,15 +105,15 @@ def test_a_constant_is_a_function(working_dir):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": {"name": "cost_function"}}, "task: function is missing"),
-        ({"task": TASK | {"dataset": "digits"}}, "task: dataset was given, but a cost function"),
-        ({"task": TASK | {"batch_size": 8}}, "task: batch_size was given, but a cost function has"),
+        ({"task": {"name": "test_function"}}, "task: function is missing"),
+        ({"task": TASK | {"dataset": "digits"}}, "task: dataset was given, but a test function"),
+        ({"task": TASK | {"batch_size": 8}}, "task: batch_size was given, but a test function has"),
         ({"task": TASK | {"split": {"val": 0.1}}}, "task: split was given"),
-        ({"model": "mlp"}, "^model was given, but a cost function has no network"),
+        ({"model": "mlp"}, "^model was given, but a test function has no network"),
         ({"optimizers": [{"name": "gd", "batch_size": 2}]}, "^optimizers.0.batch_size was given"),
         ({"optimizers": [{"name": "gd", "per_leaf": "mup"}]}, "^optimizers.0.per_leaf was given"),
         ({"initializers": [{"name": "normal", "bias": "zeros"}]}, "^initializers.0.bias was given"),
-        ({"initializers": ["lsuv"]}, "'lsuv' sees a whole network; a cost function has none"),
+        ({"initializers": ["lsuv"]}, "'lsuv' sees a whole network; a test function has none"),
         ({"initializers": ["gird"]}, "unknown initializer 'gird'; did you mean 'grid'"),
         ({"seeds": 10}, "needs a square number of seeds, got 10; nearest: 9 or 16"),
         ({"initializers": [{"name": "grid", "side": 3}]}, "unknown option 'side'"),
@@ -126,13 +126,13 @@ def test_a_constant_is_a_function(working_dir):
         ),
         ({"initializers": ["grid", "grid"]}, "'grid' is listed twice"),
         ({"target": {"metric": "val_accuracy", "at_least": 1}}, "unknown target.metric"),
-        (NETWORK | {"initializers": ["grid"]}, "'grid' places the starting points of a cost"),
-        (NETWORK | {"probes": ["point"]}, "probe 'point' is for cost functions"),
+        (NETWORK | {"initializers": ["grid"]}, "'grid' places the starting points of a test"),
+        (NETWORK | {"probes": ["point"]}, "probe 'point' is for test functions"),
         (NETWORK | {"model": None}, "^model is missing"),
         (NETWORK | {"task": {"name": "classification"}}, "^task.dataset is missing"),
         (
             NETWORK | {"task": TASK | {"name": "regression"}},
-            "function is for the task cost_function",
+            "function is for the task test_function",
         ),
         (NETWORK | {"task": DIABETES | {"batch_size": None}}, "batch_size must be a number"),
     ],

@@ -1,4 +1,4 @@
-"""Charts of the cost of networks: maps with paths or networks on them, curves along lines."""
+"""Charts of the loss of networks: maps with paths or networks on them, curves along lines."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from initopt_jax.probes.slices.record import NetLandscape
 from initopt_jax.reports.charts.captioned import Captioned
 from initopt_jax.reports.charts.descriptions import LineChart, Panel, Series
-from initopt_jax.reports.charts.landscape import columns_for
+from initopt_jax.reports.charts.function_maps import columns_for
 from initopt_jax.reports.charts.net_map import NetMap, NetPanel, NetPath
 from initopt_jax.reports.charts.numbers import listed
 from initopt_jax.reports.charts.palette import BOLD, Style, styles
@@ -22,9 +22,7 @@ ACROSS = "along the first principal component"
 UP = "along the second principal component"
 
 
-def landscape_figures_of_nets(
-    results: Results, landscapes: Sequence[NetLandscape]
-) -> list[Captioned]:
+def landscape_figures(results: Results, landscapes: Sequence[NetLandscape]) -> list[Captioned]:
     """A figure per picture, in order, with what it shows in one sentence from its numbers.
 
     Args:
@@ -38,7 +36,7 @@ def landscape_figures_of_nets(
         chart, caption = _MAKERS[picture.kind](picture, results)
         same = sum(item.name.startswith(f"landscape_{picture.kind}") for item in shown)
         name = f"landscape_{picture.kind}" + (f"_{same + 1}" if same else "")
-        shown.append(Captioned(name, chart, caption, section="cost"))
+        shown.append(Captioned(name, chart, caption, section="loss"))
     return shown
 
 

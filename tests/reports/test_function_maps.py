@@ -1,4 +1,4 @@
-"""Maps of optimizers on a cost function: the numbers behind them, and odd studies drawn."""
+"""Maps of optimizers on a test function: the numbers behind them, and odd studies drawn."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from PIL import Image
 
 from initopt_jax import reports
 from initopt_jax.reports.charts import surface as told
-from initopt_jax.reports.charts.landscape import (
+from initopt_jax.reports.charts.function_maps import (
     basin_chart,
     basin_sentence,
     common_starts,
@@ -23,11 +23,11 @@ from initopt_jax.reports.charts.landscape import (
 from initopt_jax.reports.charts.palette import Style
 from initopt_jax.reports.charts.profile import profile_chart, solved_chart, stairs
 from initopt_jax.reports.charts.surface import Surface, outcomes
-from initopt_jax.reports.charts.trajectories import Journeys, spread_starts
+from initopt_jax.reports.charts.trajectories import Trajectories, spread_starts
 from initopt_jax.reports.render.contours import contour_levels
 from initopt_jax.reports.render.figure_layout import apart
 from initopt_jax.stats import StudyInfo
-from initopt_jax.tasks.cost_function import find_landscape
+from initopt_jax.tasks.function_task import find_function
 from initopt_jax.tasks.metrics import Target
 
 STYLE = Style("#0072B2", "solid", 0)
@@ -41,11 +41,11 @@ def surface(minima=((2.0, 2.0), (8.0, 2.0))) -> Surface:
     return Surface("bowl", AXIS, AXIS, cost, points, (0, 10, 0, 10), (0, 10, 0, 10))
 
 
-def journeys(label="adam", start=((1.0, 1.0),), end=((2.0, 2.0),), steps=(4.0,), lost=()):
+def trajectories(label="adam", start=((1.0, 1.0),), end=((2.0, 2.0),), steps=(4.0,), lost=()):
     path = np.stack([np.array(start, float), np.array(end, float)], axis=1)
     diverged = np.array([lane in lost for lane in range(len(path))])
     step = np.tile([0.0, 10.0], (len(path), 1))
-    return Journeys(label, STYLE, "rate 0.1", path, step, diverged, np.array(steps, float))
+    return Trajectories(label, STYLE, "rate 0.1", path, step, diverged, np.array(steps, float))
 
 
 # --- which minimum --------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_of_many_minima_only_the_first_few_are_told_apart():
 
 
 def test_basin_chart_names_every_minimum_and_only_outcomes_that_occur():
-    one = journeys(start=[(0, 0), (0, 1), (1, 0), (1, 1)], end=[(2, 2), (2, 2), (8, 2), (5, 5)],
+    one = trajectories(start=[(0, 0), (0, 1), (1, 0), (1, 1)], end=[(2, 2), (2, 2), (8, 2), (5, 5)],
                    steps=[1, 1, 1, np.nan], lost=(3,))  # fmt: skip
     chart = basin_chart([one], surface())
     assert list(chart.names.values()) == ["A (2, 2)", "B (8, 2)", "diverged"]
@@ -100,8 +100,8 @@ def test_a_spread_of_starts_is_the_same_for_any_order_and_never_repeats():
 
 
 def test_optimizers_are_compared_on_the_starts_that_all_have():
-    one = journeys(start=[(0, 0), (1, 1), (0, 0)], end=[(2, 2)] * 3, steps=[5, 6, 7])
-    other = journeys("sgd", start=[(1, 1), (9, 9)], end=[(2, 2)] * 2, steps=[1, 2])
+    one = trajectories(start=[(0, 0), (1, 1), (0, 0)], end=[(2, 2)] * 3, steps=[5, 6, 7])
+    other = trajectories("sgd", start=[(1, 1), (9, 9)], end=[(2, 2)] * 2, steps=[1, 2])
     same = common_starts([one, other])
     assert [part.start.tolist() for part in same] == [[[1.0, 1.0]]] * 2
     assert [part.steps.tolist() for part in same] == [[6.0], [1.0]]
@@ -109,10 +109,10 @@ def test_optimizers_are_compared_on_the_starts_that_all_have():
 
 def test_the_film_shows_the_start_that_tells_optimizers_apart():
     starts = [(1, 5), (6, 1), (9, 6)]
-    one = journeys(start=starts, end=[(2, 2), (2, 2), (8, 2)], steps=[1, 1, 1])
-    other = journeys("sgd", start=starts, end=[(2, 2), (8, 2), (8, 2)], steps=[9, 1, 1])
+    one = trajectories(start=starts, end=[(2, 2), (2, 2), (8, 2)], steps=[1, 1, 1])
+    other = trajectories("sgd", start=starts, end=[(2, 2), (8, 2), (8, 2)], steps=[9, 1, 1])
     chart = motion_chart([one, other], surface())
-    assert [part.start.tolist() for part in chart.journeys] == [[[6.0, 1.0]]] * 2
+    assert [part.start.tolist() for part in chart.trajectories] == [[[6.0, 1.0]]] * 2
 
 
 # --- shares and words -----------------------------------------------------------------------------
@@ -132,18 +132,18 @@ def test_profiles_start_at_the_share_of_problems_on_which_each_was_fastest():
     assert (first.y[0], first.y[-1]) == (0.5, 0.5)
     assert (second.y[0], second.y[-1]) == (0.5, 0.75)
     assert profile_chart(["adam", "sgd"], np.full((3, 2), np.nan), "starts") is None
-    assert solved_chart([journeys(steps=[np.nan])], "cost ≤ 1") is None
+    assert solved_chart([trajectories(steps=[np.nan])], "loss ≤ 1") is None
 
 
 def test_sentences_say_who_was_fastest_and_who_cannot_be_told_apart():
     starts = [(x, 1.0) for x in range(6)]
-    fast = journeys("adam", starts, [(2, 2)] * 6, [3.0] * 6)
-    slow = journeys("sgd", starts, [(2, 2)] * 5 + [(5, 5)], [9.0] * 5 + [np.nan])
-    text = " ".join(speed_sentences([fast, slow], "cost ≤ 1"))
+    fast = trajectories("adam", starts, [(2, 2)] * 6, [3.0] * 6)
+    slow = trajectories("sgd", starts, [(2, 2)] * 5 + [(5, 5)], [9.0] * 5 + [np.nan])
+    text = " ".join(speed_sentences([fast, slow], "loss ≤ 1"))
     assert "most often: adam, from 6 of 6 starts (95% interval 61% to 100%)" in text
     assert "half of its starts by step 3" in text
     assert "adam was faster than sgd more often than chance explains" in text
-    level = speed_sentences([fast, replace(fast, label="twin")], "cost ≤ 1")
+    level = speed_sentences([fast, replace(fast, label="twin")], "loss ≤ 1")
     assert "no other more often than chance" in level[-1]
     assert basin_sentence([fast, slow], surface()).startswith(
         "From 5 of 6 starts all optimizers ended at the same minimum. Most paths that reached no "
@@ -162,8 +162,8 @@ def test_contours_are_logarithmic_above_a_minimum_and_even_without_one():
     assert heights.max() == pytest.approx(np.log10(128.0))
     assert np.diff(levels).min() > 0
     even, _ = contour_levels(surface(()))
-    np.testing.assert_array_equal(even, surface().cost)
-    assert len(contour_levels(replace(surface(), cost=np.ones((11, 11))))[1]) == 1
+    np.testing.assert_array_equal(even, surface().values)
+    assert len(contour_levels(replace(surface(), values=np.ones((11, 11))))[1]) == 1
 
 
 # --- whole reports --------------------------------------------------------------------------------
@@ -171,8 +171,8 @@ def test_contours_are_logarithmic_above_a_minimum_and_even_without_one():
 
 def study(function="himmelblau", side=3, optimizers=("adam", "sgd"), target=True, lost=False):
     """Straight ways from a grid of starts to a point near (3, 2), four evaluations long."""
-    landscape = find_landscape(function, {})
-    left, right, bottom, top = landscape.domain
+    function = find_function(function, {})
+    left, right, bottom, top = function.domain
     axes = np.linspace(left, right, side), np.linspace(bottom, top, side)
     grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
     rows = [
@@ -187,7 +187,7 @@ def study(function="himmelblau", side=3, optimizers=("adam", "sgd"), target=True
     start = np.tile(grid, (len(optimizers), 1))
     share = np.array([0.0, 0.5, 0.9, 1.0])[None, :, None]
     point = start[:, None] * (1 - share) + np.array([3.0, 2.0]) * share
-    cost = np.asarray(landscape.cost(point[..., 0], point[..., 1]), float)
+    cost = np.asarray(function.value(point[..., 0], point[..., 1]), float)
     if lost:
         point[:, 2:] = cost[:, 2:] = np.nan
     many, both = len(lanes), ("lane", "eval")
@@ -200,8 +200,8 @@ def study(function="himmelblau", side=3, optimizers=("adam", "sgd"), target=True
     if target:
         variables["steps_to_target"] = (("lane",), np.full(many, np.nan if lost else 30.0))
     info = StudyInfo(
-        name="map", task="cost_function", dataset=function, model=function, primary="loss",
-        metrics={"loss": "min"}, landscape=landscape,
+        name="map", task="test_function", dataset=function, model=function, primary="loss",
+        metrics={"loss": "min"}, function=function,
         target=Target("val_loss", at_most=1.0) if target else None,
     )  # fmt: skip
     coords = {"lane": lanes.index.to_numpy(), "coordinate": ["x", "y"]}
@@ -224,8 +224,8 @@ def test_reports_of_odd_studies(case):
     assert drawn >= MAPS
     assert ("solved.png" in drawn) == solved
     assert not any(name.startswith(("heatmap", "weight_norms")) for name in drawn)
-    film = Image.open(io.BytesIO(files["figures/motion.gif"]))
-    assert getattr(film, "n_frames", 1) == 4  # one per evaluation: the clock moves in any case
+    animation = Image.open(io.BytesIO(files["figures/motion.gif"]))
+    assert getattr(animation, "n_frames", 1) == 4  # one per evaluation: the clock moves in any case
     assert len(files["figures/motion.gif"]) < 3e6
     html = files["report.html"].decode()
     sources = re.findall(r'<img [^>]*src="([^"]{0,22})', html)

@@ -1,4 +1,4 @@
-"""What training and evaluation cost: floating-point operations, and bytes of a tile's state."""
+"""Floating-point operations of training and evaluation, and bytes of a tile's state."""
 
 import math
 from dataclasses import replace

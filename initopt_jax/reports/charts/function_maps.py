@@ -1,4 +1,4 @@
-"""Charts of optimizers on a cost function of two variables: trails, basins, speed and motion."""
+"""Charts of optimizers on a test function of two variables: trails, basins, speed and motion."""
 
 import textwrap
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from initopt_jax.reports.charts.surface import (
     outcomes,
 )
 from initopt_jax.reports.charts.trajectories import (
-    Journeys,
+    Trajectories,
     all_starts,
     first_of_each_start,
     lanes_from,
@@ -38,11 +38,11 @@ LOST, NOWHERE, OTHER = "#1b1f24", "#d9dce0", "#e6cfa8"
 
 @dataclass(frozen=True)
 class TrailChart:
-    """A panel per optimizer: its paths from the same few starts over contours of the cost."""
+    """A panel per optimizer: its paths from the same few starts over its contours."""
 
     title: str
     surface: Surface
-    panels: tuple[Journeys, ...]
+    panels: tuple[Trajectories, ...]
     headings: tuple[tuple[str, str], ...]
     columns: int
     foot: str = ""
@@ -73,11 +73,11 @@ class BasinChart:
 
 @dataclass(frozen=True)
 class MotionChart:
-    """All optimizers from one start, to be shown as a film; `frames` are evaluations."""
+    """All optimizers from one start, to be shown as an animation; `frames` are evaluations."""
 
     title: str
     surface: Surface
-    journeys: tuple[Journeys, ...]
+    trajectories: tuple[Trajectories, ...]
     frames: Integers
     foot: str = ""
 
@@ -96,32 +96,32 @@ def columns_for(panels: int) -> int:
     return min((3, 4) if panels <= 12 else (4, 5), key=lambda n: (-panels % n, -n))
 
 
-def trail_chart(journeys: Sequence[Journeys], surface: Surface, setting: str) -> TrailChart:
+def trail_chart(trajectories: Sequence[Trajectories], surface: Surface, setting: str) -> TrailChart:
     """Paths over contours: a panel per optimizer, the same few starts in each."""
-    starts = spread_starts(all_starts(journeys))
-    panels = tuple(one.only(lanes_from(one.start, starts)) for one in journeys)
+    starts = spread_starts(all_starts(trajectories))
+    panels = tuple(one.only(lanes_from(one.start, starts)) for one in trajectories)
     many = "from the same start" if len(starts) == 1 else f"from the same {len(starts)} starts"
-    marks = "Hollow circle: start; dot: end; cross: the cost became infinite"
+    marks = "Hollow circle: start; dot: end; cross: the value became infinite"
     if len(surface.minima):
         marks += "; star: known minimum"
     if len(surface.minima) > len(surface.named):
         marks += " (small ring: another one)"
     shades = (
-        "equal ratios of the cost above its lowest value here, light is low"
+        "equal ratios of the value above its lowest value here, light is low"
         if len(surface.minima)
-        else "equal steps of the cost, light is low"
+        else "equal steps of the value, light is low"
     )
     return TrailChart(
         title=f"{surface.name}: the way down {many}",
         surface=surface,
         panels=panels,
-        headings=tuple((one.label, _result(one, setting)) for one in journeys),
+        headings=tuple((one.label, _result(one, setting)) for one in trajectories),
         columns=columns_for(len(panels)),
         foot=f"{marks}. Contours: {shades}. Paths are drawn between evaluations.",
     )
 
 
-def _result(one: Journeys, setting: str) -> str:
+def _result(one: Trajectories, setting: str) -> str:
     """The chosen setting, and over all starts the share that were solved, and how fast."""
     text = one.setting or setting
     if not np.isfinite(one.steps).any():
@@ -130,10 +130,10 @@ def _result(one: Journeys, setting: str) -> str:
     return f"{text}: {share_text(one.solved)} solved{half}"
 
 
-def basin_chart(journeys: Sequence[Journeys], surface: Surface) -> BasinChart:
+def basin_chart(trajectories: Sequence[Trajectories], surface: Surface) -> BasinChart:
     """What each start's end was, as a map of the starts: a panel per optimizer."""
     panels, seen = [], set()
-    for one in journeys:
+    for one in trajectories:
         found = one.only(first_of_each_start(one.start))
         outcome = outcomes(found.end, found.diverged, surface)
         seen |= set(outcome.tolist())
@@ -218,10 +218,10 @@ def share_text(share: float) -> str:
     return ">99%" if 0.995 <= share < 1 else f"{100 * share:.0f}%"
 
 
-def motion_chart(journeys: Sequence[Journeys], surface: Surface) -> MotionChart:
+def motion_chart(trajectories: Sequence[Trajectories], surface: Surface) -> MotionChart:
     """All optimizers from the start that tells them apart best."""
-    start = telling_start(journeys, spread_starts(all_starts(journeys)), surface)
-    chosen = tuple(one.only(lanes_from(one.start, start)) for one in journeys)
+    start = telling_start(trajectories, spread_starts(all_starts(trajectories)), surface)
+    chosen = tuple(one.only(lanes_from(one.start, start)) for one in trajectories)
     chosen = tuple(one for one in chosen if len(one.path))
     x, y = start[0] if len(start) else (np.nan, np.nan)
     most = max((one.path.shape[1] for one in chosen), default=1)
@@ -229,14 +229,14 @@ def motion_chart(journeys: Sequence[Journeys], surface: Surface) -> MotionChart:
     return MotionChart(
         title=f"{surface.name}: all optimizers from ({x:.3g}, {y:.3g})".replace("-", "−"),
         surface=surface,
-        journeys=chosen,
+        trajectories=chosen,
         frames=frames,
         foot="Time runs faster towards the end." if len(frames) < most else "",
     )
 
 
 def film_frames(evals: int, most: int = MOST_FRAMES) -> Integers:
-    """Which evaluations a film shows: all of a few, else denser at first, where most happens.
+    """Which evaluations an animation shows: all of a few, else denser at first, where most happens.
 
     >>> film_frames(4).tolist()
     [0, 1, 2, 3]
@@ -248,24 +248,24 @@ def film_frames(evals: int, most: int = MOST_FRAMES) -> Integers:
     return np.unique((np.linspace(0, 1, most) ** 2 * (evals - 1)).round().astype(np.int64))
 
 
-def common_starts(journeys: Sequence[Journeys]) -> list[Journeys]:
+def common_starts(trajectories: Sequence[Trajectories]) -> list[Trajectories]:
     """The same optimizers from the starts that all of them have, once each and in one order."""
     shared: set[tuple[float, ...]] | None = None
-    for one in journeys:
+    for one in trajectories:
         own = set(map(tuple, one.start.tolist()))
         shared = own if shared is None else shared & own
     order = sorted(shared or set())
     made = []
-    for one in journeys:
+    for one in trajectories:
         first = first_of_each_start(one.start)
         place = {tuple(one.start[lane].tolist()): int(lane) for lane in first}
         made.append(one.only([place[start] for start in order]))
     return made
 
 
-def speed_sentences(journeys: Sequence[Journeys], target: str) -> list[str]:
+def speed_sentences(trajectories: Sequence[Trajectories], target: str) -> list[str]:
     """Who reaches the target most often, who fastest, and whom the fastest beats."""
-    known = [one for one in journeys if len(one.steps)]
+    known = [one for one in trajectories if len(one.steps)]
     if not any(np.isfinite(one.steps).any() for one in known):
         return [f"No optimizer reached {target} from any start."]
     most = max(known, key=lambda one: one.solved)
@@ -283,8 +283,8 @@ def speed_sentences(journeys: Sequence[Journeys], target: str) -> list[str]:
     return [text, *_beaten_sentence(known, fast)]
 
 
-def _beaten_sentence(journeys: Sequence[Journeys], fast: Journeys) -> list[str]:
-    same = common_starts(journeys)
+def _beaten_sentence(trajectories: Sequence[Trajectories], fast: Trajectories) -> list[str]:
+    same = common_starts(trajectories)
     if len(same) < 2 or not len(same[0].steps):
         return []
     won = beats(np.stack([one.steps for one in same], axis=1))
@@ -306,9 +306,9 @@ def _number(starts: int) -> str:
     return "one start" if starts == 1 else f"{starts} starts"
 
 
-def basin_sentence(journeys: Sequence[Journeys], surface: Surface) -> str:
+def basin_sentence(trajectories: Sequence[Trajectories], surface: Surface) -> str:
     """From how many starts all optimizers end alike, and which one goes astray most."""
-    same = common_starts(journeys)
+    same = common_starts(trajectories)
     if not same or not len(same[0].start):
         return "No start is common to all optimizers."
     ends = np.stack([outcomes(one.end, one.diverged, surface) for one in same], axis=1)
@@ -356,13 +356,13 @@ def trail_sentence(chart: TrailChart) -> str:
 
 
 def motion_sentence(chart: MotionChart) -> str:
-    """In which order the target is reached from the start of the film."""
+    """In which order the target is reached from the start of the animation."""
     arrived = sorted(
-        (float(one.steps[0]), one.label) for one in chart.journeys if np.isfinite(one.steps[0])
+        (float(one.steps[0]), one.label) for one in chart.trajectories if np.isfinite(one.steps[0])
     )
     if not arrived:
         return "From this start no optimizer reaches a target."
-    late = [one.label for one in chart.journeys if not np.isfinite(one.steps[0])]
+    late = [one.label for one in chart.trajectories if not np.isfinite(one.steps[0])]
     text = (
         f"The target is reached by {listed([f'{name} at step {count(n)}' for n, name in arrived])}"
     )

@@ -1,4 +1,4 @@
-"""Studies of a bare cost function: what a config may say, and what comes of it."""
+"""Studies of a bare test function: what a config may say, and what comes of it."""
 
 import sys
 import threading
@@ -21,7 +21,7 @@ def config(**changes):
     """A study of 2 x 9 lanes of 40 steps each; with one setting each there is nothing to tune."""
     return {
         "name": "functions",
-        "task": {"name": "cost_function", "function": "himmelblau"},
+        "task": {"name": "test_function", "function": "himmelblau"},
         "initializers": ["grid"],
         "optimizers": [
             {"name": "sgd", "learning_rate": [0.01]},
@@ -39,12 +39,17 @@ def config(**changes):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """The study of `config`, run once."""
-    return iox.run(config(), tmp_path_factory.mktemp("cost") / "study", devices=1)
+    return iox.run(config(), tmp_path_factory.mktemp("function") / "study", devices=1)
 
 
 def report_lanes(study, optimizer):
     lanes = study.lanes
     return lanes.index[(lanes["optimizer"] == optimizer) & (lanes["role"] == "report")]
+
+
+def test_the_task_may_have_its_former_name():
+    former = config(task={"name": "cost_function", "function": "himmelblau"})
+    assert validate(former) == validate(config())
 
 
 def test_a_run_descends_as_its_formula_says(study):
@@ -58,10 +63,10 @@ def test_a_run_descends_as_its_formula_says(study):
             np.testing.assert_allclose(path[:, step // 10], np.stack([x, y], -1), rtol=1e-4)
         a, b = x**2 + y - 11, x + y**2 - 7
         x, y = x - 0.01 * (4 * x * a + 2 * b), y - 0.01 * (2 * a + 4 * y * b)
-    cost = (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
+    loss = (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
     found = study.dataset["val_loss"].sel(lane=lanes)[:, -1]
-    # Each run is near a minimum, where a float32 point is off by 1e-6 and costs grow as 40 d^2.
-    np.testing.assert_allclose(found, cost, rtol=1e-3, atol=1e-10)
+    # Each run is near a minimum, where a float32 point is off by 1e-6 and losses grow as 40 d^2.
+    np.testing.assert_allclose(found, loss, rtol=1e-3, atol=1e-10)
 
 
 def test_what_is_recorded(study):
@@ -97,7 +102,7 @@ def test_verify_and_report(study, full_reports):
     assert verify(study.dir, sample=5, devices=1).exit_code == 0
     study.report()
     text = (study.dir / "report.html").read_text().partition("plotly.js")[0]
-    assert "18 runs minimized the cost function himmelblau" in text
+    assert "18 runs minimized the test function himmelblau" in text
     for word in ("accuracy", "data set", "batches", "network", "test loss", "validation", "epoch"):
         assert word not in text
     table = pd.read_csv(study.dir / "summary.csv")
@@ -205,7 +210,7 @@ bowl.minima, bowl.domain, bowl.target = [(0, 1)], (-1, 1, 0, 2), 1e-3
 def test_a_function_of_ones_own(working_dir):
     (working_dir / "mine.py").write_text(BOWL)
     function = {"name": "mine:bowl", "depth": 0.5}
-    study = iox.run(config(task={"name": "cost_function", "function": function}), devices=1)
+    study = iox.run(config(task={"name": "test_function", "function": function}), devices=1)
     assert list(study.manifest["sources"]) == ["mine"]
     assert study.info.model == "mine:bowl, depth 0.5"
     assert study.config.target.at_most == 1e-3
@@ -233,16 +238,16 @@ def test_reading_results_runs_no_code(working_dir, monkeypatch, full_reports):
     """Every number, map and page comes from what is stored; without the values, it is said."""
     (working_dir / "mine.py").write_text(BOWL)
     function = {"name": "mine:bowl", "depth": 0.5}
-    made = iox.run(config(task={"name": "cost_function", "function": function}), devices=1)
-    page, mesh = (made.dir / "report.html").read_bytes(), made.info.landscape.mesh
+    made = iox.run(config(task={"name": "test_function", "function": function}), devices=1)
+    page, mesh = (made.dir / "report.html").read_bytes(), made.info.test_function.mesh
     x, y = np.meshgrid(mesh.x, mesh.y)
-    np.testing.assert_allclose(mesh.cost, 0.5 * (x**2 + (y - 1) ** 2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mesh.values, 0.5 * (x**2 + (y - 1) ** 2), rtol=1e-5, atol=1e-6)
     (working_dir / "mine.py").write_text("raise RuntimeError('code was run')")
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     study = iox.open_study(made.dir)
-    assert study.info.landscape.cost is None
+    assert study.info.test_function.value is None
     with pytest.raises(iox.ConfigError, match="stored values alone"):
-        study.info.landscape(0.0, 0.0)
+        study.info.test_function(0.0, 0.0)
     study.report()
     assert (made.dir / "report.html").read_bytes() == page
     assert len(study.summary()) == len(made.summary())
@@ -259,8 +264,8 @@ def test_reading_results_runs_no_code(working_dir, monkeypatch, full_reports):
 
 
 def test_an_unbounded_cost_gives_a_report(working_dir, full_reports):
-    """Runs down a saddle leave the numbers: they are counted, and the rest has negative costs."""
-    task = {"name": "cost_function", "function": "saddle"}
+    """Runs down a saddle leave the numbers: they are counted, and the rest has negative losses."""
+    task = {"name": "test_function", "function": "saddle"}
     optimizers = [{"name": "gd", "learning_rate": [0.01, 3.0]}]
     study = iox.run(config(task=task, optimizers=optimizers, steps=200, seeds=4), devices=1)
     assert 0 < int(study.dataset["diverged"].sum()) < len(study.lanes)

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from initopt_jax.engine.model_cost import model_cost
+from initopt_jax.engine.model_size import model_size
 from initopt_jax.models import REGISTRY, param_shapes
 from initopt_jax.types import Model
 
 
 def cost(model, shape):
     batch = jax.ShapeDtypeStruct(shape, np.float32)
-    return model_cost(model, param_shapes(model, batch), {}, batch)
+    return model_size(model, param_shapes(model, batch), {}, batch)
 
 
 def test_perceptron_by_hand():
@@ -53,7 +53,7 @@ def test_what_is_written_into_an_array_counts_not_the_array():
 
         return jax.lax.fori_loop(0, 5, write, jnp.zeros((8, 1000))), state
 
-    cost = model_cost(
+    cost = model_size(
         Model(init=apply, apply=apply), {}, {}, jax.ShapeDtypeStruct((8, 4), "float32")
     )
     # 1,000 zeros, and five times 2 numbers sliced, 2 doubled, 2 written and a few of places

@@ -1,4 +1,4 @@
-"""What a model costs by its own operations: known from shapes, before anything is compiled."""
+"""The size of a model by its own operations: known from shapes, before anything is compiled."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from initopt_jax.types import Model, PyTree
 
 
 @dataclass(frozen=True)
-class ModelCost:
+class ModelSize:
     """What plans are made by.
 
     Attributes:
@@ -26,10 +26,10 @@ class ModelCost:
     flops: int
 
 
-def model_cost(
+def model_size(
     model: Model, params: PyTree, state: PyTree, inputs: jax.ShapeDtypeStruct
-) -> ModelCost:
-    """The cost of a model by its own operations, nested ones included.
+) -> ModelSize:
+    """The size of a model by its own operations, nested ones included.
 
     Args:
         model: whose forward pass is counted.
@@ -49,7 +49,7 @@ def model_cost(
         flops += times * 2 * made * _terms(equation)
     examples = inputs.shape[0]
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    return ModelCost(parameters, activations // examples, flops // examples)
+    return ModelSize(parameters, activations // examples, flops // examples)
 
 
 def largest(jaxpr: Any) -> int:
