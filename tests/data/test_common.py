@@ -164,11 +164,10 @@ def test_a_study_finds_its_data_beside_the_config_and_again_when_verified(tmp_pa
     assert study.manifest["config"]["task"]["dataset"]["name"] == "npz:data/t.npz"
     assert study.manifest["dataset"]["kind"] == "reconstruction"
     assert verify(tmp_path / "out", devices=1).exit_code == 0
-    config = read_config(place / "config.yaml")  # without its place
+    config = read_config(place / "config.yaml")  # which knows its place
+    assert prepare(config).workload.dataset.fingerprint == study.manifest["dataset"]["fingerprint"]
     with pytest.raises(ConfigError, match=r"npz:data/t\.npz: nothing is at"):
-        prepare(config)
-    monkeypatch.chdir(place)
-    assert prepare(config).dataset.fingerprint == study.manifest["dataset"]["fingerprint"]
+        prepare(parse_yaml(STUDY))
     assert 0 < study.manifest["chance"] < 10
 
 
@@ -194,4 +193,4 @@ def test_a_users_function_keeps_its_own_options(working_dir):
     ):
         dataset = {"name": f"own_data:{name}", **options}
         task = {"name": "classification", "dataset": dataset, "batch_size": 2}
-        assert len(prepare(parse_yaml(STUDY) | {"task": task}).dataset.train.inputs) == count
+        assert len(prepare(parse_yaml(STUDY) | {"task": task}).workload.dataset.train.inputs) == count

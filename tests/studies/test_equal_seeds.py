@@ -102,7 +102,7 @@ def test_the_state_of_a_model_is_drawn_from_each_seed(tiny, study_dir):
 @pytest.mark.parametrize(("name", "random"), [("nnx_instance", False), ("nnx_function", True)])
 def test_an_nnx_instance_has_one_state_and_says_so(tiny, name, random):
     experiment = prepare(tiny | {"model": f"{HERE}:{name}"})
-    one, other = (jax.tree.leaves(experiment.states(seed))[0] for seed in (0, 1))
+    one, other = (jax.tree.leaves(experiment.workload.states(seed))[0] for seed in (0, 1))
     assert (np.asarray(one) != np.asarray(other)).any() == random
     said = "the state drawn of the NNX module is that of the instance, the same for every seed"
     assert [note[: len(said)] for note in experiment.notes] == ([] if random else [said])
@@ -110,8 +110,8 @@ def test_an_nnx_instance_has_one_state_and_says_so(tiny, name, random):
 
 def test_batch_statistics_need_no_key(tiny):
     batch = prepare(tiny | {"model": "tests.conformance.broken_models:Counted"})
-    assert jax.tree.leaves(batch.model_state)
-    assert not batch.states.random
+    assert jax.tree.leaves(batch.workload.model_state)
+    assert not batch.workload.states.random
 
 
 def test_what_sees_the_whole_network_sees_the_state_of_its_seed(tiny):
@@ -119,7 +119,7 @@ def test_what_sees_the_whole_network_sees_the_state_of_its_seed(tiny):
     few = experiment.workload.network.inputs[:3]
     params = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), experiment.workload.params)
     for seed in (3, 4):
-        expected, _ = experiment.workload.model.apply(params, experiment.states(seed), few)
+        expected, _ = experiment.workload.model.apply(params, experiment.workload.states(seed), few)
         found = experiment.workload.network_of(seed).apply(params, few)
         np.testing.assert_array_equal(found, expected)
 
