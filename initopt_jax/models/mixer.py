@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from initopt_jax.models.adapter import from_linen
 from initopt_jax.models.mlp import require_width
-from initopt_jax.models.residual import Stream, hidden_width, make_stream
+from initopt_jax.models.residual import Stream, StreamOptions, hidden_width, with_stream_options
 from initopt_jax.models.sequences import as_patches
 from initopt_jax.types import Array, Model
 
@@ -59,22 +59,14 @@ class _Mixer(nn.Module):
         return nn.Dense(self.outputs, name="head", **stream.types)(values.mean(axis=1))
 
 
+@with_stream_options
 def mixer(
+    common: StreamOptions,
     *,
     outputs: int,
     patch: int = 4,
-    width: int = 32,
-    depth: int = 2,
     token_width: int = 16,
     mlp_ratio: float = 4,
-    activation: str = "gelu",
-    norm: str = "pre",
-    residual_scale: float = 1.0,
-    shortcut_scale: float | str = 1.0,
-    gate: str = "none",
-    use_bias: bool = True,
-    dropout: float = 0.0,
-    dtype: str = "float32",
 ) -> Model:
     """An MLP-Mixer on patches of pictures.
 
@@ -119,22 +111,11 @@ def mixer(
     require_width("outputs", outputs)
     require_width("patch", patch)
     require_width("token_width", token_width)
-    stream = make_stream(
-        width=width,
-        depth=depth,
-        activation=activation,
-        norm=norm,
-        residual_scale=residual_scale,
-        shortcut_scale=shortcut_scale,
-        gate=gate,
-        use_bias=use_bias,
-        dropout=dropout,
-        dtype=dtype,
-    )
+    stream = common.stream()
     module = _Mixer(
         outputs=int(outputs),
         patch=int(patch),
-        depth=int(depth),
+        depth=int(common.depth),
         tokens=int(token_width),
         hidden=hidden_width("mlp_ratio", mlp_ratio, stream.width),
         stream=stream,

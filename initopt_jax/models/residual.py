@@ -1,5 +1,7 @@
 """Residual streams of vectors: attention, perceptrons, and how their results join the stream."""
 
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,7 @@ from initopt_jax.models.sequences import (
     require_number,
     require_rate,
 )
-from initopt_jax.types import Array
+from initopt_jax.types import Array, Model
 
 NORMS = ("none", "post", "pre")
 GATES = ("channels", "none", "scalar")
@@ -170,55 +172,76 @@ class Block(nn.Module):
         )
 
 
-def make_stream(
-    *,
-    width: int,
-    depth: int,
-    activation: str,
-    norm: str,
-    residual_scale: float,
-    shortcut_scale: float | str,
-    gate: str,
-    use_bias: bool,
-    dropout: float,
-    dtype: str,
-) -> Stream:
-    """The shared settings, each checked.
+@dataclass(frozen=True)
+class StreamOptions:
+    """The options that every network on a residual stream has, see `transformer`."""
 
-    `shortcut_scale` may be `deep_norm`, which stands for `(2 depth)^(1/4)`.
+    width: int = 32
+    depth: int = 2
+    activation: str = "gelu"
+    norm: str = "pre"
+    residual_scale: float = 1.0
+    shortcut_scale: float | str = 1.0
+    gate: str = "none"
+    use_bias: bool = True
+    dropout: float = 0.0
+    dtype: str = "float32"
 
-    Raises:
-        ConfigError: an argument is out of range or a name is unknown.
-    """
-    require_width("width", width)
-    require_depth("depth", depth)
-    for name, value, known in (
-        ("activation", activation, ACTIVATIONS),
-        ("norm", norm, NORMS),
-        ("gate", gate, GATES),
-    ):
-        require_choice(name, value, known)
-    require_number("residual_scale", residual_scale)
-    if shortcut_scale == DEEP_NORM:
-        shortcut_scale = (2 * depth) ** 0.25
-    elif isinstance(shortcut_scale, str):
-        raise ConfigError(
-            f"shortcut_scale must be a number or {DEEP_NORM!r}, got {shortcut_scale!r}"
+    def stream(self) -> Stream:
+        """The shared settings, each checked.
+
+        Raises:
+            ConfigError: an argument is out of range or a name is unknown.
+        """
+        require_width("width", self.width)
+        require_depth("depth", self.depth)
+        for name, value, known in (
+            ("activation", self.activation, ACTIVATIONS),
+            ("norm", self.norm, NORMS),
+            ("gate", self.gate, GATES),
+        ):
+            require_choice(name, value, known)
+        require_number("residual_scale", self.residual_scale)
+        shortcut_scale = self.shortcut_scale
+        if shortcut_scale == DEEP_NORM:
+            shortcut_scale = (2 * self.depth) ** 0.25
+        elif isinstance(shortcut_scale, str):
+            raise ConfigError(
+                f"shortcut_scale must be a number or {DEEP_NORM!r}, got {shortcut_scale!r}"
+            )
+        require_number("shortcut_scale", shortcut_scale)
+        require_flag("use_bias", self.use_bias)
+        require_rate("dropout", self.dropout)
+        return Stream(
+            width=int(self.width),
+            activation=ACTIVATIONS[self.activation],
+            norm=self.norm,
+            residual_scale=float(self.residual_scale),
+            shortcut_scale=float(shortcut_scale),
+            gate=self.gate,
+            use_bias=self.use_bias,
+            dropout=float(self.dropout),
+            dtype=compute_dtype(self.dtype),
         )
-    require_number("shortcut_scale", shortcut_scale)
-    require_flag("use_bias", use_bias)
-    require_rate("dropout", dropout)
-    return Stream(
-        width=int(width),
-        activation=ACTIVATIONS[activation],
-        norm=norm,
-        residual_scale=float(residual_scale),
-        shortcut_scale=float(shortcut_scale),
-        gate=gate,
-        use_bias=use_bias,
-        dropout=float(dropout),
-        dtype=compute_dtype(dtype),
-    )
+
+
+def with_stream_options(make: Callable[..., Model]) -> Callable[..., Model]:
+    """`make(common, *, ...)` as a function of its own options and those of the stream, by name."""
+    _, *own = inspect.signature(make).parameters.values()
+    common = [
+        option.replace(kind=option.KEYWORD_ONLY)
+        for option in inspect.signature(StreamOptions).parameters.values()
+    ]
+    signature = inspect.Signature([*own, *common], return_annotation=Model)
+
+    @functools.wraps(make)
+    def made(*positional: Any, **options: Any) -> Model:
+        signature.bind(*positional, **options)  # in Python's words where something is wrong
+        shared = {one.name: options.pop(one.name) for one in common if one.name in options}
+        return make(StreamOptions(**shared), **options)
+
+    vars(made)["__signature__"] = signature
+    return made
 
 
 def hidden_width(name: str, ratio: float, width: int) -> int:

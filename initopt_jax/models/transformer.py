@@ -9,7 +9,13 @@ from flax import linen as nn
 from initopt_jax.errors import ConfigError
 from initopt_jax.models.adapter import from_linen
 from initopt_jax.models.mlp import require_choice, require_width
-from initopt_jax.models.residual import Block, Stream, hidden_width, make_stream
+from initopt_jax.models.residual import (
+    Block,
+    Stream,
+    StreamOptions,
+    hidden_width,
+    with_stream_options,
+)
 from initopt_jax.models.sequences import (
     as_patches,
     as_sequence,
@@ -107,25 +113,17 @@ class _Transformer(nn.Module):
         return values + table.astype(values.dtype)[None]
 
 
+@with_stream_options
 def transformer(
+    common: StreamOptions,
     *,
     outputs: int,
-    width: int = 32,
-    depth: int = 2,
     heads: int = 4,
     mlp_ratio: float = 4,
-    activation: str = "gelu",
-    norm: str = "pre",
     positions: str = "learned",
+    attention_scale: str = "sqrt",
     vocabulary: int | None = None,
     length: int | None = None,
-    residual_scale: float = 1.0,
-    shortcut_scale: float | str = 1.0,
-    gate: str = "none",
-    attention_scale: str = "sqrt",
-    use_bias: bool = True,
-    dropout: float = 0.0,
-    dtype: str = "float32",
 ) -> Model:
     """A causal Transformer on sequences; what its last place knows is read out.
 
@@ -188,41 +186,21 @@ def transformer(
             raise ConfigError("length cannot be given with a vocabulary: every token is a step")
     if length is not None:
         require_width("length", length)
-    stream = make_stream(
-        width=width,
-        depth=depth,
-        activation=activation,
-        norm=norm,
-        residual_scale=residual_scale,
-        shortcut_scale=shortcut_scale,
-        gate=gate,
-        use_bias=use_bias,
-        dropout=dropout,
-        dtype=dtype,
-    )
-    shared = _checked(stream, outputs, depth, heads, mlp_ratio, attention_scale, positions)
+    shared = _checked(common, outputs, heads, mlp_ratio, attention_scale, positions)
     return from_linen(_Transformer(vocabulary=vocabulary, length=length, **shared))
 
 
+@with_stream_options
 def vit(
+    common: StreamOptions,
     *,
     outputs: int,
     patch: int = 4,
-    width: int = 32,
-    depth: int = 2,
+    pool: str = "class",
     heads: int = 4,
     mlp_ratio: float = 4,
-    pool: str = "class",
-    activation: str = "gelu",
-    norm: str = "pre",
     positions: str = "learned",
-    residual_scale: float = 1.0,
-    shortcut_scale: float | str = 1.0,
-    gate: str = "none",
     attention_scale: str = "sqrt",
-    use_bias: bool = True,
-    dropout: float = 0.0,
-    dtype: str = "float32",
 ) -> Model:
     """A Transformer on patches of pictures.
 
@@ -269,32 +247,20 @@ def vit(
     """
     require_width("patch", patch)
     require_choice("pool", pool, POOLS)
-    stream = make_stream(
-        width=width,
-        depth=depth,
-        activation=activation,
-        norm=norm,
-        residual_scale=residual_scale,
-        shortcut_scale=shortcut_scale,
-        gate=gate,
-        use_bias=use_bias,
-        dropout=dropout,
-        dtype=dtype,
-    )
-    shared = _checked(stream, outputs, depth, heads, mlp_ratio, attention_scale, positions)
+    shared = _checked(common, outputs, heads, mlp_ratio, attention_scale, positions)
     return from_linen(_Transformer(patch=int(patch), pool=pool, **shared))
 
 
 def _checked(
-    stream: Stream,
+    common: StreamOptions,
     outputs: int,
-    depth: int,
     heads: int,
     mlp_ratio: float,
     attention_scale: str,
     positions: str,
 ) -> dict[str, Any]:
     """What both kinds are made with."""
+    stream = common.stream()
     require_width("outputs", outputs)
     require_width("heads", heads)
     if stream.width % heads:
@@ -303,7 +269,7 @@ def _checked(
     require_choice("positions", positions, POSITIONS)
     return {
         "outputs": int(outputs),
-        "depth": int(depth),
+        "depth": int(common.depth),
         "heads": int(heads),
         "hidden": hidden_width("mlp_ratio", mlp_ratio, stream.width),
         "inverse": attention_scale == "inverse",
