@@ -12,7 +12,6 @@ import jax
 from initopt_jax.types import Array
 
 Stream = Literal["init", "data", "noise"]
-STREAMS: tuple[Stream, ...] = ("init", "data", "noise")
 NOISE_KEY = "noise_key"  # among the numbers of a transformation: the key of its lane's stream
 
 

@@ -30,8 +30,6 @@ __all__ = [
     "warmup_stable_decay",
 ]
 
-Multiplier = Callable[[ArrayLike], Array]
-
 
 def constant(count: ArrayLike, steps: ArrayLike, *, warmup: ArrayLike = 0.0) -> Array:
     """1, after a warm-up (Goyal et al. 2017, section 2.2); `warmup` in [0, 1).

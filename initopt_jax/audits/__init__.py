@@ -8,7 +8,6 @@ from initopt_jax.audits.leaves import (
     audit_refined,
     check,
     failures,
-    to_rows,
 )
 
 __all__ = [
@@ -19,5 +18,4 @@ __all__ = [
     "audit_refined",
     "check",
     "failures",
-    "to_rows",
 ]

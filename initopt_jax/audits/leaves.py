@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -274,11 +274,6 @@ def check(audits: Iterable[LeafAudit]) -> None:
     if failed:
         lines = [f"{leaf.path} ({leaf.initializer}): {leaf.reason}" for leaf in failed]
         raise AuditError("leaves that missed their distribution: " + "; ".join(lines))
-
-
-def to_rows(audits: Iterable[LeafAudit]) -> list[dict[str, Any]]:
-    """The audits as dictionaries of plain Python values, for a table."""
-    return [asdict(audit) for audit in audits]
 
 
 def _known(draw: Draw) -> tuple[str, Callable[[Shape], DistributionSpec] | None]:

@@ -193,4 +193,6 @@ def test_a_users_function_keeps_its_own_options(working_dir):
     ):
         dataset = {"name": f"own_data:{name}", **options}
         task = {"name": "classification", "dataset": dataset, "batch_size": 2}
-        assert len(prepare(parse_yaml(STUDY) | {"task": task}).workload.dataset.train.inputs) == count
+        assert (
+            len(prepare(parse_yaml(STUDY) | {"task": task}).workload.dataset.train.inputs) == count
+        )

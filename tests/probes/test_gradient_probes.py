@@ -325,7 +325,9 @@ def test_transforms_get_what_a_training_step_gives_them():
     with jax.disable_jit():
         step_cosine(net_loss, batch, KEY, LaneOptimizer(rule, (), NET))
     exact = float(net_loss(NET, Batch(*(part[:N] for part in batch))))
-    assert [float(given[name]) for name in ("value", "again")] == pytest.approx([exact] * 2, rel=EPS)
+    assert [float(given[name]) for name in ("value", "again")] == pytest.approx(
+        [exact] * 2, rel=EPS
+    )
     assert given["key"] is KEY
     assert set(given["grad"]) == set(NET)
 
