@@ -102,18 +102,18 @@ def test_families_are_variance_scaling(name):
         entry.draw(jax.random.key(2), SHAPE, **options),
         general.draw(jax.random.key(2), SHAPE, distribution=distribution, **options),
     )
-    distribution = entry.distribution(SHAPE, **options)
-    assert distribution == general.distribution(SHAPE, distribution=distribution, **options)
-    assert distribution.kind == distribution
-    assert distribution.std == pytest.approx(0.5 * gain("tanh") / math.sqrt(250))
+    stated = entry.distribution(SHAPE, **options)
+    assert stated == general.distribution(SHAPE, distribution=distribution, **options)
+    assert stated.kind == distribution
+    assert stated.std == pytest.approx(0.5 * gain("tanh") / math.sqrt(250))
 
 
 @pytest.mark.parametrize(("mode", "fan"), [("fan_in", 36), ("fan_out", 72), ("fan_avg", 54)])
 @pytest.mark.parametrize("distribution", ["normal", "uniform", "truncated_normal"])
 def test_modes_of_a_convolution(mode, fan, distribution):
     entry = initializers.REGISTRY["variance_scaling"]
-    distribution = entry.distribution((3, 3, 4, 8), mode=mode, distribution=distribution)
-    assert (distribution.kind, distribution.std) == (distribution, pytest.approx(fan**-0.5))
+    stated = entry.distribution((3, 3, 4, 8), mode=mode, distribution=distribution)
+    assert (stated.kind, stated.std) == (distribution, pytest.approx(fan**-0.5))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

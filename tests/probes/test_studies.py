@@ -90,7 +90,7 @@ def broken(params):
 def greedy(params, labels):
     return jnp.zeros(())
 '''
-SNAPSHOTS = {4: {1}, 8: {2}, 128: {5}}  # of programs that are evaluated five times
+SLOTS = {4: {1}, 8: {2}, 128: {5}}  # of programs that are evaluated five times
 PROBES = [
     "weight_norm",
     {"name": "mine:norms", "power": 1.0, "places": 3, "examples": 5, "at": 2},
@@ -190,14 +190,14 @@ def test_kept_states_are_those_of_the_run(kept):
     assert verify(kept.dir, lanes=[0, 9]).exit_code == 0
 
 
-@pytest.mark.parametrize("album", [4, 8, 128])  # states at once: 1, 2 or all of 4 lanes
+@pytest.mark.parametrize("buffer", [4, 8, 128])  # states at once: 1, 2 or all of 4 lanes
 def test_what_is_looked_at_together_stands_where_it_was_taken(
     config, working_dir, monkeypatch, buffer
 ):
-    monkeypatch.setattr(plan, "CPU_ALBUM", buffer)
+    monkeypatch.setattr(plan, "CPU_BUFFER", buffer)
     probed = config | {"probes": ["weight_norm", "distance", "update"], "keep": "every"}
-    study = iox.run(probed | {"early_stop": True}, "album")
-    assert {program.probe_slots for program in prepare(probed).programs} == SNAPSHOTS[buffer]
+    study = iox.run(probed | {"early_stop": True}, "buffered")
+    assert {program.probe_slots for program in prepare(probed).programs} == SLOTS[buffer]
     data = study.dataset.load()
     there = data["step"].notnull()
     assert len(np.unique(there.sum("eval"))) > 1, "no lane ended early"
