@@ -38,7 +38,7 @@ def test_a_stack_counts_its_layers():
     found, _, _ = survey(Stack(), jnp.ones((2, 8)))
     (branch,) = found.branches
     assert (branch.kernels, branch.times, found.depth) == (("dense/kernel",), 3, 3)
-    assert found.kernels[0].looped
+    assert found.kernels[0].in_scan
 
 
 def test_plain_network_has_no_branch():
