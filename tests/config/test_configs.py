@@ -35,8 +35,8 @@ def test_the_fast_form_of_a_config_trains(path, working_dir):
     short = read_config(fast_form(config), settings)
     whole = preview.plan(short, devices=1)  # resolves every name and option
     assert len({program.label for program in whole.programs}) == len(short.optimizers)
-    few = short.model_copy(update={"optimizers": [short.optimizers[0], short.optimizers[-1]]})
-    study = iox.run(few, devices=1)  # one copy of every program
+    few = short.model_copy(update={"optimizers": short.optimizers[-1:]})  # a program to compile
+    study = iox.run(few, devices=1)
     assert study.manifest["name"] == f"{path.stem}-fast"
     assert study.dataset.sizes["eval"] == 2
     lost = study.dataset["diverged"].values

@@ -46,9 +46,17 @@ def train(config, chosen=None, devices=2, stop=None, checkpoints=lambda tile: No
     return experiment, rows, events
 
 
+@pytest.fixture(scope="module")
+def known():
+    """What was run once, for tests that only read it."""
+    return {}
+
+
 @pytest.fixture
-def early(config):
-    return train(config)
+def early(config, known):
+    if "early" not in known:
+        known["early"] = train(config)
+    return known["early"]
 
 
 def same(one, other):

@@ -66,9 +66,22 @@ MODELS = {
 }
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """`(config, name of a model) -> study`, run once each."""
+    folder, known = tmp_path_factory.mktemp("trained"), {}
+
+    def study(config, name):
+        if name not in known:
+            known[name] = iox.run(config | {"model": MODELS[name]}, folder / name, devices=1)
+        return known[name]
+
+    return study
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_its_test_accuracy_is_that_of_the_study(name, tiny, study_dir):
-    study = iox.run(tiny | {"model": MODELS[name]}, study_dir, devices=1)
+def test_its_test_accuracy_is_that_of_the_study(name, tiny, trained):
+    study = trained(tiny, name)
     inputs, labels = raw_test(DIGITS)
     accuracy = study.dataset["test_accuracy"].values
     for lane in (0, 1):
@@ -81,8 +94,8 @@ def test_its_test_accuracy_is_that_of_the_study(name, tiny, study_dir):
             assert right == round(float(accuracy[lane]) * len(labels))
 
 
-def test_a_plain_loop_needs_the_returned_pieces_alone(tiny, study_dir):
-    study = iox.run(tiny | {"model": MODELS["batch norm and dropout"]}, study_dir, devices=1)
+def test_a_plain_loop_needs_the_returned_pieces_alone(tiny, trained):
+    study = trained(tiny, "batch norm and dropout")
     network, (inputs, labels) = study.network(0), raw_test(DIGITS)
     scale = network.input_scale
     normalized = (inputs / network.pixel_unit - scale.origin - scale.mean) / scale.scale
@@ -136,8 +149,8 @@ def test_what_was_not_kept_is_missed_in_clear_words(tiny, study_dir):
         study.network(0)
 
 
-def test_pixels_of_another_range_are_refused(tiny, study_dir):
-    study = iox.run(tiny | {"steps": 5}, study_dir, devices=1)
+def test_pixels_of_another_range_are_refused(tiny, trained):
+    study = trained(tiny, "mlp")
     for wrong in (DIGITS[0][:2], DIGITS[0][:2].astype(int) * 20, DIGITS[0][:2] / -16):
         with pytest.raises(ValueError, match="pixels must be whole numbers from 0 to 16, or fract"):
             study.network(0).normalize(wrong)

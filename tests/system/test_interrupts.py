@@ -56,8 +56,11 @@ def begin(tmp_path, subprocess_environment):
         process.communicate()
 
 
-@pytest.mark.parametrize("seconds", [0, 0.3, 1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# `test_signals.py` tries both at more moments, without waiting for Python to start.
+@pytest.mark.parametrize(
+    ("seconds", "number"),
+    [(0, signal.SIGTERM), (0.3, signal.SIGINT), (1, signal.SIGTERM), (2, signal.SIGINT)],
+)
 def test_one_signal_stops_while_modules_are_imported_and_programs_compiled(begin, number, seconds):
     process = begin()
     time.sleep(seconds)
