@@ -22,14 +22,14 @@ class DataChunk(NamedTuple):
     batches: Any
 
 
-class Chunks(Protocol):
+class DataChunks(Protocol):
     """The chunks of a tile, in order, on the device."""
 
     def __next__(self) -> DataChunk:
         """The next chunk. Raises StudyError where its examples cannot be read."""
         ...
 
-    def __iter__(self) -> "Chunks":
+    def __iter__(self) -> "DataChunks":
         """Itself."""
         ...
 
@@ -49,7 +49,7 @@ class BatchSource(Protocol):
         """Bytes on the device besides those of a chunk under way."""
         ...
 
-    def chunks(self, tile: Tile, program: Program, step: int) -> Chunks:
+    def chunks(self, tile: Tile, program: Program, step: int) -> DataChunks:
         """The chunks of a tile from a step on."""
         ...
 

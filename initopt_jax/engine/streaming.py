@@ -162,7 +162,7 @@ class Streamed:
         largest = self.shapes(program)[0]
         return split_bytes(largest.data) + 4 * math.prod(largest.batches.shape)
 
-    def chunks(self, tile: Tile, program: Program, step: int) -> "_Chunks":
+    def chunks(self, tile: Tile, program: Program, step: int) -> "_DataChunks":
         """The examples of a few steps at a time; reading begins at once."""
         seeds, lane_of = np.unique(
             self._lanes.data_seed[tile.padded(program.width)], return_inverse=True
@@ -177,7 +177,7 @@ class Streamed:
             of_lanes = numbers.reshape(steps, len(seeds), batch)[:, lane_of]
             batches[steps] = jax.device_put(of_lanes, self._device)
         source = _Reading(functools.partial(self.read, program, seeds), spans)
-        return _Chunks(source, batches, self._device)
+        return _DataChunks(source, batches, self._device)
 
     def read(
         self, program: Program, seeds: np.ndarray, first: int, steps: int
@@ -235,7 +235,7 @@ class _Reading:
         return self.read(*self.spans[number])
 
 
-class _Chunks:
+class _DataChunks:
     """What Grain's threads have read, handed to the device when it is asked for."""
 
     def __init__(self, source: _Reading, batches: Mapping[int, jax.Array], device: Device):
@@ -248,7 +248,7 @@ class _Chunks:
         self._examples.start_prefetch()
         self._spans, self._batches, self._device = iter(source.spans), batches, device
 
-    def __iter__(self) -> "_Chunks":
+    def __iter__(self) -> "_DataChunks":
         return self
 
     def __next__(self) -> DataChunk:
