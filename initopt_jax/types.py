@@ -7,7 +7,7 @@ arrays. Axis letters: L lanes, W tile width, B batch, T steps, D features.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
@@ -61,6 +61,72 @@ class DistributionSpec:
     arranged: Callable[[np.ndarray], str] | None = None
 
 
+class Draw(Protocol):
+    """An initializer: `(key, shape, dtype=float32, **options) -> weights` of that shape and dtype.
+
+    Pure; options that are numbers may be traced, text and flags may not.
+    """
+
+    def __call__(self, key: Array, shape: Shape, /, *args: Any, **options: Any) -> Array: ...
+
+
+class Refine(Protocol):
+    """An initializer that sees the whole network.
+
+    `(key, params, network, **options) -> (params, info)`: weights like those given, and numbers
+    that tell what was done, by name.
+    """
+
+    def __call__(
+        self, key: Array, params: PyTree, network: Any, /, *args: Any, **options: Any
+    ) -> tuple[PyTree, dict[str, Array]]: ...
+
+
+class Distribution(Protocol):
+    """`(shape, **options) -> DistributionSpec`: what an initializer draws a leaf from."""
+
+    def __call__(self, shape: Shape, /, *args: Any, **options: Any) -> DistributionSpec: ...
+
+
+class MakeTransform(Protocol):
+    """`(learning_rate, **options) -> optax.GradientTransformation`; numbers may be traced.
+
+    Of a modifier: `(**options)`, or `(inner, **options)` for one that wraps an optimizer.
+    """
+
+    def __call__(self, *args: Any, **options: Any) -> optax.GradientTransformation: ...
+
+
+class Multiplier(Protocol):
+    """A schedule: `(count, steps, **options) -> number`, by which the learning rate is multiplied.
+
+    `count` from 0 to `steps`; both may be traced.
+    """
+
+    def __call__(self, count: Any, steps: Any, /, *args: Any, **options: Any) -> Array: ...
+
+
+class Augment(Protocol):
+    """`(key, examples [B, ...], **options) -> examples` of the same shape and dtype; pure."""
+
+    def __call__(self, key: Array, examples: Array, /, *args: Any, **options: Any) -> Array: ...
+
+
+class MakeModel(Protocol):
+    """`(outputs=K, **options) -> Model`."""
+
+    def __call__(self, *args: Any, **options: Any) -> "Model": ...
+
+
+class Measure(Protocol):
+    """A probe: asks by name for what it needs (`params`, `batch`, `loss`, `key` ...), and options.
+
+    Gives an array, or several by name; pure, and compiled with the others.
+    """
+
+    def __call__(self, *args: Any, **options: Any) -> "Array | Mapping[str, Array]": ...
+
+
 @dataclass(frozen=True)
 class Initializer:
     """Registry entry of one initializer.
@@ -76,8 +142,8 @@ class Initializer:
     """
 
     name: str
-    draw: Callable[..., Array]
-    distribution: Callable[..., DistributionSpec] | None
+    draw: Draw
+    distribution: Distribution | None
     formula: str
     reference: str
 
@@ -95,7 +161,7 @@ class ModelInitializer:
     """
 
     name: str
-    refine: Callable[..., tuple[PyTree, dict[str, Array]]]
+    refine: Refine
     base: str
     formula: str
     reference: str
@@ -120,7 +186,7 @@ class Transform:
     """
 
     name: str
-    make: Callable[..., optax.GradientTransformation]
+    make: MakeTransform
     formula: str
     reference: str
     full_batch: bool = False
@@ -142,7 +208,7 @@ class Schedule:
     """
 
     name: str
-    multiplier: Callable[..., Array]
+    multiplier: Multiplier
     formula: str
     reference: str
 
@@ -153,8 +219,8 @@ class Modifier:
 
     Attributes:
         name: as written in a config.
-        place: `gradient`: `make(**options)` is a transformation of gradients before the optimizer
-            sees them. `update`: it is one of the optimizer's updates. `around`:
+        place: `pre-transform`: `make(**options)` is a transformation of gradients before the
+            optimizer sees them. `post-transform`: it is one of the optimizer's updates. `wrapper`:
             `make(inner, **options)` is the transformation that takes the optimizer's place.
         make: see `place`. Besides its options it may ask, by these names, for `learning_rate` (that
             of the optimizer, number or schedule), `steps` (of the run; traced) and `key` or `seed`
@@ -170,7 +236,7 @@ class Modifier:
 
     name: str
     place: Literal["pre-transform", "post-transform", "wrapper"]
-    make: Callable[..., optax.GradientTransformation]
+    make: MakeTransform
     formula: str
     reference: str
     pace: str | None = None
@@ -191,7 +257,7 @@ class Augmentation:
     """
 
     name: str
-    apply: Callable[..., Array]
+    apply: Augment
     formula: str
     reference: str
 
@@ -199,7 +265,7 @@ class Augmentation:
 class EvaluatedTransform(optax.GradientTransformationExtraArgs):
     """A gradient transformation whose weights to evaluate are not those that it trains.
 
-    Schedule-free methods take their gradients away from the weights that they offer; an average of
+    Schedule-free methods take their gradients away from the weights to evaluate; an average of
     the weights along the way is another set of them. `init` and `update` are those of any
     transformation; besides, `eval_params(state, params) -> params` gives the weights to measure.
 
@@ -226,6 +292,27 @@ class EvaluatedTransform(optax.GradientTransformationExtraArgs):
         return made
 
 
+class InitModel(Protocol):
+    """`(key, inputs [B, ...]) -> (params, model_state)`; see `Model`."""
+
+    def __call__(self, key: Array, inputs: Any, /) -> tuple[PyTree, PyTree]: ...
+
+
+class ApplyModel(Protocol):
+    """`(params, model_state, inputs, *, key=None, train=False) -> (outputs, model_state)`."""
+
+    def __call__(
+        self,
+        params: PyTree,
+        model_state: PyTree,
+        inputs: Any,
+        /,
+        *,
+        key: Array | None = None,
+        train: bool = False,
+    ) -> tuple[Array, PyTree]: ...
+
+
 class Model(NamedTuple):
     """Two pure functions; whatever framework built them stays behind them.
 
@@ -235,8 +322,8 @@ class Model(NamedTuple):
         (outputs [B, K], model_state)`.
     """
 
-    init: Callable[..., tuple[PyTree, PyTree]]
-    apply: Callable[..., tuple[Array, PyTree]]
+    init: InitModel
+    apply: ApplyModel
 
 
 class Split(NamedTuple):

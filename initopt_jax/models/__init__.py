@@ -27,7 +27,7 @@ from initopt_jax.models.layers import network_in, network_of
 from initopt_jax.models.modes import refuse_flags
 from initopt_jax.models.nnx_adapter import from_nnx
 from initopt_jax.models.precision import computes_in, floats_as, held_in, with_precision
-from initopt_jax.types import Model
+from initopt_jax.types import MakeModel
 
 __all__ = [
     "REGISTRY",
@@ -70,7 +70,7 @@ class ModelEntry:
     """
 
     name: str
-    make: Callable[..., Model]
+    make: MakeModel
     formula: str
     reference: str
 

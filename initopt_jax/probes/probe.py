@@ -1,10 +1,10 @@
 """What a probe is: a pure function of one network that a study measures between its steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from initopt_jax.types import Array, PyTree
+from initopt_jax.types import Array, Measure, PyTree
 
 # What a probe may ask for, by the names of its parameters; every other one is an option.
 GIVEN = (
@@ -67,7 +67,7 @@ class Probe:
     """
 
     name: str
-    measure: Callable[..., Any]
+    measure: Measure
     dims: Mapping[str, tuple[str, ...]]
     formula: str
     reference: str
