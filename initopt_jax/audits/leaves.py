@@ -20,7 +20,7 @@ from initopt_jax.types import DistributionSpec, PyTree, Shape
 ANGLES = 2**20
 UNCHANGED = "left alone"
 
-Verdict = Literal["ok", "fails", "no distribution"]
+AuditVerdict = Literal["ok", "fails", "no distribution"]
 
 
 class AuditError(CheckFailed):
@@ -69,7 +69,7 @@ class LeafAudit:
     std: float | None
     zeros: float | None
     coherence: float | None
-    verdict: Verdict
+    verdict: AuditVerdict
     reason: str
     then: str = ""
 
@@ -187,7 +187,7 @@ def audit_leaf(
     else:
         eps = _resolution(value.dtype)
         reason = miss(weights, spec, layout, eps) if spec and weights.size else ""
-    verdict: Verdict = "fails" if reason else "ok" if spec else "no distribution"
+    verdict: AuditVerdict = "fails" if reason else "ok" if spec else "no distribution"
     with np.errstate(invalid="ignore", over="ignore"):
         mean, std = (weights.mean(), weights.std()) if weights.size else (None, None)
     return LeafAudit(

@@ -17,7 +17,7 @@ from initopt_jax.conformance import Finding
 from initopt_jax.data import REGISTRY
 from initopt_jax.data.prepared import PREFIX, PreparedSet
 from initopt_jax.errors import byte_size
-from initopt_jax.reports.charts.probing import Probing, judge
+from initopt_jax.reports.charts.probing import PropagationData, judge
 from initopt_jax.reports.charts.texts import on_lines, one_line
 from initopt_jax.studies.catalogue import catalogue as listed
 from initopt_jax.studies.compare_bits import Mismatch
@@ -275,7 +275,7 @@ def audit(rows: Sequence[LeafAudit]) -> None:
         _console().print(note)
 
 
-def probing(found: Probing) -> None:
+def probing(found: PropagationData) -> None:
     """A verdict per initializer on untrained networks."""
     table = Table(title=f"{found.name}: before training", title_justify="left")
     for name in ("initializer", "signals", "gradients", "verdict"):

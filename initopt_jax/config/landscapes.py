@@ -10,12 +10,12 @@ from initopt_jax.config.entries import Count, Name, Strict
 from initopt_jax.errors import ConfigError, unknown_name
 
 Points = Annotated[int, Field(ge=3, le=401, strict=True)]
-Keep = Literal["final", "every"] | Sequence[int] | None
+KeepConfig = Literal["final", "every"] | Sequence[int] | None
 MOST_PANELS = 12  # of maps beside each other
 LEAST_STATES = 3  # of a path: two components need three points
 
 
-class _Chosen(Strict):
+class _CellChoice(Strict):
     """Whose pictures: the tuned cells of these initializers and optimizers, by default of all.
 
     Attributes:
@@ -27,14 +27,14 @@ class _Chosen(Strict):
     examples: Count = 1024
 
 
-class PathsConfig(_Chosen):
+class PathsConfig(_CellChoice):
     """The paths of training on the plane of their first two principal components."""
 
     name: Literal["paths"]
     points: Points = 61
 
 
-class SliceConfig(_Chosen):
+class SliceConfig(_CellChoice):
     """The loss around the end of training, along filter-normalized random directions.
 
     Attributes:
@@ -50,7 +50,7 @@ class SliceConfig(_Chosen):
     seed: int = Field(default=0, ge=0, lt=2**32, strict=True)
 
 
-class LineConfig(_Chosen):
+class LineConfig(_CellChoice):
     """The loss on the straight line between the ends of two seeds of a cell.
 
     Attributes:
@@ -63,14 +63,14 @@ class LineConfig(_Chosen):
     match: bool = True
 
 
-class LanesConfig(_Chosen):
+class LanesConfig(_CellChoice):
     """The loss on the plane through three networks: of three cells, or three seeds of one."""
 
     name: Literal["lanes"]
     points: Points = 61
 
 
-KINDS: dict[str, type[_Chosen]] = {
+KINDS: dict[str, type[_CellChoice]] = {
     "paths": PathsConfig,
     "slice": SliceConfig,
     "line": LineConfig,
@@ -95,7 +95,7 @@ LandscapeConfig = Annotated[
 ]
 
 
-def check_kept(entries: Sequence[LandscapeConfig], keep: Keep, *, is_function: bool) -> None:
+def check_kept(entries: Sequence[LandscapeConfig], keep: KeepConfig, *, is_function: bool) -> None:
     """Refuse pictures that a study has no weights for.
 
     Raises:

@@ -37,7 +37,7 @@ _KEY = re.compile(r"[0-9a-f]{40}")  # nothing else in the folder is ever removed
 _logger = logging.getLogger(__name__)
 
 
-class Kept(NamedTuple):
+class CachedFile(NamedTuple):
     """Splits with the plain values stored beside them, and the fingerprint of their arrays."""
 
     splits: tuple[Split, ...]
@@ -108,7 +108,7 @@ def make_key(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def kept(key: str, make: Callable[[], tuple[tuple[Split, ...], dict[str, Any]]]) -> Kept:
+def kept(key: str, make: Callable[[], tuple[tuple[Split, ...], dict[str, Any]]]) -> CachedFile:
     """The arrays of a key: from the cache, or made and stored.
 
     Args:
@@ -173,12 +173,12 @@ def clear() -> Usage:
     return before
 
 
-def _made(make: Callable[[], tuple[tuple[Split, ...], dict[str, Any]]]) -> Kept:
+def _made(make: Callable[[], tuple[tuple[Split, ...], dict[str, Any]]]) -> CachedFile:
     splits, facts = make()
-    return Kept(splits, facts, fingerprint(splits))
+    return CachedFile(splits, facts, fingerprint(splits))
 
 
-def _fetch(place: Path) -> Kept | None:
+def _fetch(place: Path) -> CachedFile | None:
     """A whole entry, or None; a damaged one is removed."""
     if not place.is_dir():
         return None
@@ -188,7 +188,7 @@ def _fetch(place: Path) -> Kept | None:
             Split(*(_mapped(place / _file(number, field)) for field in Split._fields))
             for number in range(entry["splits"])
         )
-        found = Kept(splits, entry["facts"], entry["fingerprint"])
+        found = CachedFile(splits, entry["facts"], entry["fingerprint"])
         if fingerprint(splits) != found.fingerprint:
             raise ValueError("its bytes are not those that were written")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
@@ -205,7 +205,7 @@ def _mapped(path: Path) -> np.ndarray:
     return np.asarray(array)
 
 
-def _store(folder: Path, key: str, made: Kept, limit: int) -> None:
+def _store(folder: Path, key: str, made: CachedFile, limit: int) -> None:
     """Write an entry beside its place, make room for it, rename it. Too large a one is not kept."""
     size = sum(array.nbytes for part in made.splits for array in part)
     if size > limit:

@@ -48,7 +48,7 @@ import jax
 from initopt_jax.engine.events import Checkpoint, Event
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.programs import Programs, Work
-from initopt_jax.engine.schedule import Schedule
+from initopt_jax.engine.schedule import TileSchedule
 from initopt_jax.engine.streaming import seeds_at_once
 from initopt_jax.engine.worker import Worker
 from initopt_jax.lookup.user_code import silent_ends
@@ -109,7 +109,7 @@ def run_tiles(
     """
     queue, halt = _EventQueue(), _Halt(stop)
     examples = work.workload.examples
-    schedule = Schedule(work.programs, tiles, examples=examples, devices=len(devices))
+    schedule = TileSchedule(work.programs, tiles, examples=examples, devices=len(devices))
     programs = Programs(work, devices)
     seeds = seeds_at_once(tiles, work.lanes)
 

@@ -9,7 +9,7 @@ from initopt_jax.engine.plan import Program, Tile
 COMPILE_SECONDS = 1.5  # what a second compilation costs, roughly; decides only who does the work
 
 
-class Schedule:
+class TileSchedule:
     """A shared queue of tiles, safe for one thread per device.
 
     A device stays with the programs that it has compiled; then it takes the largest program that no

@@ -33,7 +33,7 @@ Emit = Callable[[Event], threading.Event]
 
 
 @dataclass
-class Run:
+class TileRun:
     """A tile under way.
 
     Attributes:
@@ -148,7 +148,7 @@ class Worker:
         evaluating = self._evaluating(run)
         self._written = self.emit(Finished(tile, record, seconds, skipped, evaluating))
 
-    def _train(self, run: Run, segment: Callable[..., Any]) -> bool:
+    def _train(self, run: TileRun, segment: Callable[..., Any]) -> bool:
         """All segments, with checkpoints when they are due; False where it was stopped before."""
         saved = time.perf_counter()
         while not run.over:
@@ -166,7 +166,7 @@ class Worker:
                 return False
         return True
 
-    def _advance(self, run: Run, segment: Callable[..., Any]) -> None:
+    def _advance(self, run: TileRun, segment: Callable[..., Any]) -> None:
         """One segment, and the evaluation where one is due.
 
         The host stays one segment ahead: what a segment measured is fetched after the next one was
@@ -193,7 +193,7 @@ class Worker:
                 self._fetch(run)
                 self._close(run, self._done(run))
 
-    def _fetch(self, run: Run) -> None:
+    def _fetch(self, run: TileRun) -> None:
         """Write what was measured into the record, for lanes that have not ended before."""
         for outputs in run.outputs:
             outputs.write(run.record)
@@ -208,11 +208,11 @@ class Worker:
         _diverged(run, lanes, divergence.found(step, fetched, np.asarray(run.finite)))
         run.measured, run.finite = {}, None
 
-    def _begin(self, tile: Tile, program: Program) -> Run:
+    def _begin(self, tile: Tile, program: Program) -> TileRun:
         """A tile at step 0, evaluated once."""
         state, inputs, start = self._start(tile, program)
         loss = jnp.zeros(program.width, param_dtype(), device=self.device)
-        run = Run(tile, program, state, inputs, start, 0, loss, {})
+        run = TileRun(tile, program, state, inputs, start, 0, loss, {})
         params = self._eval_params(program, state, inputs)
         first = {name: np.asarray(value) for name, value in self._measure(run, params).items()}
         first["batch_loss"] = np.full_like(first["val_loss"], np.nan)
@@ -244,7 +244,7 @@ class Worker:
             self._close(run, self._done(run))
         return run
 
-    def _restore(self, run: Run, checkpoint: Checkpoint) -> None:
+    def _restore(self, run: TileRun, checkpoint: Checkpoint) -> None:
         """Set a run to where its checkpoint stands."""
         run.step, leaves, run.record, loss = checkpoint
         run.state = jax.device_put(_filled(run.state, leaves), self.device)
@@ -252,7 +252,7 @@ class Worker:
         if run.buffer:
             run.buffer.emptied()
 
-    def _done(self, run: Run) -> np.ndarray:
+    def _done(self, run: TileRun) -> np.ndarray:
         """Which lanes need no further step: diverged, or at the target; [W]."""
         steps = np.asarray(run.state.diverged_step), run.record["diverged_step"]
         done = divergence.earlier(*steps) != divergence.NEVER
@@ -260,7 +260,7 @@ class Worker:
             done |= target.reached(run.record[target.metric][:, run.evaluation])
         return done
 
-    def _close(self, run: Run, lanes: np.ndarray) -> None:
+    def _close(self, run: TileRun, lanes: np.ndarray) -> None:
         """End those of the lanes that are open here: their test metrics are those of now."""
         lanes = lanes & (run.record["last_eval"] == OPEN)
         if not lanes.any():
@@ -276,13 +276,13 @@ class Worker:
         if self.work.keep.at == "final":
             self._keep_rows(run, lanes, 0)
 
-    def _keep(self, run: Run) -> None:
+    def _keep(self, run: TileRun) -> None:
         """Write the state of the lanes that have not ended before, where it is to be stored."""
         place = self.work.keep.place(run.step, run.evaluation)
         if place is not None:
             self._keep_rows(run, run.record["last_eval"] == OPEN, place)
 
-    def _keep_rows(self, run: Run, lanes: np.ndarray, place: int) -> None:
+    def _keep_rows(self, run: TileRun, lanes: np.ndarray, place: int) -> None:
         """Write the state of these lanes into the record, as the stored state of this number."""
         for name, rows in self.work.keep.rows(run.state).items():
             run.record[name][lanes, place] = rows[lanes]
@@ -316,7 +316,7 @@ class Worker:
         made = self.compiled[program.index]
         return lambda *arguments: made[len(arguments[-1])](*arguments)
 
-    def _measure(self, run: Run, params: PyTree) -> dict[str, jax.Array]:
+    def _measure(self, run: TileRun, params: PyTree) -> dict[str, jax.Array]:
         """Metrics of these weights, and what those probes find that look at once."""
         metrics = self._evaluate(run, params)
         weights = (params, run.state.params) if run.program.evaluated else params
@@ -331,7 +331,7 @@ class Worker:
         given = (run.program, outputs, optimizer, run.program.width, metrics)
         return metrics | self.prober.measure(due, *given)
 
-    def _evaluate(self, run: Run, params: PyTree) -> dict[str, jax.Array]:
+    def _evaluate(self, run: TileRun, params: PyTree) -> dict[str, jax.Array]:
         """Metrics of these weights; of a tile's first ones it is measured how long they take."""
         first = not run.record
         if first:
@@ -345,7 +345,7 @@ class Worker:
             self._evaluated.add(run.program.width)
         return metrics
 
-    def _evaluating(self, run: Run) -> float | None:
+    def _evaluating(self, run: TileRun) -> float | None:
         """Seconds that a finished tile spent on evaluations, the test among them."""
         if run.evaluating is None:
             return None
@@ -353,7 +353,7 @@ class Worker:
         test = self.test_split["test"].mask.size
         return run.evaluating * (run.evaluation + 1 + test / curve)
 
-    def _buffer_state(self, run: Run, params: PyTree) -> None:
+    def _buffer_state(self, run: TileRun, params: PyTree) -> None:
         """Put the state and the weights that are evaluated before the light probes.
 
         They look where their buffer is full.
@@ -364,7 +364,7 @@ class Worker:
         if run.buffer.full:
             self._flush_probes(run)
 
-    def _flush_probes(self, run: Run) -> None:
+    def _flush_probes(self, run: TileRun) -> None:
         """Let the light probes look at what is in their buffer."""
         if run.buffer is not None and run.buffer.taken:
             run.outputs.append(self.prober.flush(run.buffer, run.program, run.measured))
@@ -376,13 +376,13 @@ class Worker:
         return self.programs.eval_params[program.index](state, inputs)
 
 
-def _diverged(run: Run, lanes: np.ndarray, steps: np.ndarray) -> None:
+def _diverged(run: TileRun, lanes: np.ndarray, steps: np.ndarray) -> None:
     """Note after how many updates these lanes were seen to have diverged, where none were fewer."""
     known = run.record["diverged_step"]
     known[lanes] = divergence.earlier(known, steps)[lanes]
 
 
-def _checkpoint(run: Run) -> Checkpoint:
+def _checkpoint(run: TileRun) -> Checkpoint:
     """Copies on the host: training goes on while they are written."""
     leaves = [np.array(leaf) for leaf in jax.tree.leaves(run.state) if leaf.size]
     copies = {name: value.copy() for name, value in run.record.items()}

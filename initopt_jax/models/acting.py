@@ -103,9 +103,9 @@ def require_modes(
     """
     still, rates = _Watch(), dict.fromkeys(known.chance)
     with nn.intercept_methods(still):
-        trained = _Trace(model, forms, batch_of(shape, batch), train=True)
+        trained = _ForwardTrace(model, forms, batch_of(shape, batch), train=True)
     rates |= dict.fromkeys(still.rates)
-    evaluated = _Trace(model, forms, batch_of(shape, batch), train=False)
+    evaluated = _ForwardTrace(model, forms, batch_of(shape, batch), train=False)
     if evaluated.follows_key:
         raise ConfigError(
             f"model {name!r} draws random numbers in evaluation: whether it trains does not reach "
@@ -220,7 +220,7 @@ class _Watch:
         return made
 
 
-class _Trace:
+class _ForwardTrace:
     """The operations of a forward pass with a key.
 
     Attributes:

@@ -44,8 +44,8 @@ class _Parts(NamedTuple):
 def _convolved(
     parts: _Parts, values: Array, features: int, name: str, *, kernel: int = 3, stride: int = 1
 ) -> Array:
-    return _Kernel(features, kernel, stride, parts.convolution, parts.dtype, parts.param_dtype,
-                   use_bias=parts.norm == "none", name=name)(values)  # fmt: skip
+    shared = (parts.convolution, parts.dtype, parts.param_dtype, parts.norm == "none")
+    return _PaddedConvolution(features, kernel, stride, *shared, name=name)(values)
 
 
 def _normed(parts: _Parts, values: Array, name: str) -> Array:
@@ -54,7 +54,7 @@ def _normed(parts: _Parts, values: Array, name: str) -> Array:
     return Norm(parts.norm, parts.groups, parts.param_dtype, name=name)(values, train=parts.train)
 
 
-class _Kernel(nn.Module):
+class _PaddedConvolution(nn.Module):
     """A convolution on [C, H, W, B] whose padding keeps the size up to strides, as PyTorch's."""
 
     features: int
@@ -85,7 +85,7 @@ class _Kernel(nn.Module):
         return made + bias.astype(self.dtype)[:, None, None, None]
 
 
-class _Block(nn.Module):
+class _ResNetBlock(nn.Module):
     """Two convolutions of 3 x 3 beside a shortcut."""
 
     features: int
@@ -140,7 +140,7 @@ class _ResNet(nn.Module):
             values = parts.activation(_normed(parts, values, "stem_norm"))
         for stage, blocks in enumerate(self.stages):
             for block in range(blocks):
-                values = _Block(
+                values = _ResNetBlock(
                     features=self.width * 2**stage,
                     stride=2 if stage and not block else 1,
                     parts=parts,

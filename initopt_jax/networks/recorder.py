@@ -131,7 +131,7 @@ class _Flow:
 STILL, MIXED = _Flow(), _Flow(mixed=True)
 
 
-class _Seen(NamedTuple):
+class _Traced(NamedTuple):
     """An array on the way through a network: what is known of it, its flow and its numbers."""
 
     value: Value
@@ -149,15 +149,15 @@ class _Visitor:
         self.units: dict[str, tuple[int, ...]] = {}
         self.stages: dict[str, int] = {}
 
-    def constant(self, value: Any) -> _Seen:
-        return _Seen(CONSTANT, STILL, value)
+    def constant(self, value: Any) -> _Traced:
+        return _Traced(CONSTANT, STILL, value)
 
-    def read(self, known: _Seen, times: int) -> _Seen:
+    def read(self, known: _Traced, times: int) -> _Traced:
         # What two operations look at (x and its mean, say) is where the pre-activation stays.
         flow = known.flow if times == 1 else replace(known.flow, moving=False)
-        return _Seen(self.follower.read(known.value, times), flow, known.number)
+        return _Traced(self.follower.read(known.value, times), flow, known.number)
 
-    def visit(self, equation: Any, operands: list[_Seen]) -> list[_Seen]:
+    def visit(self, equation: Any, operands: list[_Traced]) -> list[_Traced]:
         name, notes = equation.primitive.name, self.follower.notes
         if name == "scan":
             return self._scan(equation, operands)
@@ -180,12 +180,12 @@ class _Visitor:
             units = [unit_axes(equation, values, path, outcome[0].ndim) for path in new]
             self.units.update(zip(new, units, strict=True))
             flow = self._begin(tuple(new), outcome[0])
-            return [_Seen(results[0], flow, flow.chain.before if flow.chain else outcome[0])]
+            return [_Traced(results[0], flow, flow.chain.before if flow.chain else outcome[0])]
         flow = self._follow(equation, operands, outcome)
         chains = [one.flow.chain for one in operands]
         if flow.chain and flow.slope is not None and flow.chain not in chains:  # it has just begun
             outcome = [flow.chain.before]
-        made = [_Seen(one, flow, number) for one, number in zip(results, outcome, strict=True)]
+        made = [_Traced(one, flow, number) for one, number in zip(results, outcome, strict=True)]
         return self._pool(operands, made) if name.startswith("reduce_window") else made
 
     def _begin(self, kernels: tuple[str, ...], sums: Array) -> _Flow:
@@ -202,7 +202,7 @@ class _Visitor:
     def _follow(
         self,
         equation: Any,
-        operands: Sequence[_Seen],
+        operands: Sequence[_Traced],
         outcome: Sequence[Any],
     ) -> _Flow:
         """The flow of an operation's results, from those of its operands."""
@@ -227,7 +227,7 @@ class _Visitor:
         chain.after, chain.slope = made, _slopes(equation, operands)[0]
         return _Flow(chain, slope=chain.slope)
 
-    def _pool(self, operands: Sequence[_Seen], made: list[_Seen]) -> list[_Seen]:
+    def _pool(self, operands: Sequence[_Traced], made: list[_Traced]) -> list[_Traced]:
         """Where sums are pooled before their bias and activation, these begin with the pooled."""
         live = _live(operands)
         chain = live[0].chain if len(live) == 1 and live[0].moving else None
@@ -241,9 +241,9 @@ class _Visitor:
             return made
         flow = replace(self._begin(chain.kernels, pooled), biased=live[0].biased)
         pooled = flow.chain.before if flow.chain else pooled
-        return [_Seen(first.value, flow, pooled), *rest]
+        return [_Traced(first.value, flow, pooled), *rest]
 
-    def _scan(self, equation: Any, operands: list[_Seen]) -> list[_Seen]:
+    def _scan(self, equation: Any, operands: list[_Traced]) -> list[_Traced]:
         """A loop, run with a recorder inside; what it records comes out beside the results."""
         params = equation.params
         consts, whole = scan_counts(equation)
@@ -281,21 +281,21 @@ class _Visitor:
         results = self.follower.visit(equation, values)
         flow = MIXED if any(value.data for value in values) else STILL
         pairs = zip(results, [*ends, *stacked], strict=True)
-        return [_Seen(value, flow, number) for value, number in pairs]
+        return [_Traced(value, flow, number) for value, number in pairs]
 
 
-def _with_flows(values: Sequence[Value], numbers: Sequence[Any]) -> list[_Seen]:
+def _with_flows(values: Sequence[Value], numbers: Sequence[Any]) -> list[_Traced]:
     """Where nothing is known of kernels' sums."""
     pairs = zip(values, numbers, strict=True)
-    return [_Seen(value, MIXED if value.data else STILL, number) for value, number in pairs]
+    return [_Traced(value, MIXED if value.data else STILL, number) for value, number in pairs]
 
 
-def _live(operands: Sequence[_Seen]) -> list[_Flow]:
+def _live(operands: Sequence[_Traced]) -> list[_Flow]:
     """The flows that have to do with the data."""
     return [one.flow for one in operands if one.flow.mixed or one.flow.chain]
 
 
-def _weights_in(operands: Sequence[_Seen]) -> bool:
+def _weights_in(operands: Sequence[_Traced]) -> bool:
     return any(one.value.is_weights for one in operands)
 
 
@@ -307,7 +307,7 @@ def _joint(live: Sequence[_Flow], made: Any) -> bool:
     return all(chain.before.shape == made.shape for chain in chains)
 
 
-def _moves(equation: Any, operands: Sequence[_Seen], flow: _Flow) -> bool:
+def _moves(equation: Any, operands: Sequence[_Traced], flow: _Flow) -> bool:
     """Whether an operation with constants and weights gives a pre-activation from one."""
     name = equation.primitive.name
     if not flow.moving or name not in SCALING or (name == "div" and operands[0].flow is not flow):
@@ -315,7 +315,7 @@ def _moves(equation: Any, operands: Sequence[_Seen], flow: _Flow) -> bool:
     return not flow.biased or (name == "add" and _weights_in(operands))
 
 
-def _slopes(equation: Any, operands: Sequence[_Seen]) -> list[Any]:
+def _slopes(equation: Any, operands: Sequence[_Traced]) -> list[Any]:
     """Derivatives of an operation's results along its chain; all else is held constant."""
     numbers = [lax.stop_gradient(one.number) for one in operands]
     along = [place for place, one in enumerate(operands) if one.flow.slope is not None]
@@ -328,7 +328,7 @@ def _slopes(equation: Any, operands: Sequence[_Seen]) -> list[Any]:
     return jax.jvp(outcome, tuple(numbers[place] for place in along), slopes)[1]
 
 
-def _by_own_rule(equation: Any, operands: Sequence[_Seen], made: list[_Seen]) -> list[_Seen]:
+def _by_own_rule(equation: Any, operands: Sequence[_Traced], made: list[_Traced]) -> list[_Traced]:
     """Results by the operation's own rule of derivatives: that of relu is 0 at 0, of max 1/2."""
     outcome = compute(equation, [one.number for one in operands])
     on = [place for place, one in enumerate(made) if one.flow.slope is not None]

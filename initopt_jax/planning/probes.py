@@ -36,7 +36,7 @@ from initopt_jax.types import option_names
 
 
 @dataclass(frozen=True)
-class Probing:
+class ProbePlan:
     """The probes of a study.
 
     Attributes:
@@ -83,7 +83,7 @@ def bind(
     workload: Workload,
     programs: Sequence[Program],
     target: Target | None,
-) -> Probing:
+) -> ProbePlan:
     """The probes of a config, tried on the shapes of a study; nothing is computed.
 
     Args:
@@ -118,7 +118,7 @@ def bind(
             _measure_up(what, variable, dict(zip(axes, shape, strict=False)), labels, sizes)
             if len(axes) != len(shape):
                 raise ConfigError(f"{what}: {variable!r} has shape {shape}, its dims are {axes}")
-    return Probing(tuple(measurements), dims, sizes)
+    return ProbePlan(tuple(measurements), dims, sizes)
 
 
 def measurement_of(

@@ -35,7 +35,7 @@ from initopt_jax.lookup.user_code import user_code
 from initopt_jax.lookup.user_files import DATA_PREFIXES, SourceFile, collect, own_modules
 from initopt_jax.plain_values import refuse_lost
 from initopt_jax.planning.models import build_model, check_modes, in_precisions
-from initopt_jax.planning.probes import Probing, bind, dimension_labels
+from initopt_jax.planning.probes import ProbePlan, bind, dimension_labels
 from initopt_jax.planning.room import (
     require_room_for_network,
     require_room_for_records,
@@ -87,7 +87,7 @@ class Experiment:
     initializer_cells: tuple[InitializerCell, ...]
     programs: tuple[Program, ...]
     lanes: pd.DataFrame
-    probing: Probing
+    probing: ProbePlan
     keep: Keep
     target: Target | None
     sources: Mapping[str, SourceFile]

@@ -18,7 +18,7 @@ from initopt_jax.store.folder import (
 )
 from initopt_jax.store.made import LANDSCAPES, REPORT, SURFACE
 from initopt_jax.store.manifest_file import FORMAT
-from initopt_jax.store.results import Layout
+from initopt_jax.store.results import ArrayLayout
 
 __all__ = [
     "FORMAT",
@@ -30,8 +30,8 @@ __all__ = [
     "REPORT",
     "RESULTS",
     "SURFACE",
+    "ArrayLayout",
     "Damage",
     "FinishedTile",
-    "Layout",
     "Store",
 ]

@@ -20,10 +20,10 @@ from initopt_jax.errors import StudyError
 from initopt_jax.store import checkpoints, old
 from initopt_jax.store.csv_table import column_kinds, from_csv, to_csv
 from initopt_jax.store.files import PART, clear_errors, stamp, write_whole
-from initopt_jax.store.journal import Entry, Journal, runs
+from initopt_jax.store.journal import Journal, JournalEntry, runs
 from initopt_jax.store.made import LANDSCAPES, REPORT, SURFACE, MadeFiles
 from initopt_jax.store.manifest_file import OLD, ManifestFile
-from initopt_jax.store.results import Layout, Results
+from initopt_jax.store.results import ArrayLayout, ArrayStore
 from initopt_jax.store.rows import Rows, lazy_dataset
 
 MANIFEST, LANES, RESULTS = "manifest.json", "lanes.csv", "results.zarr"
@@ -62,7 +62,7 @@ class Store:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        self._results = Results(self.folder / RESULTS)
+        self._results = ArrayStore(self.folder / RESULTS)
         self._journal = Journal(self.folder / JOURNAL)
         self._manifest = ManifestFile(self.folder / MANIFEST, self._journal, self._results)
         self._id = ""  # of the study, once it is known
@@ -129,7 +129,7 @@ class Store:
         with clear_errors(self.folder):
             yield
 
-    def create(self, manifest: Mapping[str, Any], lanes: pd.DataFrame, layout: Layout) -> None:
+    def create(self, manifest: Mapping[str, Any], lanes: pd.DataFrame, layout: ArrayLayout) -> None:
         """Make an empty study: lanes, result arrays full of NaN, and last the manifest."""
         with self._writing():
             table, study = self._write_lanes(lanes), uuid.uuid4().hex
@@ -153,7 +153,7 @@ class Store:
                 raise
             return copy
 
-    def restore(self, lanes: pd.DataFrame, layout: Layout) -> None:
+    def restore(self, lanes: pd.DataFrame, layout: ArrayLayout) -> None:
         """Before a study goes on: clear away what a kill left, make anew what can be made.
 
         Args:
@@ -201,7 +201,7 @@ class Store:
                 (self.folder / name).unlink(missing_ok=True)
             made.forget(altered)
 
-    def _repaired(self, layout: Layout) -> dict[str, Any]:
+    def _repaired(self, layout: ArrayLayout) -> dict[str, Any]:
         """The manifest: made anew where it has to be, and of this format."""
         try:
             manifest = self.manifest()
@@ -365,23 +365,23 @@ class Store:
                 f"{str(self.folder)!r}: {' and '.join(lacks)}; {self._manifest.again} to finish"
             )
 
-    def _entries(self, manifest: Mapping[str, Any]) -> dict[int, Entry]:
+    def _entries(self, manifest: Mapping[str, Any]) -> dict[int, JournalEntry]:
         """Finished tiles by the journal. Those of an old study are verified here."""
         if manifest["format"] == OLD:
             return old.entries(self._journal, self._results, self._layout(manifest), manifest)
         return self._journal.entries(manifest["study"], manifest["lanes"])
 
     def _rows(
-        self, manifest: Mapping[str, Any], entries: Mapping[int, Entry] | None = None
+        self, manifest: Mapping[str, Any], entries: Mapping[int, JournalEntry] | None = None
     ) -> Rows:
         known = self._entries(manifest) if entries is None else entries
         done = manifest["status"] == "done"
         return Rows(self._results, self._layout(manifest), known, self._manifest.again, done)
 
-    def _layout(self, manifest: Mapping[str, Any]) -> Layout:
+    def _layout(self, manifest: Mapping[str, Any]) -> ArrayLayout:
         """The arrays as they were made; an old study tells by its arrays alone."""
         if manifest["format"] != OLD:
-            return Layout.from_json(manifest["layout"])
+            return ArrayLayout.from_json(manifest["layout"])
         try:
             return self._results.found(manifest["variables"])
         except Exception as error:
@@ -415,6 +415,6 @@ class Store:
         return self.folder.resolve() / CHECKPOINTS / f"tile-{tile.index:06d}"
 
 
-def _described(layout: Layout) -> dict[str, Any]:
+def _described(layout: ArrayLayout) -> dict[str, Any]:
     """What a manifest says of the arrays."""
     return {"variables": sorted(layout.variables), "layout": layout.to_json()}

@@ -21,7 +21,7 @@ from initopt_jax.store.seals import is_sealed, sealed
 UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError, AttributeError)
 
 
-class Entry(NamedTuple):
+class JournalEntry(NamedTuple):
     """A finished tile. `lanes`: its lane numbers. `crcs`: of its rows, by variable."""
 
     lanes: np.ndarray
@@ -44,13 +44,13 @@ class Journal:
 
     def append(self, study: str, tile: Tile, crcs: Mapping[str, int], seconds: float) -> None:
         """Add a tile's line, and see to it that it reaches the disk."""
-        self._append(_line(study, tile.index, Entry(tile.lanes, crcs), round(seconds, 3)))
+        self._append(_line(study, tile.index, JournalEntry(tile.lanes, crcs), round(seconds, 3)))
 
     def copy(self, manifest: Mapping[str, Any]) -> None:
         """Add a copy of a manifest."""
         self._append({"manifest": manifest})
 
-    def content(self, manifest: Mapping[str, Any], entries: Mapping[int, Entry]) -> bytes:
+    def content(self, manifest: Mapping[str, Any], entries: Mapping[int, JournalEntry]) -> bytes:
         """A whole journal, with a manifest's copy and with entries whose seconds are not known."""
         study = manifest["study"]
         lines = [_line(study, tile, entry, None) for tile, entry in entries.items()]
@@ -63,13 +63,15 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
 
-    def entries(self, study: str, lanes: int) -> dict[int, Entry]:
+    def entries(self, study: str, lanes: int) -> dict[int, JournalEntry]:
         """Entries by tile number, of a study of so many lanes; what makes no sense is left out."""
-        found: dict[int, Entry] = {}
+        found: dict[int, JournalEntry] = {}
         for line in self._lines():
             try:
                 if line["study"] == study and is_sealed(line):
-                    found[int(line["tile"])] = Entry(_numbers(line, lanes), dict(line["crcs"]))
+                    found[int(line["tile"])] = JournalEntry(
+                        _numbers(line, lanes), dict(line["crcs"])
+                    )
             except UNREADABLE:
                 continue  # cut short by a kill, or garbage: its tile is redone
         return found
@@ -110,7 +112,7 @@ def _objects(content: bytes) -> Iterator[dict[str, Any]]:
             yield line
 
 
-def _line(study: str, tile: int, entry: Entry, seconds: float | None) -> dict[str, Any]:
+def _line(study: str, tile: int, entry: JournalEntry, seconds: float | None) -> dict[str, Any]:
     parts = [[run.start, run.stop] for run, _ in runs(entry.lanes)]
     return sealed(
         {"study": study, "tile": tile, "lanes": parts, "crcs": entry.crcs, "seconds": seconds}

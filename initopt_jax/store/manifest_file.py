@@ -8,8 +8,8 @@ from typing import Any
 from initopt_jax.config.schema import differences
 from initopt_jax.errors import StudyError
 from initopt_jax.store.files import write_whole
-from initopt_jax.store.journal import Entry, Journal
-from initopt_jax.store.results import Results
+from initopt_jax.store.journal import Journal, JournalEntry
+from initopt_jax.store.results import ArrayStore
 from initopt_jax.store.seals import SEAL, is_sealed, sealed
 
 FORMAT = 3  # of the study folder
@@ -28,7 +28,7 @@ class ManifestFile:
         results: tell whose they are where manifest and journal do not agree.
     """
 
-    def __init__(self, path: Path, journal: Journal, results: Results):
+    def __init__(self, path: Path, journal: Journal, results: ArrayStore):
         self._path, self._journal, self._results = path, journal, results
 
     @property
@@ -43,7 +43,9 @@ class ManifestFile:
         if content["status"] == "done" or self.copy() is None:
             self._journal.copy(content)
 
-    def bring_up_to_date(self, manifest: Mapping[str, Any], entries: Mapping[int, Entry]) -> None:
+    def bring_up_to_date(
+        self, manifest: Mapping[str, Any], entries: Mapping[int, JournalEntry]
+    ) -> None:
         """Replace manifest and journal of a study of format 2, without a moment between them."""
         content = sealed({**manifest, "format": FORMAT})
         write_whole(self._journal.path, self._journal.content(content, entries))

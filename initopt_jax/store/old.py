@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 
 from initopt_jax.store.files import stamp
-from initopt_jax.store.journal import Entry, Journal
-from initopt_jax.store.results import Layout, Results
+from initopt_jax.store.journal import Journal, JournalEntry
+from initopt_jax.store.results import ArrayLayout, ArrayStore
 from initopt_jax.store.rows import by_tile
 
 _logger = logging.getLogger(__name__)
 
 
 @functools.cache
-def _known(folder: Path) -> dict[Any, dict[int, Entry]]:
+def _known(folder: Path) -> dict[Any, dict[int, JournalEntry]]:
     """Of a folder, by the state of its journal: what `entries` found in this process."""
     return {}
 
 
 def entries(
-    journal: Journal, results: Results, layout: Layout, manifest: Mapping[str, Any]
-) -> dict[int, Entry]:
+    journal: Journal, results: ArrayStore, layout: ArrayLayout, manifest: Mapping[str, Any]
+) -> dict[int, JournalEntry]:
     """Finished tiles by number. All rows are read, to have a checksum of each variable from now on.
 
     A tile whose rows do not match its one checksum has no others, and is damaged by that.
@@ -43,8 +43,8 @@ def entries(
 
 
 def _entries(
-    journal: Journal, results: Results, layout: Layout, manifest: Mapping[str, Any]
-) -> dict[int, Entry]:
+    journal: Journal, results: ArrayStore, layout: ArrayLayout, manifest: Mapping[str, Any]
+) -> dict[int, JournalEntry]:
     old = journal.old_entries(manifest["lanes"])
     parts = [np.empty(0, int), *(entry.lanes for entry in old.values())]
     lanes, owner = np.concatenate(parts), np.repeat(list(old), [len(p) for p in parts[1:]])
@@ -59,6 +59,6 @@ def _entries(
                 found[tile] = None if rows is None or before is None else zlib.crc32(rows, before)
                 crcs[tile][name] = zlib.crc32(rows or b"", crcs[tile].get(name, 0))
     return {
-        tile: Entry(entry.lanes, crcs[tile] if found[tile] == entry.crc else {})
+        tile: JournalEntry(entry.lanes, crcs[tile] if found[tile] == entry.crc else {})
         for tile, entry in old.items()
     }

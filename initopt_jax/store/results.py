@@ -22,7 +22,7 @@ METADATA = "zarr.json"
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArrayLayout:
     """The arrays of a study.
 
     Attributes:
@@ -44,7 +44,7 @@ class Layout:
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> "Layout":
+    def from_json(cls, plain: Mapping[str, Any]) -> "ArrayLayout":
         """What `to_json` gave."""
         known = {n: Variable(tuple(dims), dtype) for n, (dims, dtype) in plain["variables"].items()}
         return cls(known, plain["sizes"], plain["coordinates"])
@@ -61,14 +61,14 @@ class Layout:
         return min(CHUNK_LANES, fitting, lanes), *rest
 
 
-class Results:
+class ArrayStore:
     """The arrays in one folder."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self._arrays: dict[str, Any] = {}
 
-    def create(self, layout: Layout, study: str) -> None:
+    def create(self, layout: ArrayLayout, study: str) -> None:
         """Make empty arrays of a study, by its id, in place of whatever is there."""
         self._arrays.clear()
         if self.folder.exists():
@@ -78,7 +78,7 @@ class Results:
             self._lay_array(name, layout)
         self._consolidate()
 
-    def repair(self, layout: Layout, study: str) -> None:
+    def repair(self, layout: ArrayLayout, study: str) -> None:
         """Lay anew what describes the arrays where it is damaged or gone.
 
         Rows are left as they are: their checksums tell which of them still hold.
@@ -94,12 +94,12 @@ class Results:
         if not self._consolidated(layout):
             self._consolidate()
 
-    def _create_group(self, layout: Layout, study: str) -> None:
+    def _create_group(self, layout: ArrayLayout, study: str) -> None:
         (self.folder / METADATA).unlink(missing_ok=True)
         group = zarr.create_group(self.folder, zarr_format=3)
         group.attrs.update({"coordinates": _labels(layout), "study": study})
 
-    def _lay_array(self, name: str, layout: Layout) -> None:
+    def _lay_array(self, name: str, layout: ArrayLayout) -> None:
         variable = layout.variables[name]
         (self.folder / name / METADATA).unlink(missing_ok=True)
         zarr.create_array(
@@ -121,7 +121,7 @@ class Results:
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
             zarr.consolidate_metadata(self.folder, zarr_format=3)
 
-    def _consolidated(self, layout: Layout) -> bool:
+    def _consolidated(self, layout: ArrayLayout) -> bool:
         """Whether the copy is there and says what the arrays say."""
         try:
             group = zarr.open_group(self.folder, mode="r", use_consolidated=True)
@@ -144,7 +144,7 @@ class Results:
         except Exception:  # noqa: BLE001 - whatever damaged metadata raises
             return {}
 
-    def _fits(self, name: str, layout: Layout) -> bool:
+    def _fits(self, name: str, layout: ArrayLayout) -> bool:
         variable = layout.variables[name]
         try:
             array = zarr.open_array(self.folder / name, mode="r")
@@ -179,7 +179,7 @@ class Results:
         return checksums
 
     def blocks(
-        self, name: str, lanes: np.ndarray, layout: Layout
+        self, name: str, lanes: np.ndarray, layout: ArrayLayout
     ) -> Iterator[tuple[int, int, np.ndarray | None]]:
         """First lane, last one + 1 and rows of blocks of whole chunks that hold some lanes.
 
@@ -219,11 +219,11 @@ class Results:
         files = [place / METADATA, *(place.joinpath("c", str(chunk), *rest) for chunk in chunks)]
         return tuple(map(stamp, files))
 
-    def missing(self, layout: Layout) -> list[str]:
+    def missing(self, layout: ArrayLayout) -> list[str]:
         """Variables whose array is not there as it was made."""
         return [name for name in layout.variables if not self._fits(name, layout)]
 
-    def found(self, names: Iterable[str]) -> Layout:
+    def found(self, names: Iterable[str]) -> ArrayLayout:
         """The layout that the arrays themselves tell, of a study that did not record it.
 
         Raises:
@@ -235,7 +235,7 @@ class Results:
             for name, array in arrays.items()
         }
         labels = self._attributes()["coordinates"]
-        return Layout(
+        return ArrayLayout(
             {name: Variable(dims[name], arrays[name].dtype.name) for name in arrays},
             {d: n for name in arrays for d, n in zip(dims[name], arrays[name].shape, strict=True)},
             labels,
@@ -249,7 +249,7 @@ class Results:
         return self._arrays[name]
 
 
-def _labels(layout: Layout) -> dict[str, list[str]]:
+def _labels(layout: ArrayLayout) -> dict[str, list[str]]:
     return {name: list(labels) for name, labels in layout.coordinates.items()}
 
 

@@ -12,8 +12,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from initopt_jax.errors import StudyError
-from initopt_jax.store.journal import Entry, runs
-from initopt_jax.store.results import Layout, Results, fill
+from initopt_jax.store.journal import JournalEntry, runs
+from initopt_jax.store.results import ArrayLayout, ArrayStore, fill
 
 SHOWN = 4  # variables, groups and spans of lanes that a message names
 Block = tuple[int, int, np.ndarray | None]  # first lane, last one + 1, rows
@@ -41,9 +41,9 @@ class Rows:
 
     def __init__(
         self,
-        results: Results,
-        layout: Layout,
-        entries: Mapping[int, Entry],
+        results: ArrayStore,
+        layout: ArrayLayout,
+        entries: Mapping[int, JournalEntry],
         again: str,
         complete: bool,
     ):

@@ -40,7 +40,7 @@ LANES_MARGIN = 0.35
 Arrays = dict[str, np.ndarray]
 
 
-class Kept(Protocol):
+class WeightSource(Protocol):
     """Stored weights of lanes."""
 
     def steps(self, lane: int) -> list[int]:
@@ -87,7 +87,7 @@ class StoredWeights:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenCell:
     """A tuned cell: its names and its lanes of the reported seeds, in order."""
 
     initializer: str
@@ -119,7 +119,9 @@ def check_landscapes(experiment: Experiment) -> None:
             raise ConfigError(f"landscapes.{number} (line): {error}; or set match: false") from None
 
 
-def make_landscapes(experiment: Experiment, best: pd.DataFrame, kept: Kept) -> list[NetLandscape]:
+def make_landscapes(
+    experiment: Experiment, best: pd.DataFrame, kept: WeightSource
+) -> list[NetLandscape]:
     """All pictures that a config asks for, in order.
 
     Args:
@@ -146,7 +148,9 @@ def make_landscapes(experiment: Experiment, best: pd.DataFrame, kept: Kept) -> l
     return made
 
 
-def chosen_cells(entry: LandscapeConfig, best: pd.DataFrame, lanes: pd.DataFrame) -> list[Chosen]:
+def chosen_cells(
+    entry: LandscapeConfig, best: pd.DataFrame, lanes: pd.DataFrame
+) -> list[ChosenCell]:
     """The tuned cells that an entry asks for, in the order of the config."""
     reported = lanes[lanes["role"] == "report"]
     cells = []
@@ -155,7 +159,7 @@ def chosen_cells(entry: LandscapeConfig, best: pd.DataFrame, lanes: pd.DataFrame
         asked = entry.initializers, entry.optimizers
         if all(some is None or name in some for name, some in zip(names, asked, strict=True)):
             own = reported.index[reported["cell"] == row.cell]
-            cells.append(Chosen(*names, tuple(int(lane) for lane in own)))
+            cells.append(ChosenCell(*names, tuple(int(lane) for lane in own)))
     return cells
 
 
@@ -223,7 +227,9 @@ def _few(experiment: Experiment) -> np.ndarray:
     return np.asarray(experiment.workload.dataset.train.inputs[:4])
 
 
-def _paths(entry: PathsConfig, cells: Sequence[Chosen], kept: Kept, measure: _Measure) -> Arrays:
+def _paths(
+    entry: PathsConfig, cells: Sequence[ChosenCell], kept: WeightSource, measure: _Measure
+) -> Arrays:
     """`coordinates` [C, T, 2], `step`, `path_loss` and `off` [C, T], `explained` [2], a map.
 
     `path_loss` is the loss of the networks themselves, which stand at a distance `off` from the
@@ -265,7 +271,9 @@ def _barriers(ends: Sequence[PyTree], losses: Sequence[float], measure: _Measure
     return np.asarray(slices.barrier(jnp.asarray(lines)))
 
 
-def _slice(entry: SliceConfig, cells: Sequence[Chosen], kept: Kept, measure: _Measure) -> Arrays:
+def _slice(
+    entry: SliceConfig, cells: Sequence[ChosenCell], kept: WeightSource, measure: _Measure
+) -> Arrays:
     """`x` [S] and `loss` [C, S], or of two directions `x`, `y` and `loss` [C, Y, X]."""
     key = named_key(jax.random.key(entry.seed), "landscapes")
     keys = jax.random.split(key)
@@ -282,7 +290,9 @@ def _slice(entry: SliceConfig, cells: Sequence[Chosen], kept: Kept, measure: _Me
     return {"x": steps, "loss": np.stack(losses)} | also
 
 
-def _line(entry: LineConfig, cells: Sequence[Chosen], kept: Kept, measure: _Measure) -> Arrays:
+def _line(
+    entry: LineConfig, cells: Sequence[ChosenCell], kept: WeightSource, measure: _Measure
+) -> Arrays:
     """`x` [S] from 0 to 1, `loss` and `matched` [C, S], `barrier` [C, 2] of the two."""
     plain, matched = [], []
     for cell in cells:
@@ -304,7 +314,9 @@ def _line(entry: LineConfig, cells: Sequence[Chosen], kept: Kept, measure: _Meas
     }
 
 
-def _lanes(entry: LanesConfig, cells: Sequence[Chosen], kept: Kept, measure: _Measure) -> Arrays:
+def _lanes(
+    entry: LanesConfig, cells: Sequence[ChosenCell], kept: WeightSource, measure: _Measure
+) -> Arrays:
     """`corners`, three lane numbers, `coordinates` [3, 2], `corner_loss` [3], and a map."""
     own = [cell.lanes[0] for cell in cells] if len(cells) == 3 else list(cells[0].lanes[:3])
     ends = [jax.tree.map(jnp.asarray, kept.params(lane, -1)) for lane in own]

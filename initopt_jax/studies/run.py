@@ -20,7 +20,7 @@ from initopt_jax.planning.probes import dimension_labels
 from initopt_jax.planning.resolve import Experiment
 from initopt_jax.precision import in_precision
 from initopt_jax.probes.slices import record
-from initopt_jax.store import LANDSCAPES, SURFACE, Layout, Store, maker
+from initopt_jax.store import LANDSCAPES, SURFACE, ArrayLayout, Store, maker
 from initopt_jax.store.links import refuse_strange_files
 from initopt_jax.studies.equal_seeds import curve_notes, known_notes
 from initopt_jax.studies.loss_landscapes import StoredWeights, check_landscapes, make_landscapes
@@ -184,14 +184,14 @@ def _store_surface(store: Store, study: Study, experiment: Experiment) -> bool:
     return True
 
 
-def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> Layout:
+def _layout(experiment: Experiment, tiles: Sequence[Tile]) -> ArrayLayout:
     evals = [tile.steps // experiment.programs[tile.program].eval_every for tile in tiles]
     coordinates = dimension_labels(experiment.workload)
     if experiment.keep.at is not None:
         coordinates[KEPT] = experiment.keep.labels
     sizes = {**experiment.probing.sizes, **experiment.keep.sizes}
     sizes |= {name: len(labels) for name, labels in coordinates.items()}
-    return Layout(
+    return ArrayLayout(
         variables(experiment),
         sizes={"lane": len(experiment.lanes), "eval": max(evals) + 1, **sizes},
         coordinates=coordinates,

@@ -21,7 +21,7 @@ from initopt_jax.probes.probe import Batch
 from initopt_jax.probes.signals import jacobian_spectrum, signals, step_signals
 from initopt_jax.probes.signals.steps import recurrent_kernels
 from initopt_jax.probes.signals.theory import Phase, Predicted, Sigmas, phase, predict, sigmas
-from initopt_jax.reports.charts.probing import Look, Probing
+from initopt_jax.reports.charts.probing import Look, PropagationData
 from initopt_jax.reports.page.probe_page import render
 from initopt_jax.store.files import clear_errors, write_whole
 from initopt_jax.studies.preview import initial_weights, prepare
@@ -40,7 +40,7 @@ def probe(
     out: Path | None = None,
     *,
     trust: bool = False,
-) -> tuple[Probing, Path]:
+) -> tuple[PropagationData, Path]:
     """Look into the untrained networks of a config, and write the page.
 
     Args:
@@ -72,7 +72,7 @@ def probe(
     return found, file
 
 
-def look(experiment: Experiment) -> Probing:
+def look(experiment: Experiment) -> PropagationData:
     """Signals, gradients and sigmas of every initializer, a few seeds each."""
     network, config = experiment.workload.network, experiment.config
     seeds = _seeds(experiment)
@@ -108,7 +108,7 @@ def look(experiment: Experiment) -> Probing:
         looks.append(
             Look(cell.label, values, whole.weights, whole.biases, copied, predicted, placed)
         )
-    return Probing(
+    return PropagationData(
         name=config.name,
         kernels=kernels,
         hidden=hidden,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from initopt_jax.engine.plan import Program, Tile
-from initopt_jax.engine.schedule import Schedule
+from initopt_jax.engine.schedule import TileSchedule
 
 
 def program(index, batch):
@@ -17,7 +17,7 @@ def schedule(batches, tiles_each=3, devices=2):
         for index in range(len(batches))
         for number in range(tiles_each)
     ]
-    return Schedule(programs, tiles, examples=100, devices=devices)
+    return TileSchedule(programs, tiles, examples=100, devices=devices)
 
 
 def test_devices_begin_with_programs_of_their_own_whoever_asks_first():

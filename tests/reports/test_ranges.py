@@ -17,7 +17,7 @@ from initopt_jax.reports.charts.descriptions import (
 )
 from initopt_jax.reports.charts.numbers import count, score, tick
 from initopt_jax.reports.charts.palette import Style
-from initopt_jax.reports.charts.probing import Look, Probing
+from initopt_jax.reports.charts.probing import Look, PropagationData
 from initopt_jax.reports.charts.results import curve_chart, heat_chart, make_results, rate_chart
 from initopt_jax.reports.charts.scales import clear_range, from_error_position
 from initopt_jax.reports.charts.tradeoff import tradeoff_chart
@@ -155,7 +155,7 @@ def look(label, norms):
 )
 def test_a_panel_with_nothing_to_draw_says_why(norms, drawn, said):
     looks = (look("odd", norms), look("plain", [0.1, 0.2, 0.5]))
-    chart = gradient_chart(Probing("demo", ("a", "b", "c"), (0, 1), (1,), None, looks))
+    chart = gradient_chart(PropagationData("demo", ("a", "b", "c"), (0, 1), (1,), None, looks))
     odd = chart.panels[0]
     assert len(odd.series) == drawn
     assert (odd.aside if drawn else odd.note) == said

@@ -29,7 +29,7 @@ from initopt_jax.reports.charts.texts import (
     renamed,
     shown_names,
 )
-from initopt_jax.reports.page.tables import Entry, Table, crossed
+from initopt_jax.reports.page.tables import Table, TableCell, crossed
 from initopt_jax.store.csv_table import csv_text
 
 HOSTILE = [
@@ -100,7 +100,7 @@ def test_a_markdown_table_shows_a_label_as_it_is(text):
     label = one_line(text)
     if not label.strip():
         return
-    rows = [[Entry(part, 0.0) for part in (text, "sgd", "as given", "1%")]]
+    rows = [[TableCell(part, 0.0) for part in (text, "sgd", "as given", "1%")]]
     made = crossed(Table(["initializer", "optimizer", "setting", "accuracy"], rows))
     page = MarkdownIt().enable("table").render(made)
     cells = re.findall(r"(?s)<t[dh]>(.*?)</t[dh]>", page)

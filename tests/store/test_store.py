@@ -15,7 +15,16 @@ from initopt_jax.engine.events import Checkpoint
 from initopt_jax.engine.plan import Tile
 from initopt_jax.engine.records import Variable
 from initopt_jax.errors import Interrupted, StudyError
-from initopt_jax.store import JOURNAL, LANES, MANIFEST, RESULTS, Damage, FinishedTile, Layout, Store
+from initopt_jax.store import (
+    JOURNAL,
+    LANES,
+    MANIFEST,
+    RESULTS,
+    ArrayLayout,
+    Damage,
+    FinishedTile,
+    Store,
+)
 from initopt_jax.store.files import clear_errors
 from initopt_jax.store.results import CHUNK_BYTES
 
@@ -29,7 +38,7 @@ NAMES = list(VARIABLES)
 
 def make_layout(lanes=6, evals=3, leaves=("a/w", "a/b")):
     sizes = {"lane": lanes, "eval": evals, "leaf": len(leaves)}
-    return Layout(VARIABLES, sizes, {"leaf": leaves})
+    return ArrayLayout(VARIABLES, sizes, {"leaf": leaves})
 
 
 def make_table(lanes=6):

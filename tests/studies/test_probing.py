@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from initopt_jax.cli import commands
 from initopt_jax.errors import ConfigError
-from initopt_jax.reports.charts.probing import Look, Probing, judge
+from initopt_jax.reports.charts.probing import Look, PropagationData, judge
 from initopt_jax.studies import signal_propagation
 
 KERNELS = ("a/kernel", "b/kernel", "c/kernel")
@@ -121,7 +121,7 @@ def look(**changed):
 def test_verdicts(changed, words):
     """The output layer `c` counts for nothing but exact zeros."""
     activation = "tanh" if "saturated_share" in changed else "relu"
-    found = Probing("x", KERNELS, (0, 1), (1,), activation, (look(**changed),))
+    found = PropagationData("x", KERNELS, (0, 1), (1,), activation, (look(**changed),))
     assert words in judge(found.looks[0], found).sentence
 
 
@@ -136,7 +136,7 @@ def test_blocks_are_compared_with_blocks():
         rows = {name: np.array([row]) for name, row in (values | changed).items()}
         one = Look("one", rows, *(np.zeros((1, 8)) for _ in range(3)))
         places = tuple(range(8))
-        return judge(one, Probing("x", paths, places, places, None, (one,), residual))
+        return judge(one, PropagationData("x", paths, places, places, None, (one,), residual))
 
     assert verdict(True).signal == verdict(True).gradient == "passes"
     zero = [1.0, 0.0] * 4

@@ -9,7 +9,7 @@ PARTS = ("query", "key", "value", "out")
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionLeaves:
     """The kernels of one attention layer.
 
     Attributes:
@@ -29,7 +29,7 @@ class Attention:
     crosses: bool
 
 
-def attention_layers(network: Network) -> tuple[Attention, ...]:
+def attention_layers(network: Network) -> tuple[AttentionLeaves, ...]:
     """The attention layers in order of use.
 
     A layer is where kernels `query/kernel`, `key/kernel`, `value/kernel` and `out/kernel` stand
@@ -44,11 +44,11 @@ def attention_layers(network: Network) -> tuple[Attention, ...]:
         if path == out and layer[-1:] in ("", "/") and {query, key, value} <= kernels.keys():
             crosses = kernels[query].upstream != kernels[key].upstream
             name = layer.rstrip("/")
-            found.append(Attention(name, query, key, value, out, times.get(out, 1), crosses))
+            found.append(AttentionLeaves(name, query, key, value, out, times.get(out, 1), crosses))
     return tuple(found)
 
 
-def require_attention(name: str, network: Network) -> tuple[Attention, ...]:
+def require_attention(name: str, network: Network) -> tuple[AttentionLeaves, ...]:
     """The attention layers; refuses a network without, for a method that is about them.
 
     Raises:
@@ -64,7 +64,7 @@ def require_attention(name: str, network: Network) -> tuple[Attention, ...]:
     return found
 
 
-def require_self_attention(name: str, network: Network) -> tuple[Attention, ...]:
+def require_self_attention(name: str, network: Network) -> tuple[AttentionLeaves, ...]:
     """As `require_attention`; also refuses queries and keys that are made of different things.
 
     Raises:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from initopt_jax import checks
 from initopt_jax.errors import ConfigError
 from initopt_jax.initializers.base import working_dtype
-from initopt_jax.initializers.model_level.attention import Attention, require_attention
+from initopt_jax.initializers.model_level.attention import AttentionLeaves, require_attention
 from initopt_jax.keys import named_key
 from initopt_jax.networks.network import Network, leaves_of, with_leaves
 from initopt_jax.types import Array, ModelInitializer, PyTree
@@ -79,7 +79,7 @@ def mimetic(
 def _drawn(
     key: Array,
     network: Network,
-    layer: Attention,
+    layer: AttentionLeaves,
     leaves: dict[str, Array],
     noise: tuple[ArrayLike, ArrayLike],
     identity: tuple[ArrayLike, ArrayLike],
@@ -109,7 +109,9 @@ def _drawn(
     }, diagonals
 
 
-def _sizes(network: Network, layer: Attention, leaves: dict[str, Array]) -> tuple[int, int, int]:
+def _sizes(
+    network: Network, layer: AttentionLeaves, leaves: dict[str, Array]
+) -> tuple[int, int, int]:
     """Features, heads and units per head of a layer."""
     heads, features = [], []
     for path in (layer.query, layer.key, layer.value, layer.out):

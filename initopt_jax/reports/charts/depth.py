@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from initopt_jax.reports.charts.descriptions import LineChart, Panel, Series
 from initopt_jax.reports.charts.palette import Style
-from initopt_jax.reports.charts.probing import STEP, Look, Probing, short
+from initopt_jax.reports.charts.probing import STEP, Look, PropagationData, short
 from initopt_jax.reports.charts.scales import Floats, clear_range
 
 MEASURED, THEORY, LIMIT = (
@@ -22,7 +22,7 @@ SMALLEST = 1e-37
 MOST_NAMES = 14
 
 
-def size_chart(probing: Probing) -> LineChart:
+def size_chart(probing: PropagationData) -> LineChart:
     """The second moment of pre-activations, a panel per initializer, with what theory says."""
 
     def lines(look: Look, x: Floats) -> list[Series]:
@@ -36,7 +36,7 @@ def size_chart(probing: Probing) -> LineChart:
     )
 
 
-def gradient_chart(probing: Probing) -> LineChart:
+def gradient_chart(probing: PropagationData) -> LineChart:
     """The norm of gradients by pre-activations."""
 
     def lines(look: Look, x: Floats) -> list[Series]:
@@ -51,7 +51,7 @@ def gradient_chart(probing: Probing) -> LineChart:
     return _chart(probing, title, "|∂loss/∂h|, rms", lines, "backward_norm")
 
 
-def correlation_chart(probing: Probing) -> LineChart:
+def correlation_chart(probing: PropagationData) -> LineChart:
     """The correlation of two inputs, with the one that theory says it comes to."""
 
     def lines(look: Look, x: Floats) -> list[Series]:
@@ -66,7 +66,7 @@ def correlation_chart(probing: Probing) -> LineChart:
     return _chart(probing, title, "correlation", lines, "input_correlation", log=False)
 
 
-def share_chart(probing: Probing) -> LineChart:
+def share_chart(probing: PropagationData) -> LineChart:
     """Saturated entries and dead units."""
 
     def lines(look: Look, x: Floats) -> list[Series]:
@@ -79,7 +79,7 @@ def share_chart(probing: Probing) -> LineChart:
     return _chart(probing, title, "share", lines, "saturated_share", log=False)
 
 
-def step_chart(probing: Probing) -> LineChart | None:
+def step_chart(probing: PropagationData) -> LineChart | None:
     """Gradients along the steps of a recurrent network; None for others."""
     steps = max(look.values[STEP].shape[1] if STEP in look.values else 0 for look in probing.looks)
     if steps < 2:
@@ -166,7 +166,7 @@ def log_range(values: Floats) -> tuple[float, float]:
 
 
 def _chart(
-    probing: Probing,
+    probing: PropagationData,
     title: str,
     y_label: str,
     lines: Callable[[Look, Floats], list[Series]],

@@ -55,7 +55,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Probing:
+class PropagationData:
     """All initializers of a config, looked into.
 
     Attributes:
@@ -90,7 +90,7 @@ class Probing:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SignalVerdict:
     """What becomes of signals and gradients, and a sentence about it.
 
     Attributes:
@@ -114,7 +114,7 @@ class Verdict:
     sentence: str
 
 
-def judge(look: Look, probing: Probing) -> Verdict:
+def judge(look: Look, probing: PropagationData) -> SignalVerdict:
     """A verdict on one initializer, from its numbers alone."""
     _, last = probing.ends
     sizes = np.sqrt(look.course("preactivation_variance"))
@@ -151,7 +151,7 @@ def judge(look: Look, probing: Probing) -> Verdict:
     )
     if way[0] in ("vanishes", "explodes"):  # steps are many, layers few
         gradient, gradient_factor = way
-    return Verdict(
+    return SignalVerdict(
         signal,
         gradient,
         signal_factor,

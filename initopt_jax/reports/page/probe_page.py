@@ -13,10 +13,10 @@ from initopt_jax.reports.charts.depth import (
     step_chart,
 )
 from initopt_jax.reports.charts.numbers import rate
-from initopt_jax.reports.charts.probing import Look, Probing, Verdict, judge
+from initopt_jax.reports.charts.probing import Look, PropagationData, SignalVerdict, judge
 from initopt_jax.reports.charts.texts import in_texts, one_line, shown_names
 from initopt_jax.reports.page.html import fill_page
-from initopt_jax.reports.page.tables import Entry, Table
+from initopt_jax.reports.page.tables import Table, TableCell
 from initopt_jax.reports.render.phase import phase_figure
 from initopt_jax.reports.render.plotly_charts import figure
 from initopt_jax.reports.sections.depth import (
@@ -32,7 +32,7 @@ from initopt_jax.reports.sections.depth import (
 JACOBIAN = "jacobian_mean_square"
 
 
-def render(probing: Probing) -> bytes:
+def render(probing: PropagationData) -> bytes:
     """The page.
 
     Args:
@@ -81,7 +81,7 @@ def render(probing: Probing) -> bytes:
     )
 
 
-def scale_sentence(probing: Probing) -> str:
+def scale_sentence(probing: PropagationData) -> str:
     """How much was looked at."""
     seeds = len(probing.looks[0].sigma_w)
     many = len(probing.looks)
@@ -91,7 +91,7 @@ def scale_sentence(probing: Probing) -> str:
     )
 
 
-def number_table(probing: Probing, verdicts: list[Verdict]) -> Table:
+def number_table(probing: PropagationData, verdicts: list[SignalVerdict]) -> Table:
     """A row of numbers per initializer."""
     headings = [
         "initializer", "signals", "× depth", "gradients", "× depth", "correlation", "dead",
@@ -104,10 +104,10 @@ def number_table(probing: Probing, verdicts: list[Verdict]) -> Table:
     rows = []
     for look, verdict in zip(probing.looks, verdicts, strict=True):
         row = [
-            Entry(look.label, look.label),
-            Entry(verdict.signal, verdict.signal),
+            TableCell(look.label, look.label),
+            TableCell(verdict.signal, verdict.signal),
             _number(verdict.signal_factor),
-            Entry(verdict.gradient, verdict.gradient),
+            TableCell(verdict.gradient, verdict.gradient),
             _number(verdict.gradient_factor),
             _number(verdict.correlation),
             _share(verdict.dead),
@@ -120,22 +120,22 @@ def number_table(probing: Probing, verdicts: list[Verdict]) -> Table:
     return Table(headings, rows)
 
 
-def _sigmas(look: Look, probing: Probing, phases: bool) -> list[Entry]:
+def _sigmas(look: Look, probing: PropagationData, phases: bool) -> list[TableCell]:
     inner = list(probing.inner)
     pair = [float(np.sqrt(np.mean(part[:, inner] ** 2))) for part in (look.sigma_w, look.sigma_b)]
     made = [_number(value) for value in pair]
     if phases and look.phase is None:
-        made += [Entry("", "nan")] * 3
+        made += [TableCell("", "nan")] * 3
     elif phases and look.phase is not None:
         made += [_number(getattr(look.phase, name)) for name in ("chi", "c", "depth")]
     return made
 
 
-def _number(value: float) -> Entry:
+def _number(value: float) -> TableCell:
     if np.isinf(value):
-        return Entry("∞", value)
-    return Entry(rate(value), value)
+        return TableCell("∞", value)
+    return TableCell(rate(value), value)
 
 
-def _share(value: float) -> Entry:
-    return Entry(f"{value:.0%}" if np.isfinite(value) else "n/a", value)
+def _share(value: float) -> TableCell:
+    return TableCell(f"{value:.0%}" if np.isfinite(value) else "n/a", value)

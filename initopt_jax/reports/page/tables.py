@@ -16,7 +16,7 @@ from initopt_jax.store.csv_table import to_csv
 PAIR = ("initializer", "optimizer")
 
 
-class Entry(NamedTuple):
+class TableCell(NamedTuple):
     """One table cell: its text, and the number or text that sorting goes by."""
 
     text: str
@@ -27,7 +27,7 @@ class Table(NamedTuple):
     """Column headings and rows of entries."""
 
     headings: list[str]
-    rows: list[list[Entry]]
+    rows: list[list[TableCell]]
 
 
 def summary_frame(results: Results) -> pd.DataFrame:
@@ -82,16 +82,16 @@ def best_table(best: pd.DataFrame, lanes: pd.DataFrame, info: StudyInfo) -> Tabl
         mean = float(row[f"{metric}_mean"])
         lost = float(row["diverged_share"])
         entries = [
-            *(Entry(one_line(str(row[name])), str(row[name])) for name in PAIR),
-            Entry(_setting(row, lanes), float(row.get(RATE, np.nan))),
-            Entry(spread(row, metric, f"{metric}_"), mean),
+            *(TableCell(one_line(str(row[name])), str(row[name])) for name in PAIR),
+            TableCell(_setting(row, lanes), float(row.get(RATE, np.nan))),
+            TableCell(spread(row, metric, f"{metric}_"), mean),
         ]
         if timed:
             median = float(row["steps_to_target_median"])
             text = count(median) if np.isfinite(median) else "not reached"
-            entries.append(Entry(text, median))
+            entries.append(TableCell(text, median))
         seeds = f"{row['n_diverged']:.0f}/{row['n_seeds']:.0f}"
-        entries.append(Entry(seeds if np.isfinite(lost) else "n/a", lost))
+        entries.append(TableCell(seeds if np.isfinite(lost) else "n/a", lost))
         rows.append(entries)
     return Table(headings, rows)
 
@@ -121,7 +121,7 @@ def crossed(table: Table) -> str:
 
     >>> cells = [("zeros", "sgd", "rate 0.1", "10%")]
     >>> cells += [("zeros", "adam", "rate 1 (end of its axis)", "9%")]
-    >>> rows = [[Entry(text, 0.0) for text in cell] for cell in cells]
+    >>> rows = [[TableCell(text, 0.0) for text in cell] for cell in cells]
     >>> print(crossed(Table(["initializer", "optimizer", "setting", "accuracy"], rows)))
     | accuracy | sgd | adam |
     | --- | --- | --- |

@@ -6,7 +6,7 @@ import numpy as np
 
 from initopt_jax.probes.signals.theory import Diagram, diagram
 from initopt_jax.reports.charts.palette import MUTED, SYMBOLS, rgba, styles
-from initopt_jax.reports.charts.probing import Probing
+from initopt_jax.reports.charts.probing import PropagationData
 from initopt_jax.reports.charts.scales import Floats
 from initopt_jax.reports.charts.texts import in_texts, plotly_text
 from initopt_jax.reports.render.plotly_axes import Figure, make_axis, make_layout, plain
@@ -23,7 +23,7 @@ COLORS = [
 ]
 
 
-def phase_figure(probing: Probing, activation: str) -> Figure:
+def phase_figure(probing: PropagationData, activation: str) -> Figure:
     """chi_1 over (sigma_w, sigma_b), the critical line, and a point per initializer.
 
     The large mark stands at the root mean square of its inner layers' sigmas over seeds, the small
@@ -87,7 +87,7 @@ def _contours(found: Diagram) -> list[dict[str, Any]]:
     return traces
 
 
-def _marks(probing: Probing, right: float, top: float) -> list[dict[str, Any]]:
+def _marks(probing: PropagationData, right: float, top: float) -> list[dict[str, Any]]:
     looks = [look for look in probing.looks if look.phase]
     looked = styles([look.label for look in looks], MUTED)
     inner = list(probing.inner)

@@ -48,7 +48,7 @@ GRID, SMOOTH = 600, 0.01  # points of a density; its Gaussians' width, as a shar
 LEAST_DENSITY = 1e-5  # of the largest: what is below is not drawn
 
 
-class Cell(NamedTuple):
+class CurvatureCell(NamedTuple):
     """A tuned cell."""
 
     cell: int
@@ -72,14 +72,15 @@ def curvature_figures(results: Results) -> list[Captioned]:
     return shown
 
 
-def _cells(results: Results, initializer: str) -> list[Cell]:
+def _cells(results: Results, initializer: str) -> list[CurvatureCell]:
     best = results.best[results.best["initializer"] == initializer]
     return [
-        Cell(int(row.cell), initializer, str(row.optimizer)) for row in best.itertuples(index=False)
+        CurvatureCell(int(row.cell), initializer, str(row.optimizer))
+        for row in best.itertuples(index=False)
     ]
 
 
-def _courses(results: Results, variable: str) -> dict[Cell, Course]:
+def _courses(results: Results, variable: str) -> dict[CurvatureCell, Course]:
     """Mean and band of a variable of dims (lane, eval) over the steps of every tuned cell.
 
     Geometric, as its axis is logarithmic, unless curvature is negative somewhere.
@@ -178,7 +179,9 @@ def _share(results: Results) -> Captioned:
     return Captioned("stability_share", chart, text, "loss")
 
 
-def _ends(results: Results, *variables: str) -> Iterator[tuple[Cell, list[Floats], list[Floats]]]:
+def _ends(
+    results: Results, *variables: str
+) -> Iterator[tuple[CurvatureCell, list[Floats], list[Floats]]]:
     """Per tuned cell: variables of its report lanes at their first and last evaluation.
 
     Lanes where the last is not finite have diverged and are left out.

@@ -10,7 +10,7 @@ from initopt_jax.reports.charts.depth import kernel_names, log_range
 from initopt_jax.reports.charts.descriptions import LineChart, Panel, Series
 from initopt_jax.reports.charts.numbers import listed, rate
 from initopt_jax.reports.charts.palette import Style
-from initopt_jax.reports.charts.probing import STEP, Probing, Verdict, judge, short
+from initopt_jax.reports.charts.probing import STEP, PropagationData, SignalVerdict, judge, short
 from initopt_jax.reports.charts.results import Results
 from initopt_jax.reports.charts.scales import Floats
 
@@ -168,7 +168,7 @@ def _ratio(y: Floats) -> float:
 MOST = 6
 
 
-def findings(probing: Probing, verdicts: Sequence[Verdict]) -> list[str]:
+def findings(probing: PropagationData, verdicts: Sequence[SignalVerdict]) -> list[str]:
     """The few sentences at the head of the page."""
     labels = [look.label for look in probing.looks]
     told = []
@@ -197,7 +197,7 @@ def findings(probing: Probing, verdicts: Sequence[Verdict]) -> list[str]:
     return told
 
 
-def size_sentence(probing: Probing) -> str:
+def size_sentence(probing: PropagationData) -> str:
     """From the largest fall to the largest rise, and how far theory is off."""
     text = _range_sentence(probing, "signal_factor", "Over the depth the size of signals changes")
     errors = []
@@ -213,14 +213,14 @@ def size_sentence(probing: Probing) -> str:
     return text
 
 
-def gradient_sentence(probing: Probing) -> str:
+def gradient_sentence(probing: PropagationData) -> str:
     """From the largest fall to the largest rise of gradients."""
     return _range_sentence(
         probing, "gradient_factor", "From the last hidden layer to the first gradients change"
     )
 
 
-def correlation_sentence(probing: Probing) -> str:
+def correlation_sentence(probing: PropagationData) -> str:
     """Who keeps inputs apart, and who makes them one."""
     _, last = probing.ends
     found = [
@@ -240,7 +240,7 @@ def correlation_sentence(probing: Probing) -> str:
     )
 
 
-def step_sentence(probing: Probing) -> str:
+def step_sentence(probing: PropagationData) -> str:
     """How much of the gradient at the last step is left at the second, at worst and at best."""
     found: list[tuple[float, str]] = []
     for look in probing.looks:
@@ -257,7 +257,7 @@ def step_sentence(probing: Probing) -> str:
     )
 
 
-def share_sentence(probing: Probing) -> str:
+def share_sentence(probing: PropagationData) -> str:
     """The most dead units, and the flattest layer."""
     verdicts = [(judge(look, probing), look.label) for look in probing.looks]
     dead = max(((v.dead, label) for v, label in verdicts if np.isfinite(v.dead)), default=None)
@@ -274,7 +274,7 @@ def share_sentence(probing: Probing) -> str:
     return f"{first}; the largest saturated share of a layer is {flat[0]:.0%} ({flat[1]})."
 
 
-def phase_sentence(probing: Probing) -> str:
+def phase_sentence(probing: PropagationData) -> str:
     """Which initializers stand in order, near the line, and in chaos."""
     groups: dict[str, list[str]] = {"in order": [], "within 5% of criticality": [], "in chaos": []}
     for look in probing.looks:
@@ -288,7 +288,7 @@ def phase_sentence(probing: Probing) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _range_sentence(probing: Probing, which: str, opening: str) -> str:
+def _range_sentence(probing: PropagationData, which: str, opening: str) -> str:
     found: list[tuple[float, str]] = []
     zero: list[str] = []
     lost: list[str] = []
