@@ -48,7 +48,7 @@ def test_every_verb_of_the_command_line_is_a_function():
 def test_a_public_module_lists_what_it_offers(name):
     module = getattr(iox, name)
     if name != "types":
-        assert all(hasattr(module, offered) for offered in module.__all__)
+        assert all(hasattr(module, name) for name in module.__all__)
     assert module.__doc__
 
 

@@ -27,6 +27,7 @@ from initopt_jax.conformance.finding import (
     words,
 )
 from initopt_jax.conformance.subject import (
+    AMPLIFYING,
     LARGE,
     SMALL_RATE,
     STEPS,
@@ -46,9 +47,8 @@ from initopt_jax.types import EvaluatedTransform, PyTree, option_names
 
 CLOSE = 1e-3
 ROUNDING = 1e-5  # of five steps
-# L-BFGS divides by differences of gradients, a tenth as large; roots and bases of nearly singular
-# matrices amplify rounding to 1e-4 and more.
-ROUNDING_OF = {"lbfgs": 2e-4, "adagrad_full": CLOSE, "shampoo": CLOSE, "soap": CLOSE}
+# L-BFGS divides by differences of gradients, a tenth as large.
+ROUNDING_OF = {"lbfgs": 2e-4, **dict.fromkeys(AMPLIFYING, CLOSE)}
 LAYOUTS = "layouts"  # a study gives them to a transform that asks for them
 RATES = ("learning_rate", "lr")
 

@@ -10,7 +10,7 @@ import pytest
 
 from initopt_jax import modifiers, transforms
 from initopt_jax.modifiers import REGISTRY
-from initopt_jax.transforms.chain import chain, offered
+from initopt_jax.transforms.chain import chain, eval_params_of
 from initopt_jax.types import EvaluatedTransform, option_names
 
 STEPS = 40
@@ -76,7 +76,7 @@ def run(transform, dtype=jnp.float32, steps=STEPS):
         extra = {"grad": grads, "key": key, "value_fn": cost}
         updates, state = transform.update(grads, state, params, **extra)
         params = optax.apply_updates(params, updates)
-        return (params, state), (params, offered(transform, state, params))
+        return (params, state), (params, eval_params_of(transform, state, params))
 
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), START)
     keys = jax.random.split(jax.random.key(3), steps)
@@ -224,7 +224,7 @@ def test_an_average_starts_at_the_first_weights():
     for name in ("ema", "swa", "lookahead"):
         transform = build(name, OPTIONS[name][0])
         params = jax.tree.map(jnp.asarray, START)
-        first = offered(transform, transform.init(params), params)
+        first = eval_params_of(transform, transform.init(params), params)
         for key in START:
             np.testing.assert_array_equal(first[key], params[key])
 
@@ -287,7 +287,7 @@ def test_dtypes_and_structure_stay(name):
         state = transform.init(params)
         extra = {"grad": params, "key": jax.random.key(0), "value_fn": cost}
         updates, after = transform.update(params, state, params, **extra)
-        return state, after, updates, offered(transform, after, params)
+        return state, after, updates, eval_params_of(transform, after, params)
 
     for dtype in (jnp.float32, jnp.bfloat16):
         params = jax.tree.map(jnp.asarray, START)

@@ -60,5 +60,5 @@ def test_weights_to_evaluate_are_still_offered():
     )
     params, worded = jnp.zeros(3), with_words(made)
     assert isinstance(worded, EvaluatedTransform)
-    offered = worded.eval_params(worded.init(params), params)
-    np.testing.assert_array_equal(offered, made.eval_params(made.init(params), params))
+    evaluated = worded.eval_params(worded.init(params), params)
+    np.testing.assert_array_equal(evaluated, made.eval_params(made.init(params), params))

@@ -18,7 +18,7 @@ CURVATURE = np.array([1.0, 0.03, 0.001])
 START = np.array([1.0, -1.0, 1.0])
 
 
-def offered(transform, count):
+def eval_params_of(transform, count):
     """The weights to evaluate [T, D] on `f(x) = sum(curvature * x^2) / 2`, in float64."""
 
     def step(carry, _):
@@ -34,7 +34,7 @@ def offered(transform, count):
 def test_nesterov_1983_keeps_its_bound_and_gradient_descent_does_not():
     # Nesterov (1983), theorem 1, with a step of 1 / L: f(x_k) <= 2 L |x_0 - x*|^2 / (k + 2)^2.
     with jax.enable_x64(True):
-        points = np.asarray(offered(transforms.nesterov_1983(1.0), 1000))
+        points = np.asarray(eval_params_of(transforms.nesterov_1983(1.0), 1000))
     k = np.arange(1000)
     bound = 2 * np.sum(START**2) / (k + 2) ** 2
     costs = np.sum(CURVATURE * points**2, axis=1) / 2
@@ -54,7 +54,7 @@ def test_sutskever_offers_the_weights_of_the_paper():
         expected.append(theta)
     make = transforms.sutskever_momentum
     with jax.enable_x64(True):
-        ours = offered(make(rate, highest, interval, nesterov=True), 200)
+        ours = eval_params_of(make(rate, highest, interval, nesterov=True), 200)
     np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-14)
 
 
