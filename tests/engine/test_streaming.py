@@ -94,7 +94,7 @@ def test_streamed_bits_are_those_of_the_split_on_the_device(config, monkeypatch)
     """On one device and two; at most two chunks, and nothing longer, are alive on the device."""
     reference, _ = train(config)
     shapes, alive, others = [], [], jax.live_arrays()
-    placed = streaming._Chunks.__next__
+    placed = streaming._DataChunks.__next__
 
     def spied(self):
         chunk = placed(self)
@@ -104,7 +104,7 @@ def test_streamed_bits_are_those_of_the_split_on_the_device(config, monkeypatch)
         assert max(size[0] for size in sizes) <= 3 * 2 * 32
         return chunk
 
-    monkeypatch.setattr(streaming._Chunks, "__next__", spied)
+    monkeypatch.setattr(streaming._DataChunks, "__next__", spied)
     again, events = train(config | {"device_data": LIMIT}, devices=1)
     assert_same(again, reference)
     assert shapes[:3] == [(3, 6, 32), (2, 6, 32), (2, 6, 32)]
