@@ -171,8 +171,8 @@ def test_contours_are_logarithmic_above_a_minimum_and_even_without_one():
 
 def study(function="himmelblau", side=3, optimizers=("adam", "sgd"), target=True, lost=False):
     """Straight ways from a grid of starts to a point near (3, 2), four evaluations long."""
-    function = find_function(function, {})
-    left, right, bottom, top = function.domain
+    found = find_function(function, {})
+    left, right, bottom, top = found.domain
     axes = np.linspace(left, right, side), np.linspace(bottom, top, side)
     grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
     rows = [
@@ -187,7 +187,7 @@ def study(function="himmelblau", side=3, optimizers=("adam", "sgd"), target=True
     start = np.tile(grid, (len(optimizers), 1))
     share = np.array([0.0, 0.5, 0.9, 1.0])[None, :, None]
     point = start[:, None] * (1 - share) + np.array([3.0, 2.0]) * share
-    cost = np.asarray(function.value(point[..., 0], point[..., 1]), float)
+    cost = np.asarray(found.value(point[..., 0], point[..., 1]), float)
     if lost:
         point[:, 2:] = cost[:, 2:] = np.nan
     many, both = len(lanes), ("lane", "eval")
@@ -201,7 +201,7 @@ def study(function="himmelblau", side=3, optimizers=("adam", "sgd"), target=True
         variables["steps_to_target"] = (("lane",), np.full(many, np.nan if lost else 30.0))
     info = StudyInfo(
         name="map", task="test_function", dataset=function, model=function, primary="loss",
-        metrics={"loss": "min"}, function=function,
+        metrics={"loss": "min"}, test_function=found,
         target=Target("val_loss", at_most=1.0) if target else None,
     )  # fmt: skip
     coords = {"lane": lanes.index.to_numpy(), "coordinate": ["x", "y"]}
