@@ -211,7 +211,10 @@ def find_modifier(name: str, registry: Mapping[str, Modifier]) -> Modifier:
         inside = next(iter(option_names(make)), "") == "inner"
         place = "wrapper" if inside else getattr(make, "place", "pre-transform")
         if place not in ("pre-transform", "post-transform", "wrapper"):
-            raise ConfigError(f"modifier {name!r}: its place must be gradient or update")
+            raise ConfigError(
+                f"modifier {name!r}: its place must be pre-transform (of gradients) or "
+                f"post-transform (of updates), got {place!r}"
+            )
         return Modifier(name, place, make, _first_line(make), reference=name)
     return lookup("modifier", name, registry)
 
