@@ -47,6 +47,7 @@ from initopt_jax.types import EvaluatedTransform, PyTree, option_names
 
 CLOSE = 1e-3
 ROUNDING = 1e-5  # of five steps
+OF_WEIGHTS = 2.0**-23  # one rounding of weights of up to 1, whose difference an update may be
 # L-BFGS divides by differences of gradients, a tenth as large.
 ROUNDING_OF = {"lbfgs": 2e-4, **dict.fromkeys(AMPLIFYING, CLOSE)}
 LAYOUTS = "layouts"  # a study gives them to a transform that asks for them
@@ -378,7 +379,7 @@ def _close(subject: Subject, what: str, expected: PyTree, found: PyTree) -> None
     largest = float(np.max(sizes, where=np.isfinite(sizes), initial=0.0))
     gap = _gap(expected, found)
     band = ROUNDING_OF.get(subject.name, ROUNDING) if subject.registered else CLOSE
-    if not gap <= band * largest:  # not a number is no small gap
+    if not gap <= band * largest + OF_WEIGHTS:  # not a number is no small gap
         raise Broken(f"{what}: updates differ by up to {gap:.3g}, of {largest:.3g}")
 
 

@@ -18,7 +18,7 @@ from initopt_jax.cli import show
 from initopt_jax.lookup import user_files
 from initopt_jax.store import Store
 from initopt_jax.studies import manifest as manifests
-from initopt_jax.studies.compare_bits import Mismatch, rank, units
+from initopt_jax.studies.compare_bits import Mismatch, rank, ulp_distance
 from initopt_jax.studies.preview import initial_weights, prepare
 from initopt_jax.studies.verify import Gap, Verification, verify
 
@@ -299,7 +299,7 @@ def test_first_difference_is_told_with_its_distance(study, capsys):
     outcome = verify(study)
     assert outcome.exit_code == 1
     first, norm, test, behind = outcome.mismatches
-    assert (first.lane, first.variable, first.step, first.units) == (1, "train_loss", 4.0, 1)
+    assert (first.lane, first.variable, first.step, first.ulp_distance) == (1, "train_loss", 4.0, 1)
     assert first.absolute == abs(first.stored - first.again) > 0
     assert first.relative == first.absolute / first.stored
     assert (norm.lane, norm.variable, norm.step) == (2, "weight_norm", 2.0)
@@ -417,8 +417,8 @@ def test_many_mismatches_end_with_their_number(capsys):
     ],
 )
 def test_units_in_the_last_place(old, new, expected):
-    assert units(np.float32(old), np.float32(new)) == expected
-    assert units(np.float32(new), np.float32(old)) == expected
+    assert ulp_distance(np.float32(old), np.float32(new)) == expected
+    assert ulp_distance(np.float32(new), np.float32(old)) == expected
 
 
 def test_training_comes_before_what_is_measured_of_it():
