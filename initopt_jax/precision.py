@@ -62,7 +62,7 @@ def in_precision(precision: str) -> Iterator[None]:
 def param_dtype() -> np.dtype:
     """float64 within a block of `in_precision("float64")`, else float32.
 
-    >>> wide_dtype().name
+    >>> param_dtype().name
     'float32'
     """
     return np.dtype(np.float64 if jax.config.read(SWITCH) else np.float32)

@@ -66,7 +66,7 @@ def layouts(apply: Callable[..., Any], params: PyTree, *inputs: Any) -> dict[str
 
     Example: the output projection of attention, eight heads of 16 to 64 outputs.
 
-    >>> import jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp
     >>> params = {"out": jax.ShapeDtypeStruct((8, 16, 64), "float32")}
     >>> def apply(params, heads):
     ...     return jnp.einsum("btnd,nde->bte", heads, params["out"])
